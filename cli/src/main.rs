@@ -1,6 +1,51 @@
 //! The `mesh` command.
 
-#[expect(dead_code, unused_imports, reason = "the supervisor that uses them is being built")]
+mod args;
+#[expect(dead_code, reason = "the supervisor that uses these parts is being built")]
 mod build;
+mod commands;
+mod error;
+mod exit;
+mod home;
+mod resolve;
 
-fn main() {}
+use clap::Parser;
+
+use args::{Args, Command, StoreCommand, ThunkCommand};
+use error::CliError;
+
+fn main() -> std::process::ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            // Help and version are data, not errors.
+            let code = if error.use_stderr() { exit::USAGE } else { exit::SUCCESS };
+            let _ = error.print();
+            return code.into();
+        }
+    };
+    match dispatch(args.command) {
+        Ok(()) => exit::SUCCESS.into(),
+        Err(error) => {
+            error.print();
+            error.code().into()
+        }
+    }
+}
+
+fn dispatch(command: Command) -> Result<(), CliError> {
+    match command {
+        Command::Put(args) => commands::put::run(&args),
+        Command::Get(args) => commands::get::run(&args),
+        Command::Cat(args) => commands::cat::run(&args),
+        Command::Ls(args) => commands::ls::run(&args),
+        Command::Thunk(ThunkCommand::Create(args)) => commands::thunk::create(&args),
+        Command::Thunk(ThunkCommand::Show(args)) => commands::thunk::show(&args),
+        Command::Thunk(ThunkCommand::Graph(args)) => commands::graph::run(&args),
+        Command::Log(args) => commands::log::run(&args),
+        Command::Gc(args) => commands::gc::run(&args),
+        Command::Store(StoreCommand::Verify(args)) => commands::store::verify(&args),
+        Command::Store(StoreCommand::Stats(args)) => commands::store::stats(&args),
+        Command::Completions(args) => commands::completions::run(&args),
+    }
+}

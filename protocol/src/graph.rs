@@ -236,7 +236,7 @@ impl Graph {
 }
 
 /// The output that stands for a whole thunk: the only one, or the one tagged `out`.
-fn primary(outputs: &BTreeMap<Tag, OutputObject>) -> Option<Tag> {
+pub fn primary(outputs: &BTreeMap<Tag, OutputObject>) -> Option<Tag> {
     match outputs.len() {
         1 => outputs.keys().next().cloned(),
         _ => outputs.keys().find(|tag| tag.as_str() == "out").cloned(),

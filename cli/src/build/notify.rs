@@ -28,8 +28,8 @@ struct Watched {
 enum How {
     /// The open flags are this argument.
     Flags(usize),
-    /// They are the first word of a `struct open_how` at this argument.
-    OpenHow(usize),
+    /// The flags are the first word of a `struct open_how` at this argument.
+    Structure(usize),
     /// `creat`: truncates.
     Create,
     /// Executes.
@@ -42,7 +42,7 @@ const WATCHED: &[Watched] = &[
     #[cfg(target_arch = "x86_64")]
     Watched { number: libc::SYS_creat, directory: None, path: 0, how: How::Create },
     Watched { number: libc::SYS_openat, directory: Some(0), path: 1, how: How::Flags(2) },
-    Watched { number: libc::SYS_openat2, directory: Some(0), path: 1, how: How::OpenHow(2) },
+    Watched { number: libc::SYS_openat2, directory: Some(0), path: 1, how: How::Structure(2) },
     Watched { number: libc::SYS_execve, directory: None, path: 0, how: How::Execute },
     Watched { number: libc::SYS_execveat, directory: Some(0), path: 1, how: How::Execute },
 ];
@@ -220,7 +220,7 @@ fn describe(raw: &libc::seccomp_notif) -> Option<(CString, Access)> {
     let path = read_path(raw.pid, arguments[call.path])?;
     let flags = match call.how {
         How::Flags(at) => arguments[at],
-        How::OpenHow(at) => u64::from_ne_bytes(read_memory(raw.pid, arguments[at])?),
+        How::Structure(at) => u64::from_ne_bytes(read_memory(raw.pid, arguments[at])?),
         How::Create => libc::O_TRUNC as u64,
         How::Execute => 0,
     };

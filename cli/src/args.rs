@@ -1,0 +1,196 @@
+//! The command line, as it is typed.
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand};
+use clap_complete::Shell;
+
+/// Everyday command lines as graphs of content-addressed thunks.
+///
+/// State is kept in MESH_HOME (default: $XDG_DATA_HOME/mesh). Data goes to standard output, talk to
+/// standard error. Exit codes: 0 done, 1 something found wrong, 64 wrong command line, 65 wrong
+/// data, 66 not found, 73 disk full, 74 other trouble with the file system.
+#[derive(Parser, Debug)]
+#[command(name = "mesh", version, max_term_width = 100)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Store files or directories and print their names
+    Put(PutArgs),
+    /// Write an object to a file, or a tree to a directory
+    Get(GetArgs),
+    /// Write an object to standard output
+    Cat(NameArgs),
+    /// List a tree
+    Ls(LsArgs),
+    /// Make, show and draw thunks
+    #[command(subcommand)]
+    Thunk(ThunkCommand),
+    /// Show what a thunk wrote on standard output and error when it ran
+    Log(LogArgs),
+    /// Remove the objects used least recently until the quota is met
+    ///
+    /// What is pinned, and what another mesh process may be using, stays whatever the quota.
+    Gc(GcArgs),
+    /// Look after the store
+    #[command(subcommand)]
+    Store(StoreCommand),
+    /// Print completions for a shell
+    ///
+    /// For bash: mesh completions bash > ~/.local/share/bash-completion/completions/mesh
+    Completions(CompletionsArgs),
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct PutArgs {
+    /// Files or directories; - is standard input
+    #[arg(required = true)]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Never let `mesh gc` remove them
+    #[arg(long)]
+    pub(crate) pin: bool,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct GetArgs {
+    /// V…, T… or T…#tag
+    pub(crate) name: String,
+    /// Where to: a file that is replaced, or for a tree a directory that does not exist yet
+    pub(crate) path: PathBuf,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct NameArgs {
+    /// V…, T… or T…#tag
+    pub(crate) name: String,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct LsArgs {
+    /// V…, T… or T…#tag of a tree
+    pub(crate) name: String,
+    /// With everything below
+    #[arg(short, long)]
+    pub(crate) recursive: bool,
+    /// One JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum ThunkCommand {
+    /// Store a thunk given as JSON and print its name
+    ///
+    /// The form: {"function": {"executable": "/bin/cp", "arguments": ["cp", "/in", "/out"]},
+    /// "inputs": {"/in": "V…", …}, "outputs": {"out": "/out"}}. docs/thunk.md has the whole.
+    Create(ThunkCreateArgs),
+    /// Print a thunk as JSON
+    Show(ThunkShowArgs),
+    /// Print the graph of some thunks and all they depend on, in DOT
+    Graph(ThunkGraphArgs),
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct ThunkCreateArgs {
+    /// A file with the JSON form; - is standard input
+    #[arg(default_value = "-")]
+    pub(crate) file: PathBuf,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct ThunkShowArgs {
+    /// T… of a thunk
+    pub(crate) name: String,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct ThunkGraphArgs {
+    /// T… of thunks
+    #[arg(required = true)]
+    pub(crate) names: Vec<String>,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct LogArgs {
+    /// T… of a thunk
+    pub(crate) name: String,
+    /// What it took as well, all as one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct GcArgs {
+    /// Bytes the objects may take: a number, or one with K, M, G or T
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, default_value = "20G")]
+    pub(crate) quota: u64,
+    /// Only say what would be removed
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
+    /// As one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum StoreCommand {
+    /// Compare every object with its name; what is corrupt is put aside and will be made again
+    Verify(JsonArgs),
+    /// Say how much the store holds
+    Stats(JsonArgs),
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct JsonArgs {
+    /// As one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct CompletionsArgs {
+    pub(crate) shell: Shell,
+}
+
+/// `20G` and the like, in powers of 1024.
+fn parse_size(text: &str) -> Result<u64, String> {
+    let unit = text.char_indices().next_back().map_or(0, |(at, last)| match last {
+        'K' | 'M' | 'G' | 'T' => at,
+        _ => text.len(),
+    });
+    let shift = match &text[unit..] {
+        "K" => 10,
+        "M" => 20,
+        "G" => 30,
+        "T" => 40,
+        _ => 0,
+    };
+    let number: u64 =
+        text[..unit].parse().map_err(|_| "a size is a number, K, M, G or T behind it")?;
+    number.checked_mul(1 << shift).ok_or_else(|| "larger than any disk".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes() {
+        assert_eq!(parse_size("0"), Ok(0));
+        assert_eq!(parse_size("3K"), Ok(3072));
+        assert_eq!(parse_size("20G"), Ok(20 << 30));
+        for bad in ["", "G", "1.5G", "-1", "10g", "99999999999T", "1é"] {
+            assert!(parse_size(bad).is_err(), "{bad}");
+        }
+    }
+}

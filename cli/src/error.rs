@@ -1,0 +1,93 @@
+//! What a person reads when a command fails, and the exit code that a script sees.
+
+use std::fmt::Display;
+use std::io;
+use std::path::Path;
+
+use mesh_protocol::name::NameError;
+use mesh_store::StoreError;
+
+use crate::exit;
+
+/// A failed command: what failed, why, and what to do next.
+#[derive(Debug)]
+pub(crate) struct CliError {
+    code: u8,
+    text: String,
+    hint: Option<String>,
+}
+
+impl CliError {
+    /// An error with this exit code.
+    pub(crate) fn new(code: u8, text: impl Display) -> Self {
+        Self { code, text: text.to_string(), hint: None }
+    }
+
+    /// The file system refused something at `path`.
+    pub(crate) fn io(path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.as_ref().to_owned();
+        move |error| {
+            let code = match error.kind() {
+                io::ErrorKind::NotFound => exit::NOT_FOUND,
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => exit::FULL,
+                _ => exit::IO,
+            };
+            Self::new(code, format_args!("{}: {error}", path.display()))
+        }
+    }
+
+    /// Adds what to do next.
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The exit code.
+    pub(crate) fn code(&self) -> u8 {
+        self.code
+    }
+
+    /// Writes it to standard error.
+    pub(crate) fn print(&self) {
+        eprintln!("mesh: {}", self.text);
+        if let Some(hint) = &self.hint {
+            eprintln!("hint: {hint}");
+        }
+    }
+}
+
+impl From<StoreError> for CliError {
+    fn from(error: StoreError) -> Self {
+        let (code, hint) = match &error {
+            StoreError::Full { .. } => {
+                (exit::FULL, Some("mesh gc --quota SIZE removes what was used least recently"))
+            }
+            StoreError::Missing(_) => (exit::NOT_FOUND, None),
+            StoreError::Corrupt(_) => {
+                (exit::FOUND_WRONG, Some("mesh store verify checks all the others"))
+            }
+            StoreError::Version { .. } => {
+                (exit::DATA, Some("set MESH_HOME to another directory, or remove that one"))
+            }
+            StoreError::TooLarge { .. }
+            | StoreError::Form { .. }
+            | StoreError::Unsupported { .. } => (exit::DATA, None),
+            StoreError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                (exit::NOT_FOUND, None)
+            }
+            StoreError::Io { .. } => (exit::IO, None),
+        };
+        let plain = Self::new(code, error);
+        match hint {
+            Some(hint) => plain.hint(hint),
+            None => plain,
+        }
+    }
+}
+
+impl From<NameError> for CliError {
+    fn from(error: NameError) -> Self {
+        Self::new(exit::DATA, error)
+            .hint("a name looks like V<64 hex>-<length>; mesh put prints one")
+    }
+}

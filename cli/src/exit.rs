@@ -1,0 +1,28 @@
+//! Exit codes: one table for all commands, after sysexits(3).
+//!
+//! | code | meaning |
+//! |---|---|
+//! | 0 | done |
+//! | 1 | something was found wrong (a corrupt object, a failed step) |
+//! | 64 | the command line was wrong |
+//! | 65 | the data given were wrong: no name, no thunk, no tree |
+//! | 66 | an object or file that is needed cannot be found |
+//! | 73 | the disk is full |
+//! | 74 | the file system reported an error |
+//!
+//! docs/cli.md shows this table to users.
+
+/// Done.
+pub(crate) const SUCCESS: u8 = 0;
+/// Something was found wrong.
+pub(crate) const FOUND_WRONG: u8 = 1;
+/// The command line was wrong.
+pub(crate) const USAGE: u8 = 64;
+/// The data given were wrong.
+pub(crate) const DATA: u8 = 65;
+/// Something that is needed cannot be found.
+pub(crate) const NOT_FOUND: u8 = 66;
+/// The disk is full.
+pub(crate) const FULL: u8 = 73;
+/// The file system reported an error.
+pub(crate) const IO: u8 = 74;
