@@ -23,6 +23,11 @@ impl CliError {
         Self { code, text: text.to_string(), hint: None }
     }
 
+    /// Whoever read our output has seen enough (`| head`): the command ends in peace.
+    pub(crate) fn reader_gone() -> Self {
+        Self::new(exit::SUCCESS, "")
+    }
+
     /// The file system refused something at `path`.
     pub(crate) fn io(path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Self {
         let path = path.as_ref().to_owned();
@@ -49,6 +54,9 @@ impl CliError {
 
     /// Writes it to standard error.
     pub(crate) fn print(&self) {
+        if self.code == exit::SUCCESS {
+            return;
+        }
         eprintln!("mesh: {}", self.text);
         if let Some(hint) = &self.hint {
             eprintln!("hint: {hint}");

@@ -16,7 +16,7 @@ use std::io::{self, Write};
 
 use crate::error::CliError;
 
-/// Prints one line of data. A reader that has gone away (`| head`) ends the command in peace.
+/// Prints one line of data.
 pub(crate) fn print_line(line: impl Display) -> Result<(), CliError> {
     print_bytes(format!("{line}\n").as_bytes())
 }
@@ -24,9 +24,7 @@ pub(crate) fn print_line(line: impl Display) -> Result<(), CliError> {
 /// Writes data to standard output.
 pub(crate) fn print_bytes(bytes: &[u8]) -> Result<(), CliError> {
     match io::stdout().lock().write_all(bytes) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-            std::process::exit(crate::exit::SUCCESS.into())
-        }
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(CliError::reader_gone()),
         other => other.map_err(CliError::io("standard output")),
     }
 }
