@@ -1,1 +1,104 @@
-//! Filled in the next steps.
+//! The harness of the end-to-end tests: real `mesh` processes with a home of their own.
+
+#![allow(clippy::expect_used)] // a harness that cannot do its work fails the test that asked
+
+use std::ffi::OsStr;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+/// One user of `mesh`: a home directory, removed in the end.
+pub struct Mesh {
+    home: tempfile::TempDir,
+}
+
+/// What a finished command left.
+#[derive(Debug)]
+pub struct Finished {
+    /// Its exit code; none if a signal ended it.
+    pub code: Option<i32>,
+    /// Its standard output.
+    pub stdout: String,
+    /// Its standard error.
+    pub stderr: String,
+}
+
+impl Default for Mesh {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Mesh {
+    /// A user with an empty home.
+    pub fn new() -> Self {
+        Self { home: tempfile::tempdir().expect("a temporary directory can be made") }
+    }
+
+    /// The home directory.
+    pub fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// `mesh` with these arguments, ready to be started.
+    pub fn command<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Command {
+        let mut command = Command::new(binary());
+        command.args(arguments).env("MESH_HOME", self.home()).stdin(Stdio::null());
+        command
+    }
+
+    /// Runs `mesh` to its end.
+    pub fn run<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Finished {
+        finished(self.command(arguments).output().expect("mesh starts"))
+    }
+
+    /// Runs `mesh` with this on standard input.
+    pub fn run_with<A: AsRef<OsStr>>(
+        &self,
+        arguments: impl IntoIterator<Item = A>,
+        stdin: &[u8],
+    ) -> Finished {
+        let mut command = self.command(arguments);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("mesh starts");
+        let mut pipe = child.stdin.take().expect("stdin is a pipe");
+        std::thread::scope(|scope| {
+            // mesh may end without having read it all.
+            scope.spawn(move || pipe.write_all(stdin));
+            finished(child.wait_with_output().expect("mesh ends"))
+        })
+    }
+
+    /// Runs `mesh`, which must succeed; its output without the last line break.
+    #[track_caller]
+    pub fn ok<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> String {
+        self.run(arguments).ok()
+    }
+}
+
+impl Finished {
+    /// The output of a command that must have succeeded.
+    #[track_caller]
+    pub fn ok(self) -> String {
+        assert_eq!(self.code, Some(0), "{self:#?}");
+        self.stdout.trim_end_matches('\n').to_owned()
+    }
+}
+
+fn finished(output: Output) -> Finished {
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    Finished {
+        code: output.status.code(),
+        stdout: text(output.stdout),
+        stderr: text(output.stderr),
+    }
+}
+
+/// The `mesh` that was built beside this test.
+pub fn binary() -> PathBuf {
+    let test = std::env::current_exe().expect("a process knows its file");
+    let profile = test.parent().and_then(Path::parent).expect("tests are in target/PROFILE/deps");
+    let binary = profile.join("mesh");
+    assert!(binary.exists(), "{} is not built: run tests/run", binary.display());
+    binary
+}
