@@ -6,13 +6,16 @@
 //! simulator that drives the very same code.
 //!
 //! The way of the data: a frontend makes a [`thunk::Thunk`] of a command; thunks that name each
-//! other's outputs form a graph; the force machine reduces it, thunk by thunk, to values.
+//! other's outputs form a [`graph`]; [`sched::force`] reduces it, thunk by thunk, to values.
 //!
 //! Read [`name`] and [`thunk`] first.
 
 pub mod codec;
+pub mod graph;
 pub mod limits;
 pub mod name;
 pub mod path;
+pub mod sched;
 pub mod thunk;
+pub mod time;
 pub mod tree;

@@ -1,0 +1,4 @@
+//! The build supervisor: a user's own build command, with its tools' calls turned into thunks.
+
+mod notify;
+mod placeholder;

@@ -1,0 +1,267 @@
+//! Seeing a build's opens and executions before they happen (seccomp user notification).
+//!
+//! Goal: an unmodelled program that opens or executes a placeholder waits until the real file is
+//! there. No preloaded library is needed, so static programs are seen too. The build command gets a
+//! filter that sends `open*`, `creat` and `execve*` to a listener of ours and lets the call go on
+//! after our answer; every child inherits it. Each such call costs the build some 10 us.
+//!
+//! Non-goals: security (a program may change a path after we looked; then it reads what is there),
+//! and programs of another architecture, 32-bit ones for example: their calls pass unseen.
+//!
+//! See seccomp_unotify(2).
+#![allow(unsafe_code)] // seccomp(2) with a listener and its ioctls: no maintained pure-Rust crate has them.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+/// Calls that look a file up by path, with the places of its arguments.
+#[derive(Clone, Copy, Debug)]
+struct Watched {
+    number: i64,
+    directory: Option<usize>,
+    path: usize,
+    how: How,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum How {
+    /// The open flags are this argument.
+    Flags(usize),
+    /// They are the first word of a `struct open_how` at this argument.
+    OpenHow(usize),
+    /// `creat`: truncates.
+    Create,
+    /// Executes.
+    Execute,
+}
+
+const WATCHED: &[Watched] = &[
+    #[cfg(target_arch = "x86_64")]
+    Watched { number: libc::SYS_open, directory: None, path: 0, how: How::Flags(1) },
+    #[cfg(target_arch = "x86_64")]
+    Watched { number: libc::SYS_creat, directory: None, path: 0, how: How::Create },
+    Watched { number: libc::SYS_openat, directory: Some(0), path: 1, how: How::Flags(2) },
+    Watched { number: libc::SYS_openat2, directory: Some(0), path: 1, how: How::OpenHow(2) },
+    Watched { number: libc::SYS_execve, directory: None, path: 0, how: How::Execute },
+    Watched { number: libc::SYS_execveat, directory: Some(0), path: 1, how: How::Execute },
+];
+
+#[cfg(target_arch = "x86_64")]
+const AUDIT_ARCH: u32 = 0xC000_003E;
+#[cfg(target_arch = "aarch64")]
+const AUDIT_ARCH: u32 = 0xC000_00B7;
+
+/// Wait for the answer even when a signal comes (Linux 5.19): else `make`'s SIGCHLD restarts opens.
+const WAIT_KILLABLE_RECV: libc::c_ulong = 1 << 5;
+
+/// What a program is about to do with the file behind a path.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Access {
+    /// It will see what is in it, and perhaps change it.
+    Content,
+    /// It will empty it first.
+    Truncate,
+}
+
+/// One call that waits for our answer.
+#[derive(Debug)]
+pub(crate) struct Notification {
+    id: u64,
+    /// The path as our process can reach it: through the caller's root, directory or descriptor.
+    pub(crate) path: CString,
+    /// What it is for.
+    pub(crate) access: Access,
+}
+
+/// Our end: where the calls of the build arrive.
+#[derive(Debug)]
+pub(crate) struct Listener(OwnedFd);
+
+/// Builds the filter: everything but the watched calls of this architecture passes untouched.
+pub(crate) fn filter() -> Vec<libc::sock_filter> {
+    let load = |offset: u32| statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, offset);
+    let give = |action: u32| statement(libc::BPF_RET | libc::BPF_K, action);
+    let count = u8::try_from(WATCHED.len()).unwrap_or(u8::MAX);
+    let mut program = vec![load(4), jump(AUDIT_ARCH, 0, count + 1), load(0)];
+    for (i, call) in (0_u8..).zip(WATCHED) {
+        program.push(jump(call.number as u32, count - i, 0));
+    }
+    program.push(give(libc::SECCOMP_RET_ALLOW));
+    program.push(give(libc::SECCOMP_RET_USER_NOTIF));
+    program
+}
+
+fn statement(code: u32, k: u32) -> libc::sock_filter {
+    libc::sock_filter { code: code as u16, jt: 0, jf: 0, k }
+}
+
+fn jump(k: u32, equal: u8, different: u8) -> libc::sock_filter {
+    let code = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+    libc::sock_filter { code, jt: equal, jf: different, k }
+}
+
+/// Installs the filter on the calling thread and sends the listener over `socket`.
+///
+/// Made for the moment between fork and exec: it allocates nothing and takes no lock.
+pub(crate) fn install_and_send(filter: &[libc::sock_filter], socket: RawFd) -> io::Result<()> {
+    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_ptr().cast_mut() };
+    let install = |flags: libc::c_ulong| {
+        // SAFETY: `program` and the filter behind it live through the call, which only reads them.
+        unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &program) }
+    };
+    // SAFETY: plain prctl; without it only root may install a filter, and as root it hurts little.
+    if unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let mut listener = install(libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | WAIT_KILLABLE_RECV);
+    if listener < 0 {
+        listener = install(libc::SECCOMP_FILTER_FLAG_NEW_LISTENER);
+    }
+    if listener < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel just gave us this descriptor; nobody else owns it.
+    let listener = unsafe { OwnedFd::from_raw_fd(listener as RawFd) };
+    send_descriptor(socket, listener.as_raw_fd())
+}
+
+fn send_descriptor(socket: RawFd, descriptor: RawFd) -> io::Result<()> {
+    let mut byte = 0_u8;
+    let mut data = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
+    let mut control = [0_u64; 4];
+    // SAFETY: all-zero is a valid msghdr and cmsghdr; the pointers set here outlive the call, and
+    // `control` is aligned for and larger than one header with one descriptor.
+    unsafe {
+        let mut message: libc::msghdr = std::mem::zeroed();
+        message.msg_iov = &raw mut data;
+        message.msg_iovlen = 1;
+        message.msg_control = control.as_mut_ptr().cast();
+        message.msg_controllen = libc::CMSG_SPACE(size_of::<RawFd>() as u32) as _;
+        let header = libc::CMSG_FIRSTHDR(&raw const message);
+        (*header).cmsg_level = libc::SOL_SOCKET;
+        (*header).cmsg_type = libc::SCM_RIGHTS;
+        (*header).cmsg_len = libc::CMSG_LEN(size_of::<RawFd>() as u32) as _;
+        libc::CMSG_DATA(header).cast::<RawFd>().write_unaligned(descriptor);
+        match libc::sendmsg(socket, &raw const message, 0) {
+            1 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+}
+
+impl Listener {
+    /// Takes what [`install_and_send`] sent.
+    pub(crate) fn new(descriptor: OwnedFd) -> Self {
+        Self(descriptor)
+    }
+
+    /// Waits for the next call. `None` when no process of the build is left.
+    pub(crate) fn next(&self) -> io::Result<Option<Notification>> {
+        loop {
+            // SAFETY: all-zero is what the kernel wants this structure to be.
+            let mut raw: libc::seccomp_notif = unsafe { std::mem::zeroed() };
+            match self.ioctl(libc::SECCOMP_IOCTL_NOTIF_RECV as _, (&raw mut raw).cast()) {
+                Ok(()) => {}
+                // The caller died before we looked, or a signal came.
+                Err(error) if error.raw_os_error() == Some(libc::EINTR) => continue,
+                Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
+                    if self.is_abandoned()? {
+                        return Ok(None);
+                    }
+                    continue;
+                }
+                Err(error) => return Err(error),
+            }
+            match describe(&raw) {
+                Some((path, access)) => return Ok(Some(Notification { id: raw.id, path, access })),
+                None => self.proceed(raw.id)?,
+            }
+        }
+    }
+
+    /// Lets the call go on.
+    pub(crate) fn allow(&self, notification: Notification) -> io::Result<()> {
+        self.proceed(notification.id)
+    }
+
+    fn proceed(&self, id: u64) -> io::Result<()> {
+        let flags = libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32;
+        let mut answer = libc::seccomp_notif_resp { id, val: 0, error: 0, flags };
+        match self.ioctl(libc::SECCOMP_IOCTL_NOTIF_SEND as _, (&raw mut answer).cast()) {
+            // The caller has died meanwhile.
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+            other => other,
+        }
+    }
+
+    fn ioctl(&self, request: libc::c_ulong, argument: *mut libc::c_void) -> io::Result<()> {
+        // SAFETY: each caller passes the structure that its request is defined on.
+        match unsafe { libc::ioctl(self.0.as_raw_fd(), request as _, argument) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
+    fn is_abandoned(&self) -> io::Result<bool> {
+        let mut poll = libc::pollfd { fd: self.0.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        // SAFETY: one valid pollfd.
+        if unsafe { libc::poll(&raw mut poll, 1, -1) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(poll.revents & libc::POLLHUP != 0)
+    }
+}
+
+/// The path and the purpose of a call; `None` if they cannot be read (then the call fails by itself).
+fn describe(raw: &libc::seccomp_notif) -> Option<(CString, Access)> {
+    let call = WATCHED.iter().find(|call| call.number == i64::from(raw.data.nr))?;
+    let arguments = raw.data.args;
+    let path = read_path(raw.pid, arguments[call.path])?;
+    let flags = match call.how {
+        How::Flags(at) => arguments[at],
+        How::OpenHow(at) => u64::from_ne_bytes(read_memory(raw.pid, arguments[at])?),
+        How::Create => libc::O_TRUNC as u64,
+        How::Execute => 0,
+    };
+    let access = if flags & libc::O_TRUNC as u64 != 0 { Access::Truncate } else { Access::Content };
+    let base = match call.directory.map(|at| arguments[at] as RawFd) {
+        _ if path.starts_with(b"/") => format!("/proc/{}/root", raw.pid),
+        None | Some(libc::AT_FDCWD) => format!("/proc/{}/cwd/", raw.pid),
+        Some(directory) => format!("/proc/{}/fd/{directory}/", raw.pid),
+    };
+    CString::new([base.as_bytes(), &path].concat()).ok().map(|path| (path, access))
+}
+
+fn read_memory<const N: usize>(pid: u32, address: u64) -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    (read_some(pid, address, &mut bytes)? == N).then_some(bytes)
+}
+
+/// A zero-terminated string of at most `PATH_MAX` bytes, read page by page.
+fn read_path(pid: u32, address: u64) -> Option<Vec<u8>> {
+    const PAGE: u64 = 4096;
+    let mut path = Vec::new();
+    while path.len() < libc::PATH_MAX as usize {
+        let from = address.checked_add(path.len() as u64)?;
+        let mut chunk = [0; PAGE as usize];
+        let within = (PAGE - from % PAGE) as usize;
+        let count = read_some(pid, from, &mut chunk[..within])?;
+        let read = chunk.get(..count).filter(|read| !read.is_empty())?;
+        if let Some(end) = read.iter().position(|byte| *byte == 0) {
+            path.extend_from_slice(&read[..end]);
+            return Some(path);
+        }
+        path.extend_from_slice(read);
+    }
+    None
+}
+
+fn read_some(pid: u32, address: u64, into: &mut [u8]) -> Option<usize> {
+    let local = libc::iovec { iov_base: into.as_mut_ptr().cast(), iov_len: into.len() };
+    let remote = libc::iovec { iov_base: address as *mut _, iov_len: into.len() };
+    // SAFETY: `local` is our buffer with its length; the remote address is only read by the kernel,
+    // which reports what it cannot reach.
+    let read = unsafe { libc::process_vm_readv(pid as i32, &local, 1, &remote, 1, 0) };
+    usize::try_from(read).ok()
+}

@@ -1,0 +1,364 @@
+//! The store as its users see it: real files, real processes, real signals.
+#![allow(clippy::unwrap_used)] // a failed step fails the test
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, SystemTime};
+
+use mesh_protocol::name::{Digest, ThunkName, ValueName};
+use mesh_protocol::thunk::{OutputObject, Reduction, Usage};
+use mesh_store::gc::GcOptions;
+use mesh_store::{ExportOptions, Store, StoreError, StoreOptions};
+
+fn open(root: &Path) -> Store {
+    Store::open(StoreOptions::new(root)).unwrap()
+}
+
+fn reduction(store: &Store, label: &str) -> Reduction {
+    let name = ValueName(store.put_bytes(format!("output of {label}").as_bytes()).unwrap());
+    let empty = ValueName(store.put_bytes(b"").unwrap());
+    Reduction {
+        thunk: ThunkName::of(label.as_bytes()),
+        outputs: BTreeMap::from([(
+            "out".parse().unwrap(),
+            OutputObject::File { name, executable: false },
+        )]),
+        stdout: empty,
+        stderr: empty,
+        usage: Usage::default(),
+        executor: "local".to_owned(),
+        finished_at_s: 1,
+    }
+}
+
+fn blob_path(store: &Store, name: Digest) -> std::path::PathBuf {
+    store.root().join(Store::relative_blob_path(name))
+}
+
+fn overwrite(path: &Path, bytes: &[u8]) {
+    fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
+    fs::write(path, bytes).unwrap();
+}
+
+/// A file whose times are old enough to be trusted.
+fn settled_file(path: &Path, bytes: &[u8], age: Duration) {
+    fs::write(path, bytes).unwrap();
+    let mtime = SystemTime::now() - age;
+    File::options().write(true).open(path).unwrap().set_modified(mtime).unwrap();
+}
+
+#[test]
+fn what_goes_in_comes_out() {
+    let home = tempfile::tempdir().unwrap();
+    let store = open(&home.path().join("store"));
+    let name = store.put_bytes(b"hello").unwrap();
+    assert_eq!(name, Digest::of(b"hello"));
+    assert!(store.contains(name));
+    assert_eq!(store.read(name, 5).unwrap(), b"hello");
+    assert!(matches!(store.read(name, 4), Err(StoreError::TooLarge { .. })));
+    assert!(matches!(store.read(Digest::of(b"?"), 9), Err(StoreError::Missing(_))));
+    let mode = fs::metadata(blob_path(&store, name)).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o444);
+    let twin = store.root().join(store.executable_blob(name).unwrap());
+    assert_eq!(fs::metadata(&twin).unwrap().permissions().mode() & 0o777, 0o555);
+    let to = home.path().join("exported");
+    let mtime = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+    store.export(name, &to, &ExportOptions { mode: 0o640, mtime: Some(mtime) }).unwrap();
+    fs::write(&to, "changed by its user").unwrap();
+    assert_eq!(store.read(name, 5).unwrap(), b"hello", "an export is a copy");
+}
+
+#[test]
+fn a_corrupt_blob_is_never_given_out() {
+    let home = tempfile::tempdir().unwrap();
+    let store = open(home.path());
+    let known = reduction(&store, "step");
+    store.record(&known).unwrap();
+    assert!(store.recall(known.thunk).unwrap().is_some());
+    let output = Digest::of(b"output of step");
+    overwrite(&blob_path(&store, output), b"output of stEp");
+    let to = home.path().join("exported");
+    let exported = store.export(output, &to, &ExportOptions::default());
+    assert!(matches!(exported, Err(StoreError::Corrupt(name)) if name == output));
+    assert!(!to.exists());
+    assert!(store.recall(known.thunk).unwrap().is_none(), "the step will run again");
+    // Put back by running it again, it is good again.
+    store.put_bytes(b"output of step").unwrap();
+    assert!(store.recall(known.thunk).unwrap().is_some());
+}
+
+#[test]
+fn verify_finds_what_went_bad() {
+    let home = tempfile::tempdir().unwrap();
+    let store = open(home.path());
+    let names: Vec<Digest> =
+        (0..20).map(|i| store.put_bytes(format!("blob {i}").as_bytes()).unwrap()).collect();
+    overwrite(&blob_path(&store, names[3]), b"blob X");
+    overwrite(&blob_path(&store, names[7]), b"");
+    let mut seen = 0;
+    let mut report = store.verify(&mut |progress| seen = progress.checked).unwrap();
+    report.corrupt.sort();
+    let mut wanted = vec![names[3], names[7]];
+    wanted.sort();
+    assert_eq!(report.corrupt, wanted);
+    assert_eq!(seen, report.checked);
+    assert_eq!(store.verify(&mut |_| {}).unwrap().corrupt, []);
+    assert_eq!(store.stats().unwrap().quarantined, 2);
+    assert_eq!(store.stats().unwrap().blobs, 18);
+}
+
+#[test]
+fn an_unchanged_file_keeps_its_name_and_a_changed_one_does_not() {
+    let home = tempfile::tempdir().unwrap();
+    let (root, file) = (home.path().join("store"), home.path().join("file"));
+    settled_file(&file, b"one", Duration::from_secs(100));
+    let store = open(&root);
+    let first = store.name_file(&file).unwrap();
+    assert_eq!(first.name, ValueName::of(b"one"));
+    assert!(!first.executable);
+    // The same length, and the mtime put back: the ctime tells.
+    settled_file(&file, b"two", Duration::from_secs(100));
+    assert_eq!(store.name_file(&file).unwrap().name, ValueName::of(b"two"));
+    drop(store);
+    let store = open(&root);
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+    assert!(store.name_file(&file).unwrap().executable);
+    // A name that the cache knows but whose blob was lost is stored again.
+    fs::remove_file(blob_path(&store, Digest::of(b"two"))).unwrap();
+    assert!(store.contains(store.name_file(&file).unwrap().name.digest()));
+    assert!(matches!(store.name_file(home.path()), Err(StoreError::Unsupported { .. })));
+}
+
+#[test]
+fn trees_keep_structure_modes_and_links() {
+    let home = tempfile::tempdir().unwrap();
+    let store = open(&home.path().join("store"));
+    let from = home.path().join("from");
+    fs::create_dir_all(from.join("sub/empty")).unwrap();
+    fs::write(from.join("sub/tool"), "#!/bin/sh\n").unwrap();
+    fs::set_permissions(from.join("sub/tool"), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::write(from.join("data"), "data").unwrap();
+    std::os::unix::fs::symlink("sub/tool", from.join("link")).unwrap();
+    let name = store.put_tree(&from).unwrap();
+    let to = home.path().join("to");
+    store.export_tree(name, &to).unwrap();
+    assert_eq!(store.put_tree(&to).unwrap(), name);
+    let laid_out = store.root().join(store.tree_directory(name).unwrap());
+    assert_eq!(fs::read(laid_out.join("link")).unwrap(), b"#!/bin/sh\n");
+    assert_eq!(fs::metadata(laid_out.join("data")).unwrap().permissions().mode() & 0o777, 0o444);
+    assert!(laid_out.join("sub/empty").is_dir());
+    assert_eq!(store.tree_directory(name).unwrap(), store.tree_directory(name).unwrap());
+}
+
+#[test]
+fn two_stores_in_one_place_share_what_they_learn() {
+    let home = tempfile::tempdir().unwrap();
+    let (one, two) = (open(home.path()), open(home.path()));
+    let (first, second) = (reduction(&one, "first"), reduction(&two, "second"));
+    one.record(&first).unwrap();
+    two.record(&second).unwrap();
+    assert_eq!(*two.recall(first.thunk).unwrap().unwrap(), first);
+    assert_eq!(*one.recall(second.thunk).unwrap().unwrap(), second);
+    two.forget(first.thunk).unwrap();
+    one.pin(Digest::of(b"output of first"), "keep").unwrap();
+    assert_eq!(two.pins().unwrap().len(), 1);
+    drop((one, two));
+    let again = open(home.path());
+    assert!(again.notice().is_none());
+    assert!(again.recall(first.thunk).unwrap().is_none());
+    assert_eq!(*again.recall(second.thunk).unwrap().unwrap(), second);
+}
+
+#[test]
+fn collection_spares_what_is_pinned_and_what_others_use() {
+    let home = tempfile::tempdir().unwrap();
+    let long_ago = SystemTime::now() - Duration::from_secs(1_000_000);
+    let age = |store: &Store, name: Digest, seconds: u64| {
+        let time = long_ago + Duration::from_secs(seconds);
+        let times = fs::FileTimes::new().set_accessed(time).set_modified(time);
+        File::open(blob_path(store, name)).unwrap().set_times(times).unwrap();
+    };
+    let names: Vec<Digest> = {
+        let store = open(home.path());
+        (0..10).map(|i| store.put_bytes(&[i; 100]).unwrap()).collect()
+    };
+    let store = open(home.path());
+    for (i, name) in names.iter().enumerate() {
+        age(&store, *name, i as u64);
+    }
+    store.pin(names[0], "the oldest").unwrap();
+    let other = open(home.path());
+    assert!(other.contains(names[1]), "another process uses the second oldest");
+    let options = GcOptions { quota_bytes: 500, dry_run: false };
+    let planned = store.gc(&GcOptions { dry_run: true, ..options.clone() }).unwrap();
+    let report = store.gc(&options).unwrap();
+    assert_eq!(planned, report);
+    assert_eq!((report.removed, report.kept, report.held_bytes), (5, 5, 200));
+    let left: Vec<usize> = (0..10).filter(|i| blob_path(&store, names[*i]).exists()).collect();
+    assert_eq!(left, [0, 1, 7, 8, 9]);
+}
+
+#[test]
+fn a_store_of_another_version_is_refused() {
+    let home = tempfile::tempdir().unwrap();
+    fs::write(home.path().join("VERSION"), "999\n").unwrap();
+    let refused = Store::open(StoreOptions::new(home.path()));
+    assert!(matches!(refused, Err(StoreError::Version { .. })));
+}
+
+/// Not a test of its own: the child that other tests start, and kill.
+#[test]
+fn writer_process() {
+    let Ok(root) = std::env::var("MESH_TEST_STORE") else { return };
+    let store = open(Path::new(&root));
+    for i in 0.. {
+        store.record(&reduction(&store, &format!("step {i}"))).unwrap();
+        if i % 50 == 49 {
+            store.flush().unwrap();
+            println!("\nflushed {}", i + 1);
+            std::io::stdout().flush().unwrap();
+        }
+    }
+}
+
+/// Starts a writer and returns once it has flushed `batches` batches of 50.
+fn writer(root: &Path, batches: usize) -> (Child, u32) {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["writer_process", "--exact", "--nocapture", "--test-threads=1"])
+        .env("MESH_TEST_STORE", root)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let flushed = lines
+        .map_while(Result::ok)
+        .filter_map(|line| line.strip_prefix("flushed ")?.parse().ok())
+        .nth(batches - 1);
+    (child, flushed.expect("the writer flushes"))
+}
+
+fn check_after_crash(store: &Store, flushed: u32) {
+    for i in 0..flushed {
+        let label = format!("step {i}");
+        let found = store.recall(ThunkName::of(label.as_bytes())).unwrap();
+        let found = found.unwrap_or_else(|| panic!("{label} was flushed"));
+        let name = ValueName::of(format!("output of {label}").as_bytes());
+        let wanted = OutputObject::File { name, executable: false };
+        assert_eq!(found.outputs.values().collect::<Vec<_>>(), [&wanted]);
+        store.read(name.digest(), 1000).unwrap();
+    }
+    assert_eq!(store.verify(&mut |_| {}).unwrap().corrupt, []);
+    // And it is as usable as ever.
+    let next = reduction(store, "next");
+    store.record(&next).unwrap();
+    assert_eq!(*store.recall(next.thunk).unwrap().unwrap(), next);
+}
+
+#[test]
+fn a_killed_writer_loses_nothing_that_was_flushed() {
+    let home = tempfile::tempdir().unwrap();
+    let (mut child, flushed) = writer(home.path(), 3);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let store = open(home.path());
+    assert!(store.notice().is_some(), "one word about the index");
+    check_after_crash(&store, flushed);
+    drop(store);
+    assert!(open(home.path()).notice().is_none());
+}
+
+/// A small file system of its own, if this user may make one.
+struct Mounted {
+    directory: tempfile::TempDir,
+}
+
+impl Mounted {
+    fn new(kind: &str, options: &str, device: &Path) -> Option<Self> {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("skipped: mounting a test file system needs root");
+            return None;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let mount = Command::new("mount")
+            .args(["-t", kind, "-o", options])
+            .arg(device)
+            .arg(directory.path())
+            .status();
+        assert!(mount.unwrap().success(), "mount -t {kind}");
+        Some(Self { directory })
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let unmount = Command::new("umount").arg("-l").arg(self.directory.path()).status();
+        if !std::thread::panicking() {
+            assert!(unmount.unwrap().success());
+        }
+    }
+}
+
+#[test]
+fn a_full_disk_is_said_and_survived() {
+    let Some(disk) = Mounted::new("tmpfs", "size=4m", Path::new("tmpfs")) else { return };
+    let store = open(&disk.directory.path().join("store"));
+    let known = reduction(&store, "before");
+    store.record(&known).unwrap();
+    let mut stored = Vec::new();
+    let full = (0_u32..100).find_map(|i| {
+        let bytes: Vec<u8> = i.to_le_bytes().repeat(50_000);
+        match store.put_bytes(&bytes) {
+            Ok(name) => {
+                stored.push(name);
+                None
+            }
+            Err(error) => Some(error),
+        }
+    });
+    assert!(matches!(full, Some(StoreError::Full { .. })), "{full:?}");
+    assert!(fs::read_dir(store.root().join("tmp")).unwrap().next().is_none(), "no debris");
+    assert_eq!(*store.recall(known.thunk).unwrap().unwrap(), known);
+    assert_eq!(store.verify(&mut |_| {}).unwrap().corrupt, []);
+    fs::remove_file(blob_path(&store, stored[0])).unwrap();
+    store.put_bytes(b"there is room again").unwrap();
+}
+
+/// The disk's image, copied while the writer is stopped, is what a power cut would have left.
+#[test]
+fn a_power_cut_loses_nothing_that_was_flushed() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: mounting a test file system needs root");
+        return;
+    }
+    let place = tempfile::tempdir().unwrap();
+    let (image, copy) = (place.path().join("image"), place.path().join("copy"));
+    for batches in [1, 4, 9] {
+        File::create(&image).unwrap().set_len(64 * 1024 * 1024).unwrap();
+        let formatted = Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&image).status();
+        assert!(formatted.unwrap().success());
+        let disk = Mounted::new("ext4", "loop", &image).unwrap();
+        let root = disk.directory.path().join("store");
+        let (mut child, flushed) = writer(&root, batches);
+        rustix::process::kill_process(
+            rustix::process::Pid::from_child(&child),
+            rustix::process::Signal::STOP,
+        )
+        .unwrap();
+        fs::copy(&image, &copy).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        drop(disk);
+        let after = Mounted::new("ext4", "loop", &copy).unwrap();
+        let root = after.directory.path().join("store");
+        // The machine comes up again: another boot than the one that wrote.
+        if root.join("synced").exists() {
+            fs::write(root.join("synced"), "another boot").unwrap();
+        }
+        check_after_crash(&open(&root), flushed);
+        fs::remove_file(&copy).unwrap();
+    }
+}
