@@ -9,7 +9,7 @@ use std::path::Path;
 use mesh_protocol::limits;
 use mesh_protocol::name::ValueName;
 use mesh_protocol::thunk::{Output, OutputObject, Thunk};
-use mesh_store::Store;
+use mesh_store::{Store, StoreError};
 
 use super::{EngineError, Failure};
 
@@ -24,8 +24,12 @@ pub fn collect(
     let found = file.metadata()?;
     if found.is_dir() {
         let path = format!("/proc/self/fd/{}/.", file.as_raw_fd());
-        let name = store.put_tree(Path::new(&path)).map_err(|e| EngineError::Store(e.into()))?;
-        return Ok(Some(OutputObject::Tree(name)));
+        return match store.put_tree(Path::new(&path)) {
+            Ok(name) => Ok(Some(OutputObject::Tree(name))),
+            // Sockets and the like: no tree holds them, so there is no such output.
+            Err(StoreError::Unsupported { .. }) => Ok(None),
+            Err(error) => Err(EngineError::Store(error.into())),
+        };
     }
     if !found.is_file() {
         return Ok(None);

@@ -81,7 +81,9 @@ pub enum Exit {
 #[derive(Debug, Error)]
 pub enum EngineError {
     /// The engine does not start here.
-    #[error("sandboxes do not work on this machine: cannot {0}; `mesh doctor` says what is missing")]
+    #[error(
+        "sandboxes do not work on this machine: cannot {0}; `mesh doctor` says what is missing"
+    )]
     Start(#[source] Failure),
     /// One sandbox could not be built.
     #[error("a sandbox could not be built: cannot {0}")]

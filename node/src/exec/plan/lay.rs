@@ -9,9 +9,7 @@ use mesh_protocol::thunk::{InputMode, ThunkSpec};
 use mesh_protocol::tree::TreeEntry;
 
 use super::resolve::{View, relative, value};
-use super::{
-    COPY_FILE_BYTES, COPY_TREE_ENTRIES, Entry, Layer, Lower, Mount, MountKind, PlanError,
-};
+use super::{COPY_FILE_BYTES, COPY_TREE_ENTRIES, Entry, Layer, Lower, Mount, MountKind, PlanError};
 
 /// Whatever the thunk wants, these exist.
 const DIRECTORIES: [(&str, Entry); 3] =

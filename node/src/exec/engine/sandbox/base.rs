@@ -74,8 +74,9 @@ fn write(path: &str, text: &str) -> Result<(), StepError> {
 fn lay() -> Result<(), StepError> {
     let options = c"mode=0755,size=1m";
     let flags = MountFlags::NOSUID | MountFlags::NODEV;
-    let store = rustix::fs::open(".", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        .step("open the store")?;
+    let store =
+        rustix::fs::open(".", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            .step("open the store")?;
     let mut ground = Err(rustix::io::Errno::NOENT);
     for path in GROUNDS {
         ground = rustix::mount::mount("tmpfs", path, "tmpfs", flags, options).map(|()| path);

@@ -139,7 +139,8 @@ fn mount_all(order: &Order) -> Result<(), StepError> {
 }
 
 fn mount_last(at: &str, what: &MountOrder) -> Result<(), StepError> {
-    let target = through(&open_target(at)?);
+    let opened = open_target(at)?;
+    let target = through(&opened);
     match what {
         MountOrder::Bind(path) => {
             // A bind of the read-only store is read-only.
@@ -152,10 +153,8 @@ fn mount_last(at: &str, what: &MountOrder) -> Result<(), StepError> {
             rustix::mount::mount_bind("shm", through(&shm)).step("bind /dev/shm")
         }
         MountOrder::Processes => {
-            let flags = MountFlags::RDONLY
-                | MountFlags::NOSUID
-                | MountFlags::NODEV
-                | MountFlags::NOEXEC;
+            let flags =
+                MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
             // Only processes: the rest of /proc speaks about the host.
             rustix::mount::mount("proc", &target, "proc", flags, c"subset=pid").step("mount /proc")
         }
@@ -191,7 +190,8 @@ fn overlay(order: &Order, index: usize) -> Result<(), StepError> {
     );
     let options = std::ffi::CString::new(options).step("make options")?;
     let flags = MountFlags::NOSUID | MountFlags::NODEV;
-    let target = through(&open_target(&layer.at)?);
+    let opened = open_target(&layer.at)?;
+    let target = through(&opened);
     rustix::mount::mount("overlay", &target, "overlay", flags, options.as_c_str())
         .step_at("mount trees at /", &layer.at)
 }

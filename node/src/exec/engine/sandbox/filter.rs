@@ -84,7 +84,6 @@ mod architecture {
         libc::SYS_modify_ldt,
         libc::SYS_uselib,
         libc::SYS__sysctl,
-        libc::SYS_create_module,
         libc::SYS_ustat,
         // x32 has its own number for this one.
         0x4000_0000 + 528, // kexec_load

@@ -39,12 +39,7 @@ pub(super) struct JobEnds {
 }
 
 /// Does everything, and exits.
-pub(super) fn run(
-    job: JobEnds,
-    group: &JobGroup,
-    filters: &Filters,
-    single: &SingleThreaded,
-) -> ! {
+pub(super) fn run(job: JobEnds, group: &JobGroup, filters: &Filters, single: &SingleThreaded) -> ! {
     let status = match run_job(job, group, filters, single) {
         Ok(()) => 0,
         Err(_) => 1,
@@ -197,7 +192,9 @@ impl<'a> Init<'a> {
     }
 }
 
-fn none_left(reaped: Result<Option<process::Reaped>, Errno>) -> Result<Option<process::Reaped>, Errno> {
+fn none_left(
+    reaped: Result<Option<process::Reaped>, Errno>,
+) -> Result<Option<process::Reaped>, Errno> {
     match reaped {
         Err(Errno::CHILD) => Ok(None),
         other => other,
@@ -279,7 +276,8 @@ impl Program {
 
 fn drop_capabilities() -> Result<(), Errno> {
     let none = rustix::thread::CapabilitySet::empty();
-    let sets = rustix::thread::CapabilitySets { effective: none, permitted: none, inheritable: none };
+    let sets =
+        rustix::thread::CapabilitySets { effective: none, permitted: none, inheritable: none };
     rustix::thread::set_capabilities(None, sets)
 }
 

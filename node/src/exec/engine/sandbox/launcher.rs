@@ -111,9 +111,8 @@ impl Launcher {
         // Last, because changing users forgets it.
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
             .step("die with the engine")?;
-        let filters = Filters::compile()
-            .map_err(|_| Errno::INVAL)
-            .step("compile the system call filter")?;
+        let filters =
+            Filters::compile().map_err(|_| Errno::INVAL).step("compile the system call filter")?;
         let running = BTreeMap::new();
         Ok(Self { single, groups, filters, running, leftover: Vec::new(), jobs: 0 })
     }

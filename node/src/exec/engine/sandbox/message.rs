@@ -135,11 +135,19 @@ pub(super) struct LayerOrder {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) enum EntryOrder {
-    Directory { mode: u32 },
+    Directory {
+        mode: u32,
+    },
     /// The next that many bytes of the order's memory file.
-    Packed { mode: u32, length: u64 },
+    Packed {
+        mode: u32,
+        length: u64,
+    },
     /// A copy of a file of the store.
-    Stored { mode: u32, path: String },
+    Stored {
+        mode: u32,
+        path: String,
+    },
     Symlink(String),
 }
 
@@ -238,7 +246,7 @@ pub(super) fn read_order(file: &mut File) -> Result<Order, Errno> {
         return Err(Errno::FBIG);
     }
     let mut bytes = Vec::new();
-    file.by_ref().take(length).read_to_end(&mut bytes).map_err(invalid)?;
+    Read::by_ref(file).take(length).read_to_end(&mut bytes).map_err(invalid)?;
     codec::decode(ORDER, &bytes).map_err(invalid)
 }
 

@@ -145,7 +145,7 @@ impl Filling<'_> {
         if !store.contains(value) {
             return Err(store_error(format!("{value} is not there")));
         }
-        text(&store.relative_blob_path(value))
+        text(&Store::relative_blob_path(value))
     }
 }
 

@@ -49,9 +49,7 @@ pub(super) fn clone(flags: libc::c_int, _: &SingleThreaded) -> Result<Cloned, Er
     // SAFETY: without CLONE_VM and with no stack given this is fork: the child has a copy of
     // everything. One thread only, so no lock is held by somebody who is missing in the child.
     // `pidfd` outlives the call, and the kernel writes one int to it in the parent.
-    let pid = unsafe {
-        libc::syscall(libc::SYS_clone, flags, none, &raw mut pidfd, none, none)
-    };
+    let pid = unsafe { libc::syscall(libc::SYS_clone, flags, none, &raw mut pidfd, none, none) };
     match pid {
         0 => Ok(Cloned::Child),
         pid if pid > 0 => {
@@ -159,16 +157,14 @@ pub(super) fn reset_signals() {
 pub(super) fn loopback_up() -> Result<(), Errno> {
     use rustix::net::{AddressFamily, SocketFlags, SocketType};
     let flags = SocketFlags::CLOEXEC;
-    let socket =
-        rustix::net::socket_with(AddressFamily::INET, SocketType::DGRAM, flags, None)?;
+    let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::DGRAM, flags, None)?;
     // SAFETY: all zero is a valid ifreq.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     request.ifr_name[0] = b'l' as libc::c_char;
     request.ifr_name[1] = b'o' as libc::c_char;
     request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
     // SAFETY: SIOCSIFFLAGS reads one ifreq, which this is.
-    let result = unsafe {
-        libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as _, &raw const request)
-    };
+    let result =
+        unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as _, &raw const request) };
     check(result).map(drop)
 }

@@ -160,7 +160,10 @@ impl Running {
         let left = left.and_then(|left| Timespec::try_from(left).ok());
         let mut polled = vec![
             PollFd::new(cancelled, PollFlags::IN),
-            PollFd::new(&self.socket, if self.complete { PollFlags::empty() } else { PollFlags::IN }),
+            PollFd::new(
+                &self.socket,
+                if self.complete { PollFlags::empty() } else { PollFlags::IN },
+            ),
         ];
         for stream in [&self.stdout, &self.stderr] {
             polled.extend(stream.pipe.as_ref().map(|pipe| PollFd::new(pipe, PollFlags::IN)));
