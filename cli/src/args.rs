@@ -9,7 +9,7 @@ use clap_complete::Shell;
 ///
 /// State is kept in MESH_HOME (default: $XDG_DATA_HOME/mesh). Data goes to standard output, talk to
 /// standard error. Exit codes: 0 done, 1 something found wrong, 64 wrong command line, 65 wrong
-/// data, 66 not found, 73 disk full, 74 other trouble with the file system.
+/// data, 66 not found, 69 this machine cannot, 70 a bug, 73 disk full, 74 other trouble with the file system.
 #[derive(Parser, Debug)]
 #[command(name = "mesh", version, max_term_width = 100)]
 pub(crate) struct Args {
@@ -30,6 +30,13 @@ pub(crate) enum Command {
     /// Make, show and draw thunks
     #[command(subcommand)]
     Thunk(ThunkCommand),
+    /// Reduce thunks to values and print their names
+    ///
+    /// What is remembered is not run again. `mesh force -` reads thunks in the JSON form, one a
+    /// line, and writes one JSON result a line as each is done:
+    /// {"line": 1, "thunk": "T…", "outputs": {"out": {"file": {"name": "V…", "executable": false}}}},
+    /// or "error" in place of "outputs".
+    Force(ForceArgs),
     /// Show what a thunk wrote on standard output and error when it ran
     Log(LogArgs),
     /// Remove the objects used least recently until the quota is met
@@ -99,6 +106,10 @@ pub(crate) struct ThunkCreateArgs {
     /// A file with the JSON form; - is standard input
     #[arg(default_value = "-")]
     pub(crate) file: PathBuf,
+    /// Write the thunk's bytes to this file and use no store: for programs that run as thunks and
+    /// return thunks
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
 }
 
 #[derive(ClapArgs, Debug)]
@@ -112,6 +123,22 @@ pub(crate) struct ThunkGraphArgs {
     /// T… of thunks
     #[arg(required = true)]
     pub(crate) names: Vec<String>,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct ForceArgs {
+    /// T… or T…#tag; - reads thunks as JSON lines
+    #[arg(required = true)]
+    pub(crate) names: Vec<String>,
+    /// Cores to keep busy (default: all)
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) slots: Option<u32>,
+    /// Go on with what does not depend on a failed thunk
+    #[arg(short, long)]
+    pub(crate) keep_going: bool,
+    /// No closing line
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
 }
 
 #[derive(ClapArgs, Debug)]

@@ -7,6 +7,8 @@
 //! | 64 | the command line was wrong |
 //! | 65 | the data given were wrong: no name, no thunk, no tree |
 //! | 66 | an object or file that is needed cannot be found |
+//! | 69 | this machine cannot run thunks (no user namespaces, for example) |
+//! | 70 | a bug in mesh |
 //! | 73 | the disk is full |
 //! | 74 | the file system reported an error |
 //!
@@ -22,6 +24,10 @@ pub(crate) const USAGE: u8 = 64;
 pub(crate) const DATA: u8 = 65;
 /// Something that is needed cannot be found.
 pub(crate) const NOT_FOUND: u8 = 66;
+/// This machine cannot do it.
+pub(crate) const UNAVAILABLE: u8 = 69;
+/// A bug of ours.
+pub(crate) const INTERNAL: u8 = 70;
 /// The disk is full.
 pub(crate) const FULL: u8 = 73;
 /// The file system reported an error.

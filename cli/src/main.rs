@@ -8,6 +8,7 @@ mod error;
 mod exit;
 mod home;
 mod resolve;
+mod ui;
 
 use clap::Parser;
 
@@ -15,6 +16,8 @@ use args::{Args, Command, StoreCommand, ThunkCommand};
 use error::CliError;
 
 fn main() -> std::process::ExitCode {
+    // The sandbox engine starts this binary again as its launcher.
+    mesh_node::exec::run_launcher_if_asked();
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => {
@@ -42,6 +45,7 @@ fn dispatch(command: Command) -> Result<(), CliError> {
         Command::Thunk(ThunkCommand::Create(args)) => commands::thunk::create(&args),
         Command::Thunk(ThunkCommand::Show(args)) => commands::thunk::show(&args),
         Command::Thunk(ThunkCommand::Graph(args)) => commands::graph::run(&args),
+        Command::Force(args) => commands::force::run(&args),
         Command::Log(args) => commands::log::run(&args),
         Command::Gc(args) => commands::gc::run(&args),
         Command::Store(StoreCommand::Verify(args)) => commands::store::verify(&args),

@@ -48,3 +48,16 @@ pub const TIMEOUT_MS_DEFAULT: u64 = 24 * 60 * 60 * 1000;
 
 /// No job gets more wall time than this: thirty days.
 pub const TIMEOUT_MS_MAX: u64 = 30 * 24 * 60 * 60 * 1000;
+
+/// One message between an execution engine and its helpers: a few numbers, or an error's text.
+pub const SANDBOX_MESSAGE_BYTES: usize = 16 * 1024;
+
+/// What the first process of a sandbox is told to build: the entries of a thunk, each with its
+/// path in the sandbox and in the store.
+pub const SANDBOX_ORDER_BYTES: u64 = 48 * 1024 * 1024;
+
+/// Small files that an engine keeps in memory, so that headers read by every compile are opened once.
+pub const SMALL_FILES_BYTES: usize = 64 * 1024 * 1024;
+
+/// Decoded directories that an engine keeps in memory.
+pub const TREES_KEPT: usize = 16 * 1024;

@@ -20,9 +20,14 @@ pub(crate) fn create(args: &ThunkCreateArgs) -> Result<(), CliError> {
     };
     let thunk = Thunk::from_json(&text).map_err(|error| wrong(&error))?;
     let (name, bytes) = thunk.encode().map_err(|error| wrong(&error))?;
-    let store = home::open_store()?;
-    store.put_bytes(&bytes)?;
-    store.flush()?;
+    match &args.output {
+        Some(path) => fs::write(path, &bytes).map_err(CliError::io(path))?,
+        None => {
+            let store = home::open_store()?;
+            store.put_bytes(&bytes)?;
+            store.flush()?;
+        }
+    }
     print_line(name)
 }
 

@@ -1,0 +1,171 @@
+//! `mesh force`
+
+use std::io::{BufRead, BufReader};
+use std::sync::Arc;
+
+use mesh_node::driver::Driver;
+use mesh_node::exec::{SandboxEngine, SandboxOptions};
+use mesh_protocol::limits;
+use mesh_protocol::name::{ObjectName, OutputRef, Tag, ThunkName};
+use mesh_protocol::sched::force::ForcePolicy;
+use mesh_protocol::thunk::{OutputObject, Thunk};
+use mesh_store::Store;
+use serde_json::{Map, Value, json};
+
+use super::print_line;
+use crate::args::ForceArgs;
+use crate::error::CliError;
+use crate::ui::Tally;
+use crate::{exit, home, resolve};
+
+/// Lines of standard input that are worked on at once; more wait unread.
+const LINES_AT_ONCE: usize = 4096;
+
+pub(crate) fn run(args: &ForceArgs) -> Result<(), CliError> {
+    let store = home::open_store()?;
+    let tally = Tally::new();
+    let runtime = tokio::runtime::Runtime::new().map_err(CliError::io("starting threads"))?;
+    let done = runtime.block_on(async {
+        let driver = start(&store, args, &tally)?;
+        if args.names == ["-"] {
+            lines(&store, &driver).await
+        } else {
+            names(&store, &driver, &args.names).await
+        }
+    });
+    store.flush()?;
+    if !args.quiet {
+        eprintln!("mesh: {tally}");
+    }
+    done
+}
+
+fn start(store: &Store, args: &ForceArgs, tally: &Tally) -> Result<Driver, CliError> {
+    let engine = SandboxEngine::start(store.clone(), SandboxOptions::default())
+        .map_err(|error| CliError::new(exit::UNAVAILABLE, error).hint("mesh doctor says more"))?;
+    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
+    let policy = ForcePolicy { keep_going: args.keep_going, ..ForcePolicy::default() };
+    let watcher = tally.watcher(store.clone());
+    let slots = args.slots.unwrap_or(cores);
+    Ok(Driver::start(store.clone(), Arc::new(engine), policy, slots, watcher))
+}
+
+async fn names(store: &Store, driver: &Driver, names: &[String]) -> Result<(), CliError> {
+    let mut demands = Vec::new();
+    for text in names {
+        let demand = match text.parse()? {
+            ObjectName::Value(name) => Err(name),
+            ObjectName::Thunk(thunk, Some(tag)) => Ok(OutputRef { thunk, tag }),
+            ObjectName::Thunk(thunk, None) => Ok(primary(store, thunk)?),
+        };
+        let driver = driver.clone();
+        demands.push(tokio::spawn(async move {
+            match demand {
+                Err(value) => Ok(value),
+                Ok(output) => match driver.demand(output).await {
+                    Ok(OutputObject::File { name, .. } | OutputObject::Tree(name)) => Ok(name),
+                    Ok(OutputObject::Thunk(thunk)) => Err(format!("{thunk} is not a value")),
+                    Err(error) => Err(error.to_string()),
+                },
+            }
+        }));
+    }
+    let mut failed = None;
+    for demand in demands {
+        match demand.await.map_err(|error| CliError::new(exit::INTERNAL, error))? {
+            Ok(name) => print_line(name)?,
+            Err(reason) => failed = Some(CliError::new(exit::FOUND_WRONG, reason)),
+        }
+    }
+    failed.map_or(Ok(()), Err)
+}
+
+fn primary(store: &Store, name: ThunkName) -> Result<OutputRef, CliError> {
+    let thunk = resolve::thunk(store, name)?;
+    match thunk.primary_output() {
+        Some(tag) => Ok(OutputRef { thunk: name, tag: tag.clone() }),
+        None => {
+            let tags: Vec<&str> = thunk.spec().outputs.keys().map(Tag::as_str).collect();
+            let hint = format!("name one as {name}#TAG, TAG one of: {}", tags.join(" "));
+            Err(CliError::new(exit::DATA, format_args!("{name} has several outputs")).hint(hint))
+        }
+    }
+}
+
+/// Thunks as JSON lines on standard input, results as JSON lines on standard output as they come.
+async fn lines(store: &Store, driver: &Driver) -> Result<(), CliError> {
+    let (sender, mut incoming) = tokio::sync::mpsc::channel(LINES_AT_ONCE);
+    std::thread::spawn(move || {
+        for (number, line) in (1_u64..).zip(BufReader::new(std::io::stdin()).lines()) {
+            let stop = line.is_err();
+            if sender.blocking_send((number, line)).is_err() || stop {
+                return;
+            }
+        }
+    });
+    let mut works = tokio::task::JoinSet::new();
+    let mut wrong = 0_u64;
+    let mut open = true;
+    while open || !works.is_empty() {
+        tokio::select! {
+            line = incoming.recv(), if open && works.len() < LINES_AT_ONCE => match line {
+                Some((_, Ok(line))) if line.trim().is_empty() => {}
+                Some((number, Ok(line))) => {
+                    let (store, driver) = (store.clone(), driver.clone());
+                    works.spawn(async move { force_line(&store, &driver, number, &line).await });
+                }
+                Some((_, Err(error))) => return Err(CliError::io("standard input")(error)),
+                None => open = false,
+            },
+            Some(done) = works.join_next() => {
+                let result = done.map_err(|error| CliError::new(exit::INTERNAL, error))?;
+                wrong += u64::from(result.get("error").is_some());
+                print_line(Value::Object(result))?;
+            }
+        }
+    }
+    match wrong {
+        0 => Ok(()),
+        count => Err(CliError::new(exit::FOUND_WRONG, format_args!("{count} thunks failed"))),
+    }
+}
+
+async fn force_line(store: &Store, driver: &Driver, number: u64, line: &str) -> Map<String, Value> {
+    let mut result = Map::from_iter([("line".to_owned(), json!(number))]);
+    match force_json(store, driver, line, &mut result).await {
+        Ok(outputs) => result.insert("outputs".to_owned(), Value::Object(outputs)),
+        Err(reason) => result.insert("error".to_owned(), json!(reason)),
+    };
+    result
+}
+
+async fn force_json(
+    store: &Store,
+    driver: &Driver,
+    line: &str,
+    result: &mut Map<String, Value>,
+) -> Result<Map<String, Value>, String> {
+    if line.len() as u64 > limits::THUNK_BYTES {
+        return Err("the line is longer than a thunk may be".to_owned());
+    }
+    let thunk = Thunk::from_json(line).map_err(|error| error.to_string())?;
+    let (name, bytes) = thunk.encode().map_err(|error| error.to_string())?;
+    store.put_bytes(&bytes).map_err(|error| error.to_string())?;
+    result.insert("thunk".to_owned(), json!(name));
+    let mut outputs = Map::new();
+    for (tag, declared) in &thunk.spec().outputs {
+        match driver.demand(OutputRef { thunk: name, tag: tag.clone() }).await {
+            Ok(object) => {
+                outputs.insert(tag.to_string(), json!(object));
+            }
+            Err(error) if declared.required => return Err(error.to_string()),
+            Err(_) => {}
+        }
+    }
+    if let Ok(Some(reduction)) = store.recall(name) {
+        result.insert("stdout".to_owned(), json!(reduction.stdout));
+        result.insert("stderr".to_owned(), json!(reduction.stderr));
+        result.insert("usage".to_owned(), json!(reduction.usage));
+    }
+    Ok(outputs)
+}

@@ -1,0 +1,3 @@
+//! The engines: ways to run a thunk.
+
+pub mod sandbox;

@@ -1,0 +1,314 @@
+//! Control groups, of either version, where this process may make some: a job's bound on memory
+//! and processes, and the most memory it held.
+//!
+//! Non-goal: making them available. Where none can be written, the first process of each sandbox
+//! watches its memory itself, and the number of processes is bounded per user.
+//!
+//! One directory per launcher, `mesh-<pid>`, made while it still has the rights of whoever
+//! started it and handed over to the user that it becomes; one below it per job.
+
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::base::NOBODY;
+
+const DIRECTORY: OFlags =
+    OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// The directory that holds the launcher itself, in version 2.
+const LEAF: &str = "launcher";
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    /// Version 1, controller `memory`.
+    Memory1,
+    /// Version 1, controller `pids`.
+    Processes1,
+    /// Version 2, both.
+    Both2,
+}
+
+impl Kind {
+    fn memory_file(self) -> Option<&'static str> {
+        match self {
+            Self::Memory1 => Some("memory.limit_in_bytes"),
+            Self::Both2 => Some("memory.max"),
+            Self::Processes1 => None,
+        }
+    }
+
+    fn peak_file(self) -> Option<&'static str> {
+        match self {
+            Self::Memory1 => Some("memory.max_usage_in_bytes"),
+            Self::Both2 => Some("memory.peak"),
+            Self::Processes1 => None,
+        }
+    }
+
+    fn kills_file(self) -> Option<&'static str> {
+        match self {
+            Self::Memory1 => Some("memory.oom_control"),
+            Self::Both2 => Some("memory.events"),
+            Self::Processes1 => None,
+        }
+    }
+}
+
+/// A hierarchy in which this process can make groups.
+struct Hierarchy {
+    kind: Kind,
+    directory: OwnedFd,
+}
+
+/// The launcher's groups.
+pub(super) struct Groups(Vec<Hierarchy>);
+
+/// One job's groups.
+pub(super) struct JobGroup {
+    name: String,
+    parts: Vec<(Kind, OwnedFd)>,
+}
+
+/// Where the groups of this process are, by kind.
+fn places() -> Vec<(Kind, PathBuf)> {
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    own.lines().filter_map(|line| place(line, &mounts)).collect()
+}
+
+fn place(line: &str, mounts: &str) -> Option<(Kind, PathBuf)> {
+    let mut fields = line.splitn(3, ':');
+    let (_, controllers, path) = (fields.next()?, fields.next()?, fields.next()?);
+    let kind = match controllers {
+        "" => Kind::Both2,
+        "memory" => Kind::Memory1,
+        "pids" => Kind::Processes1,
+        _ => return None,
+    };
+    let mount = mounts.lines().find_map(|mount| mount_point(mount, controllers, path))?;
+    Some((kind, mount))
+}
+
+/// The directory of the group `path`, if this line of mountinfo mounts its hierarchy.
+fn mount_point(line: &str, controller: &str, path: &str) -> Option<PathBuf> {
+    let (front, back) = line.split_once(" - ")?;
+    let mut back = back.split(' ');
+    let (kind, options) = (back.next()?, back.nth(1)?);
+    let fits = match controller {
+        "" => kind == "cgroup2",
+        name => kind == "cgroup" && options.split(',').any(|option| option == name),
+    };
+    let mut front = front.split(' ').skip(3);
+    let (root, at) = (front.next()?, front.next()?);
+    // In a container the group's own path may not begin where the mount does.
+    let inside = path.strip_prefix(root).unwrap_or_default().trim_start_matches('/');
+    fits.then(|| Path::new(at).join(inside))
+}
+
+impl Groups {
+    /// None: for machines, or tests, that shall do without.
+    pub(super) fn none() -> Self {
+        Self(Vec::new())
+    }
+
+    /// Makes the launcher's groups wherever that is possible. To be called before it stops being
+    /// root.
+    pub(super) fn prepare() -> Self {
+        let made = places().into_iter().filter_map(|(kind, own)| prepare(kind, &own));
+        Self(made.collect())
+    }
+
+    /// What they bound, for people.
+    pub(super) fn names(&self) -> Vec<String> {
+        let name = |hierarchy: &Hierarchy| match hierarchy.kind {
+            Kind::Memory1 => "memory (version 1)".to_owned(),
+            Kind::Processes1 => "pids (version 1)".to_owned(),
+            Kind::Both2 => "memory and pids (version 2)".to_owned(),
+        };
+        self.0.iter().map(name).collect()
+    }
+
+    /// Makes the groups of one job.
+    pub(super) fn job(&self, number: u64) -> JobGroup {
+        let name = format!("job-{number}");
+        let make = |hierarchy: &Hierarchy| {
+            let directory = &hierarchy.directory;
+            rustix::fs::mkdirat(directory, &name, Mode::from_raw_mode(0o755)).ok()?;
+            let fd = rustix::fs::openat(directory, &name, DIRECTORY, Mode::empty()).ok()?;
+            Some((hierarchy.kind, fd))
+        };
+        let parts = self.0.iter().filter_map(make).collect();
+        JobGroup { name, parts }
+    }
+
+    /// Removes a job's groups; false if a process is still dying in one of them.
+    pub(super) fn remove(&self, group: &JobGroup) -> bool {
+        self.0.iter().all(|hierarchy| {
+            let done = rustix::fs::unlinkat(&hierarchy.directory, &group.name, AtFlags::REMOVEDIR);
+            !matches!(done, Err(Errno::BUSY))
+        })
+    }
+}
+
+fn prepare(kind: Kind, own: &Path) -> Option<Hierarchy> {
+    // Version 2 has no controllers below a group that holds processes itself, but there may be
+    // some beside it.
+    let parents = [Some(own), own.parent().filter(|_| kind == Kind::Both2)];
+    parents.into_iter().flatten().find_map(|parent| prepare_below(kind, parent))
+}
+
+fn prepare_below(kind: Kind, parent: &Path) -> Option<Hierarchy> {
+    sweep(parent);
+    let directory = parent.join(format!("mesh-{}", std::process::id()));
+    if kind == Kind::Both2 && !has_controllers(&parent.join("cgroup.subtree_control")) {
+        fs::write(parent.join("cgroup.subtree_control"), "+memory +pids").ok()?;
+    }
+    fs::create_dir(&directory).ok()?;
+    let fd = prepare_in(kind, &directory);
+    if fd.is_none() {
+        remove_group(&directory);
+    }
+    Some(Hierarchy { kind, directory: fd? })
+}
+
+fn prepare_in(kind: Kind, directory: &Path) -> Option<OwnedFd> {
+    if kind == Kind::Both2 {
+        let leaf = directory.join(LEAF);
+        fs::create_dir(&leaf).ok()?;
+        fs::write(leaf.join("cgroup.procs"), "0").ok()?;
+        fs::write(directory.join("cgroup.subtree_control"), "+memory +pids").ok()?;
+    }
+    if fs::metadata(directory).ok()?.uid() == 0 {
+        let give = |path: &Path| std::os::unix::fs::chown(path, Some(NOBODY), Some(NOBODY)).ok();
+        give(directory)?;
+        give(&directory.join("cgroup.procs"))?;
+    }
+    rustix::fs::open(directory, DIRECTORY, Mode::empty()).ok()
+}
+
+fn has_controllers(path: &Path) -> bool {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let has = |name| text.split_whitespace().any(|word| word == name);
+    has("memory") && has("pids")
+}
+
+/// Removes what launchers left that were killed.
+fn sweep(parent: &Path) {
+    let Ok(entries) = fs::read_dir(parent) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let pid = name.to_str().and_then(|name| name.strip_prefix("mesh-")?.parse::<u32>().ok());
+        if pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+            remove_group(&entry.path());
+        }
+    }
+}
+
+/// Removes the groups of every launcher that has ended.
+pub(super) fn sweep_all() {
+    for (kind, own) in places() {
+        sweep(&own);
+        if let (Kind::Both2, Some(parent)) = (kind, own.parent()) {
+            sweep(parent);
+        }
+    }
+}
+
+fn remove_group(directory: &Path) {
+    let inner = fs::read_dir(directory).into_iter().flatten().flatten();
+    for entry in inner.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+        // What still holds a process stays for the next sweep.
+        let _ = fs::remove_dir(entry.path());
+    }
+    let _ = fs::remove_dir(directory);
+}
+
+impl JobGroup {
+    /// Does it bound memory?
+    pub(super) fn bounds_memory(&self) -> bool {
+        self.parts.iter().any(|(kind, _)| kind.memory_file().is_some())
+    }
+
+    /// Does it bound the number of processes?
+    pub(super) fn bounds_processes(&self) -> bool {
+        self.parts.iter().any(|(kind, _)| *kind != Kind::Memory1)
+    }
+
+    /// Puts this process into the group.
+    pub(super) fn join(&self) -> Result<(), Errno> {
+        self.parts.iter().try_for_each(|(_, directory)| write(directory, "cgroup.procs", "0"))
+    }
+
+    /// Sets the bounds. The first process of the sandbox counts as one more.
+    pub(super) fn bound(&self, memory_bytes: Option<u64>, processes: u64) -> Result<(), Errno> {
+        for (kind, directory) in &self.parts {
+            if let (Some(file), Some(bytes)) = (kind.memory_file(), memory_bytes) {
+                write(directory, file, &bytes.to_string())?;
+                self.bound_swap(*kind, directory, bytes);
+            }
+            if *kind != Kind::Memory1 {
+                write(directory, "pids.max", &(processes + 1).to_string())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Swap counts as memory. Kernels without swap accounting lack these files.
+    fn bound_swap(&self, kind: Kind, directory: &OwnedFd, bytes: u64) {
+        let _ = match kind {
+            Kind::Memory1 => write(directory, "memory.memsw.limit_in_bytes", &bytes.to_string()),
+            _ => write(directory, "memory.swap.max", "0"),
+        };
+    }
+
+    /// The most memory that the job held, if the kernel tells.
+    pub(super) fn memory_peak_bytes(&self) -> Option<u64> {
+        let (kind, directory) = self.parts.iter().find(|(kind, _)| kind.peak_file().is_some())?;
+        read(directory, kind.peak_file()?)?.trim().parse().ok()
+    }
+
+    /// Has a process been killed because the bound was reached?
+    pub(super) fn out_of_memory(&self) -> bool {
+        let kills = |(kind, directory): &(Kind, OwnedFd)| {
+            let text = read(directory, kind.kills_file()?)?;
+            text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.parse::<u64>().ok())
+        };
+        self.parts.iter().filter_map(kills).any(|count| count > 0)
+    }
+}
+
+fn write(directory: &OwnedFd, file: &str, text: &str) -> Result<(), Errno> {
+    let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+    let fd = rustix::fs::openat(directory, file, flags, Mode::empty())?;
+    rustix::io::write(fd, text.as_bytes()).map(drop)
+}
+
+fn read(directory: &OwnedFd, file: &str) -> Option<String> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let fd = rustix::fs::openat(directory, file, flags, Mode::empty()).ok()?;
+    let mut bytes = vec![0; 4096];
+    let length = rustix::io::read(fd, &mut bytes).ok()?;
+    String::from_utf8(bytes[..length].to_vec()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_are_found_by_their_mounts() {
+        let mounts = "30 25 0:26 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n\
+                      31 25 0:27 /docker/x /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
+        let memory = place("4:memory:/a/b", mounts).unwrap();
+        assert_eq!(memory, (Kind::Memory1, "/sys/fs/cgroup/memory/a/b".into()));
+        let unified = place("0::/docker/x/y", mounts).unwrap();
+        assert_eq!(unified, (Kind::Both2, "/sys/fs/cgroup/y".into()));
+        assert_eq!(place("8:pids:/", mounts), None);
+        assert_eq!(place("3:cpuset:/", mounts), None);
+    }
+}

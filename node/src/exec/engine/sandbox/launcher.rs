@@ -1,0 +1,184 @@
+//! The launcher: a process with one thread that makes the first process of every sandbox.
+//!
+//! The program around it has many threads and may not fork and go on working in the child; it is
+//! also larger. So it starts itself once more under another name, and that process lays the
+//! ground ([`super::base`]) and then waits for work on its standard input, a socket.
+//!
+//! ```text
+//!   engine ──Setup──▶ launcher ──Ready──▶ engine
+//!   engine ──(job socket, order, stdin, stdout, stderr)──▶ launcher ──clone──▶ init (pid 1)
+//!                                                     init ◀──job socket──▶ engine
+//! ```
+//!
+//! It ends when the engine's end of the socket closes or the thread that started it ends, and the
+//! kernel then kills every job: each init asked to die with its parent, and a process namespace
+//! dies with its init.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+
+use rustix::event::{PollFd, PollFlags};
+use rustix::io::Errno;
+use rustix::process::Signal;
+
+use super::base;
+use super::cgroup::{Groups, JobGroup};
+use super::filter::Filters;
+use super::init::{self, JobEnds};
+use super::message::{self, Event, Ready, Setup, Step, StepError};
+use super::process::{self, Cloned, SingleThreaded};
+
+/// What the launcher is called, in `argv[0]`.
+pub(super) const LAUNCHER_NAME: &str = "mesh-launcher";
+
+/// Every sandbox gets these for itself; the user, mount and host-name namespaces around them are
+/// the launcher's.
+const NAMESPACES: libc::c_int =
+    libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWNET | libc::CLONE_NEWIPC;
+
+/// Becomes the launcher if this process was started as one, and then does not return. To be
+/// called first thing in `main`, before there are threads.
+pub fn run_launcher_if_asked() {
+    let name = std::env::args_os().next().unwrap_or_default();
+    if name.as_bytes() == LAUNCHER_NAME.as_bytes() {
+        process::exit(run());
+    }
+}
+
+fn run() -> i32 {
+    let Ok(control) = take_control() else { return 2 };
+    let ready = |ready: &Ready| message::send(&control, ready, &[]);
+    let launcher = match Launcher::set_up(&control) {
+        Ok(launcher) => launcher,
+        Err(error) => {
+            // If nobody hears it, nobody is left to tell.
+            let _ = ready(&Ready::No(error));
+            return 1;
+        }
+    };
+    let control_groups = launcher.groups.names();
+    if ready(&Ready::Yes { control_groups }).is_err() {
+        return 1;
+    }
+    match launcher.serve(control) {
+        Ok(()) => 0,
+        Err(_) => 1,
+    }
+}
+
+/// Moves the socket off standard input, which jobs must not inherit.
+fn take_control() -> Result<OwnedFd, Errno> {
+    let control = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
+    let null = File::options().read(true).write(true).open("/dev/null");
+    let null = null.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+    rustix::stdio::dup2_stdin(&null)?;
+    Ok(control)
+}
+
+struct Running {
+    pidfd: OwnedFd,
+    group: JobGroup,
+}
+
+struct Launcher {
+    single: SingleThreaded,
+    groups: Groups,
+    filters: Filters,
+    /// By process id.
+    running: BTreeMap<i32, Running>,
+    /// Groups that could not be removed yet.
+    leftover: Vec<JobGroup>,
+    jobs: u64,
+}
+
+impl Launcher {
+    fn set_up(control: &OwnedFd) -> Result<Self, StepError> {
+        let single = SingleThreaded::check().step("count threads")?;
+        process::reset_signals();
+        // Ctrl-C at the terminal is for the engine to handle.
+        rustix::process::setsid().step("leave the session")?;
+        rustix::process::umask(rustix::fs::Mode::empty());
+        let Some((setup, _)) = message::receive::<Setup>(control).step("receive the set-up")?
+        else {
+            return Err(Errno::PIPE).step("receive the set-up");
+        };
+        rustix::process::chdir(&*setup.store).step_at("enter the store", &setup.store)?;
+        let groups = if setup.control_groups { Groups::prepare() } else { Groups::none() };
+        base::drop_root()?;
+        base::enter(&single)?;
+        // Last, because changing users forgets it.
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+            .step("die with the engine")?;
+        let filters =
+            Filters::compile().map_err(|_| Errno::INVAL).step("compile the system call filter")?;
+        let running = BTreeMap::new();
+        Ok(Self { single, groups, filters, running, leftover: Vec::new(), jobs: 0 })
+    }
+
+    fn serve(mut self, control: OwnedFd) -> Result<(), Errno> {
+        loop {
+            let (work, ended) = self.wait(&control)?;
+            for pid in ended {
+                self.take_away(pid);
+            }
+            if !work {
+                continue;
+            }
+            let Some(((), fds)) = message::receive::<()>(&control)? else { return Ok(()) };
+            if let Some((job, group)) = self.launch(fds) {
+                // The child. Were this left open here, nobody would see the launcher's end of it
+                // close.
+                drop(control);
+                init::run(job, &group, &self.filters, &self.single);
+            }
+        }
+    }
+
+    /// Waits for work or for the end of a job. Only says which.
+    fn wait(&self, control: &OwnedFd) -> Result<(bool, Vec<i32>), Errno> {
+        let mut polled = vec![PollFd::new(control, PollFlags::IN)];
+        polled.extend(self.running.values().map(|job| PollFd::new(&job.pidfd, PollFlags::IN)));
+        rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, None))?;
+        let ready = |fd: &PollFd<'_>| !fd.revents().is_empty();
+        let jobs = self.running.keys().zip(&polled[1..]);
+        let ended = jobs.filter(|(_, fd)| ready(fd)).map(|(pid, _)| *pid).collect();
+        Ok((ready(&polled[0]), ended))
+    }
+
+    fn take_away(&mut self, pid: i32) {
+        while let Ok(Some(_)) = process::reap(false) {}
+        if let Some(job) = self.running.remove(&pid) {
+            self.leftover.push(job.group);
+        }
+        let groups = &self.groups;
+        self.leftover.retain(|group| !groups.remove(group));
+    }
+
+    /// Starts one job. Gives its parts back where it is to be done: in the new process.
+    fn launch(&mut self, fds: Vec<OwnedFd>) -> Option<(JobEnds, JobGroup)> {
+        let [socket, order, stdin, stdout, stderr] = <[OwnedFd; 5]>::try_from(fds).ok()?;
+        self.jobs += 1;
+        let group = self.groups.job(self.jobs);
+        // A send fails only if the engine has given the job up: its init will notice too.
+        let _ = match process::clone(NAMESPACES, &self.single) {
+            Ok(Cloned::Child) => {
+                let order = File::from(order);
+                return Some((JobEnds { socket, order, stdin, stdout, stderr }, group));
+            }
+            Ok(Cloned::Parent { pid, pidfd }) => {
+                let sent = message::send(&socket, &Event::Started, &[pidfd.as_fd()]);
+                self.running.insert(pid, Running { pidfd, group });
+                sent
+            }
+            Err(errno) => {
+                self.leftover.push(group);
+                let errno = errno.raw_os_error();
+                let error = StepError { step: "make a process".to_owned(), errno };
+                message::send(&socket, &Event::Failed(error), &[])
+            }
+        };
+        None
+    }
+}

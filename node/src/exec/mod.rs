@@ -1,0 +1,106 @@
+//! Running thunks: from a thunk whose inputs are all values to the objects it leaves.
+//!
+//! An [`Engine`] runs one job at a time or many; who decides what runs when is somebody else. The
+//! way of a job: [`plan::ExecPlan`] (pure) → built and run by an engine → [`collect`] puts what it
+//! left into the store → [`Outcome`].
+//!
+//! What the program does wrong is part of the outcome. An [`EngineError`] is the machine's fault,
+//! and the job may be tried elsewhere - except [`EngineError::Refused`]: no engine can run that.
+
+pub mod collect;
+pub mod engine;
+pub mod plan;
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use mesh_protocol::name::{Tag, ThunkName, ValueName};
+use mesh_protocol::thunk::{OutputObject, Thunk, Usage};
+use thiserror::Error;
+
+pub use engine::sandbox::{SandboxEngine, SandboxOptions, run_launcher_if_asked};
+
+/// Something that runs thunks.
+pub trait Engine: Send + Sync {
+    /// Runs one job to its end. Dropping the future kills the job and everything it started.
+    fn run(&self, job: Job) -> RunFuture<'_>;
+}
+
+/// What [`Engine::run`] gives: boxed, because which engine it is shows at run time.
+pub type RunFuture<'a> = Pin<Box<dyn Future<Output = Result<Outcome, EngineError>> + Send + 'a>>;
+
+/// One thunk to run.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// Its name: for messages only.
+    pub name: ThunkName,
+    /// The thunk; every source in it is a value that the store holds.
+    pub thunk: Arc<Thunk>,
+}
+
+/// How a job went. The job is a success if [`Outcome::is_success`] says so.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Outcome {
+    /// How the program ended.
+    pub exit: Exit,
+    /// What it left, by tag; these objects are in the store.
+    pub outputs: BTreeMap<Tag, OutputObject>,
+    /// Required outputs that it did not leave.
+    pub missing: Vec<Tag>,
+    /// What it wrote on standard output, cut with a notice if it was too long.
+    pub stdout: ValueName,
+    /// What it wrote on standard error, cut likewise.
+    pub stderr: ValueName,
+    /// What it took.
+    pub usage: Usage,
+}
+
+impl Outcome {
+    /// Did it end with status 0 and leave everything that is required?
+    pub fn is_success(&self) -> bool {
+        self.exit == Exit::Code(0) && self.missing.is_empty()
+    }
+}
+
+/// How a program ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Exit {
+    /// By itself, with this status. 127: it was not there; 126: it cannot be executed.
+    Code(i32),
+    /// By this signal.
+    Signal(i32),
+    /// By us: its time was up.
+    TimedOut,
+    /// By the kernel or us: it held more memory than it may.
+    OutOfMemory,
+}
+
+/// Why a machine could not run a job.
+#[derive(Debug, Error)]
+pub enum EngineError {
+    /// The engine does not start here.
+    #[error(
+        "sandboxes do not work on this machine: cannot {0}; `mesh doctor` says what is missing"
+    )]
+    Start(#[source] Failure),
+    /// One sandbox could not be built.
+    #[error("a sandbox could not be built: cannot {0}")]
+    Build(#[source] Failure),
+    /// The launcher, or the first process of the sandbox, is gone.
+    #[error("the sandbox's own processes ended too early")]
+    Died,
+    /// The store has not what the job needs, or cannot take what it left.
+    #[error("the store: {0}")]
+    Store(#[source] Failure),
+    /// A system call on the way failed.
+    #[error("running a job: {0}")]
+    System(#[from] std::io::Error),
+    /// No machine can run this thunk.
+    #[error("the thunk cannot be run: {0}")]
+    Refused(#[from] plan::PlanError),
+}
+
+/// A cause whose type is the business of whoever has it.
+pub type Failure = Box<dyn std::error::Error + Send + Sync>;

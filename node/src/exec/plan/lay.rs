@@ -1,0 +1,352 @@
+//! From what stands where to how it gets there: layers, copies and mounts.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use mesh_protocol::limits;
+use mesh_protocol::name::ValueName;
+use mesh_protocol::path::AbsPath;
+use mesh_protocol::thunk::{InputMode, ThunkSpec};
+use mesh_protocol::tree::TreeEntry;
+
+use super::resolve::{View, relative, value};
+use super::{COPY_FILE_BYTES, COPY_TREE_ENTRIES, Entry, Layer, Lower, Mount, MountKind, PlanError};
+
+/// Whatever the thunk wants, these exist.
+const DIRECTORIES: [(&str, Entry); 3] =
+    [("/dev", Entry::Directory), ("/proc", Entry::Directory), ("/tmp", Entry::Temporary)];
+
+/// Places where a thunk may name nothing: a job must not meet a false `/proc`.
+const RESERVED: [&str; 3] = ["/dev", "/proc", "/sys"];
+
+struct Laying<'a> {
+    view: &'a View<'a>,
+    /// Everything that is made by hand, at its real place.
+    entries: BTreeMap<AbsPath, Entry>,
+    /// Files that are mounted on stubs.
+    mounts: Vec<Mount>,
+    writable: BTreeSet<AbsPath>,
+    /// Trees that are copied, entry by entry.
+    copied: BTreeSet<AbsPath>,
+}
+
+pub(super) fn lay(
+    spec: &ThunkSpec,
+    view: &View<'_>,
+) -> Result<(Vec<Layer>, Vec<Mount>), PlanError> {
+    let mut laying = Laying {
+        view,
+        entries: BTreeMap::new(),
+        mounts: Vec::new(),
+        writable: BTreeSet::new(),
+        copied: BTreeSet::new(),
+    };
+    laying.outputs(spec)?;
+    laying.inputs(spec)?;
+    for (path, target) in &spec.symlinks {
+        laying.claim(view.entry(path)?, Entry::Symlink(target.clone()))?;
+    }
+    let directories = spec.directories.iter().chain([&spec.function.working_directory]);
+    for path in directories {
+        laying.directory(view.directory(path)?, Entry::Directory)?;
+    }
+    laying.own_directories()?;
+    laying.copy_trees()?;
+    laying.finish()
+}
+
+impl Laying<'_> {
+    /// Where outputs appear, the job may write.
+    fn outputs(&mut self, spec: &ThunkSpec) -> Result<(), PlanError> {
+        for output in spec.outputs.values() {
+            let place = self.view.entry(&output.path)?;
+            let parent = place.parent().unwrap_or_else(AbsPath::root);
+            check_reserved(&place)?;
+            self.directory(parent.clone(), Entry::Directory)?;
+            self.writable.insert(parent);
+            if self.view.at.contains_key(&place) || spec.directories.contains(&output.path) {
+                self.copied.insert(place.clone());
+                self.writable.insert(place);
+            }
+        }
+        Ok(())
+    }
+
+    fn inputs(&mut self, spec: &ThunkSpec) -> Result<(), PlanError> {
+        let mut outputs = BTreeSet::new();
+        for output in spec.outputs.values() {
+            outputs.insert(self.view.entry(&output.path)?);
+        }
+        for (path, input) in &spec.inputs {
+            if input.mode == InputMode::Tree {
+                continue;
+            }
+            let (place, name) = (self.view.entry(path)?, value(&input.source)?);
+            let executable = input.mode == InputMode::Executable;
+            let writable = outputs.contains(&place);
+            self.file(place, name, executable, writable)?;
+        }
+        Ok(())
+    }
+
+    /// Puts a file at a place: nothing to do where a tree has the same, a copy if it is small or
+    /// will be changed, a mount otherwise.
+    fn file(
+        &mut self,
+        place: AbsPath,
+        name: ValueName,
+        executable: bool,
+        writable: bool,
+    ) -> Result<(), PlanError> {
+        let same = TreeEntry::File { name, executable };
+        if !writable && self.covered(&place)?.is_some_and(|(_, entry)| entry == same) {
+            return check_reserved(&place);
+        }
+        if writable || name.digest().length <= COPY_FILE_BYTES {
+            let entry = Entry::File { value: name.digest(), executable, writable };
+            return self.claim(place, entry);
+        }
+        let what = MountKind::File { value: name.digest(), executable };
+        let mount = Mount { at: place.clone(), what };
+        if !self.mounts.contains(&mount) {
+            self.claim(place, Entry::Stub)?;
+            self.mounts.push(mount);
+        }
+        Ok(())
+    }
+
+    /// What the trees that will be mounted (not copied) say about a place, and which says it.
+    fn covered(&self, place: &AbsPath) -> Result<Option<(AbsPath, TreeEntry)>, PlanError> {
+        let mut root = Some(place.clone());
+        while let Some(at) = root {
+            if let Some(&name) = self.view.at.get(&at)
+                && !self.copied.contains(&at)
+                && let Some(entry) = self.view.lookup_in(name, &at, place)?
+            {
+                return Ok(Some((at, entry)));
+            }
+            root = at.parent();
+        }
+        Ok(None)
+    }
+
+    fn claim(&mut self, place: AbsPath, entry: Entry) -> Result<(), PlanError> {
+        check_reserved(&place)?;
+        match self.entries.get(&place) {
+            Some(other) if *other != entry => Err(PlanError::Conflict(place)),
+            _ => {
+                self.entries.insert(place, entry);
+                Ok(())
+            }
+        }
+    }
+
+    fn directory(&mut self, place: AbsPath, entry: Entry) -> Result<(), PlanError> {
+        check_reserved(&place)?;
+        if place.is_root() || matches!(self.entries.get(&place), Some(Entry::Temporary)) {
+            return Ok(());
+        }
+        match self.entries.insert(place.clone(), entry) {
+            None | Some(Entry::Directory | Entry::Temporary) => Ok(()),
+            Some(_) => Err(PlanError::NotADirectory(place)),
+        }
+    }
+
+    fn own_directories(&mut self) -> Result<(), PlanError> {
+        for (path, entry) in DIRECTORIES {
+            let place: AbsPath = path.parse().map_err(|_| PlanError::Links(AbsPath::root()))?;
+            match self.entries.insert(place.clone(), entry) {
+                None | Some(Entry::Directory | Entry::Temporary) => {}
+                Some(_) => return Err(PlanError::Reserved(place)),
+            }
+            if path == "/tmp" {
+                self.writable.insert(place);
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies the trees that are small, and those that the job changes, inner ones first.
+    fn copy_trees(&mut self) -> Result<(), PlanError> {
+        let trees: Vec<_> = self.view.at.iter().map(|(at, name)| (at.clone(), *name)).collect();
+        for (at, name) in &trees {
+            if at.is_root() || self.copied.contains(at) {
+                continue;
+            }
+            if self.is_small(*name)? {
+                self.copied.insert(at.clone());
+            }
+        }
+        for (at, name) in trees.iter().rev() {
+            if self.copied.contains(at) {
+                let writable = self.writable.contains(at);
+                let mut left = limits::THUNK_ENTRIES;
+                self.copy_tree(at.clone(), *name, writable, at, &mut left)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn is_small(&self, root: ValueName) -> Result<bool, PlanError> {
+        let (mut todo, mut entries) = (vec![root], 0);
+        while let Some(name) = todo.pop() {
+            let tree = self.view.tree(name)?;
+            entries += 1 + tree.entries().len();
+            if entries > COPY_TREE_ENTRIES {
+                return Ok(false);
+            }
+            for (_, entry) in tree.entries() {
+                match entry {
+                    TreeEntry::File { name, .. } if name.digest().length > COPY_FILE_BYTES => {
+                        return Ok(false);
+                    }
+                    TreeEntry::Directory(name) => todo.push(*name),
+                    _ => {}
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    fn copy_tree(
+        &mut self,
+        place: AbsPath,
+        name: ValueName,
+        writable: bool,
+        root: &AbsPath,
+        left: &mut usize,
+    ) -> Result<(), PlanError> {
+        if matches!(self.entries.get(&place), Some(entry) if !is_directory(entry)) {
+            return Ok(());
+        }
+        self.entries.entry(place.clone()).or_insert(Entry::Directory);
+        let tree = self.view.tree(name)?;
+        for (component, entry) in tree.entries() {
+            *left = left.checked_sub(1).ok_or_else(|| PlanError::TooLarge(root.clone()))?;
+            let at = place.join(component).map_err(|_| PlanError::Links(place.clone()))?;
+            if let TreeEntry::Directory(name) = entry {
+                self.copy_tree(at, *name, writable, root, left)?;
+                continue;
+            }
+            // A tree further in has its own say.
+            let inner = self.covered(&at)?.is_some_and(|(tree, _)| tree.is_below(root));
+            if inner || self.entries.contains_key(&at) {
+                continue;
+            }
+            let made = match entry {
+                TreeEntry::Symlink(target) => Entry::Symlink(target.clone()),
+                TreeEntry::File { name, executable } => {
+                    Entry::File { value: name.digest(), executable: *executable, writable }
+                }
+                TreeEntry::Directory(_) => continue,
+            };
+            self.entries.insert(at, made);
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<(Vec<Layer>, Vec<Mount>), PlanError> {
+        self.drop_what_trees_have()?;
+        let mut layers = vec![self.layer(AbsPath::root())?];
+        let mut mounts = std::mem::take(&mut self.mounts);
+        for (at, name) in &self.view.at {
+            if at.is_root() || self.copied.contains(at) {
+                continue;
+            }
+            let layer = self.layer(at.clone())?;
+            let needed = layer.lower.len() > 1 || self.something_below(at);
+            let what = if needed {
+                layers.push(layer);
+                MountKind::Overlay(layers.len() - 1)
+            } else {
+                MountKind::Tree(*name)
+            };
+            mounts.push(Mount { at: at.clone(), what });
+            self.entries.entry(at.clone()).or_insert(Entry::Directory);
+        }
+        if !layers[0].lower.is_empty() {
+            mounts.push(Mount { at: AbsPath::root(), what: MountKind::Overlay(0) });
+        }
+        self.fill(&mut layers);
+        for at in &self.writable {
+            if !layers.iter().any(|layer| layer.at == *at) {
+                mounts.push(Mount { at: at.clone(), what: MountKind::Writable });
+            }
+        }
+        for (path, what) in [("/dev", MountKind::Devices), ("/proc", MountKind::Processes)] {
+            let at = path.parse().map_err(|_| PlanError::Links(AbsPath::root()))?;
+            mounts.push(Mount { at, what });
+        }
+        mounts.sort_by(|a, b| a.at.components().cmp(b.at.components()));
+        Ok((layers, mounts))
+    }
+
+    /// Directories and links that a mounted tree has anyway need not be made again. A writable
+    /// directory must: only one that the job owns can be written.
+    fn drop_what_trees_have(&mut self) -> Result<(), PlanError> {
+        let mut kept = BTreeMap::new();
+        for (place, entry) in &self.entries {
+            let same = match (entry, self.covered(place)?) {
+                (Entry::Directory, Some((_, TreeEntry::Directory(_)))) => {
+                    !self.writable.contains(place)
+                }
+                (Entry::Symlink(wanted), Some((_, TreeEntry::Symlink(target)))) => {
+                    *wanted == target
+                }
+                _ => false,
+            };
+            if !same {
+                kept.insert(place.clone(), entry.clone());
+            }
+        }
+        self.entries = kept;
+        Ok(())
+    }
+
+    fn something_below(&self, at: &AbsPath) -> bool {
+        let below = |place: &AbsPath| place.is_below(at);
+        self.entries.keys().any(below)
+            || self.writable.contains(at)
+            || self.writable.iter().any(below)
+            || self.view.at.keys().any(below)
+    }
+
+    /// The layer over the mounted trees that say something about `at`, inner ones first.
+    fn layer(&self, at: AbsPath) -> Result<Layer, PlanError> {
+        let mut lower = Vec::new();
+        let mut root = Some(at.clone());
+        while let Some(outer) = root {
+            if let Some(&tree) = self.view.at.get(&outer)
+                && !self.copied.contains(&outer)
+                && let Some(TreeEntry::Directory(_)) = self.view.lookup_in(tree, &outer, &at)?
+            {
+                lower.push(Lower { tree, below: relative(&at, &outer).to_owned() });
+            }
+            root = outer.parent();
+        }
+        let writable = self.writable.contains(&at);
+        Ok(Layer { at, lower, entries: BTreeMap::new(), writable })
+    }
+
+    /// Gives every entry to the innermost layer around it.
+    fn fill(&self, layers: &mut [Layer]) {
+        for (place, entry) in &self.entries {
+            let around = layers.iter_mut().filter(|layer| place.is_below(&layer.at));
+            if let Some(layer) = around.max_by_key(|layer| layer.at.components().count()) {
+                let path = relative(place, &layer.at).to_owned();
+                layer.entries.insert(path, entry.clone());
+            }
+        }
+    }
+}
+
+fn is_directory(entry: &Entry) -> bool {
+    matches!(entry, Entry::Directory | Entry::Temporary)
+}
+
+fn check_reserved(place: &AbsPath) -> Result<(), PlanError> {
+    let inside = |reserved: &&str| place.components().next() == Some(&reserved[1..]);
+    if RESERVED.iter().any(inside) {
+        return Err(PlanError::Reserved(place.clone()));
+    }
+    Ok(())
+}
