@@ -69,7 +69,11 @@ impl World {
         let found = Path::new(program);
         let input = Input::executable(self.put_file(found));
         spec.inputs.insert(path(program), input);
-        for library in libraries(found) {
+        self.add_libraries(spec, found);
+    }
+
+    pub(crate) fn add_libraries(&self, spec: &mut ThunkSpec, program: &Path) {
+        for library in libraries(program) {
             let input = Input::executable(self.put_file(&library));
             spec.inputs.insert(path(library.to_str().unwrap()), input);
         }
