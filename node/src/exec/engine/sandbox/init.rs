@@ -54,7 +54,7 @@ fn run_job(
     single: &SingleThreaded,
 ) -> Result<(), Errno> {
     let JobEnds { socket, mut order, stdin, stdout, stderr } = job;
-    let started = prepare(&mut order, group).and_then(|order| {
+    let started = prepare(&mut order, group, single).and_then(|order| {
         let streams = [stdin, stdout, stderr];
         let init = Init::start(&order, group, filters, single, streams)?;
         Ok((order, init))
@@ -70,12 +70,14 @@ fn run_job(
     hand_out(&socket, &order)
 }
 
-fn prepare(file: &mut File, group: &JobGroup) -> Result<Order, StepError> {
+fn prepare(file: &mut File, group: &JobGroup, single: &SingleThreaded) -> Result<Order, StepError> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
         .step("die with the launcher")?;
     // Nothing of the launcher's memory is for the job to see in /proc/1.
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).step("hide")?;
     group.join().step("join the job's control groups")?;
+    // Only now: what a namespace takes for its root is the group that its maker is in.
+    process::unshare(libc::CLONE_NEWCGROUP, single).step("make a control group namespace")?;
     let order = message::read_order(file).step("read the order")?;
     group.bound(order.memory_bytes, order.processes).step("bound the job")?;
     // Without it some programs cannot talk to themselves; that is theirs to say.

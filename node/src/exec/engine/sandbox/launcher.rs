@@ -48,9 +48,12 @@ pub fn run_launcher_if_asked() {
 }
 
 fn run() -> i32 {
-    let Ok(control) = take_control() else { return 2 };
+    let Ok(single) = SingleThreaded::check() else { return 2 };
+    let Ok(control) = process::close_inherited(&single).and_then(|()| take_control()) else {
+        return 2;
+    };
     let ready = |ready: &Ready| message::send(&control, ready, &[]);
-    let launcher = match Launcher::set_up(&control) {
+    let launcher = match Launcher::set_up(&control, single) {
         Ok(launcher) => launcher,
         Err(error) => {
             // If nobody hears it, nobody is left to tell.
@@ -94,8 +97,7 @@ struct Launcher {
 }
 
 impl Launcher {
-    fn set_up(control: &OwnedFd) -> Result<Self, StepError> {
-        let single = SingleThreaded::check().step("count threads")?;
+    fn set_up(control: &OwnedFd, single: SingleThreaded) -> Result<Self, StepError> {
         process::reset_signals();
         // Ctrl-C at the terminal is for the engine to handle.
         rustix::process::setsid().step("leave the session")?;

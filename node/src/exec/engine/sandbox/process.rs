@@ -68,6 +68,13 @@ pub(super) fn unshare(flags: libc::c_int, _: &SingleThreaded) -> Result<(), Errn
     check(unsafe { libc::unshare(flags) }).map(drop)
 }
 
+/// Closes every descriptor above standard error.
+pub(super) fn close_inherited(_: &SingleThreaded) -> Result<(), Errno> {
+    // SAFETY: called before this process has opened anything, so nothing here owns one of them.
+    // (Whoever started the program may have left some open that are not marked close-on-exec.)
+    check(unsafe { libc::close_range(3, libc::c_uint::MAX, 0) }).map(drop)
+}
+
 /// Ends the process without running anything that was meant for its parent's end.
 pub(super) fn exit(status: i32) -> ! {
     // SAFETY: never returns, touches no memory.

@@ -14,10 +14,12 @@ use mesh_protocol::name::{Tag, ValueName};
 use mesh_protocol::thunk::{Output, OutputObject, Thunk, Usage};
 use mesh_store::Store;
 use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fs::{Gid, Uid};
 use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
 use rustix::process::Signal;
 
+use super::base::NOBODY;
 use super::message::{self, Ended, Event};
 use super::order::Prepared;
 use crate::exec::{EngineError, Exit, Outcome, collect};
@@ -36,6 +38,11 @@ impl Stream {
     fn open() -> Result<(Self, OwnedFd), Errno> {
         let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
         rustix::io::ioctl_fionbio(&read, true)?;
+        if rustix::process::geteuid().is_root() {
+            // A job may open its own standard output again, as /dev/stdout.
+            let (user, group) = (Uid::from_raw(NOBODY), Gid::from_raw(NOBODY));
+            rustix::fs::fchown(&write, Some(user), Some(group))?;
+        }
         Ok((Self { pipe: Some(File::from(read)), kept: Vec::new(), cut: 0 }, write))
     }
 

@@ -1,0 +1,244 @@
+//! How jobs end, and that nothing of them is left.
+
+use std::io::{BufRead, BufReader, Read};
+use std::os::fd::OwnedFd;
+use std::process::{Command, Stdio};
+
+use mesh_node::exec::{Engine, Exit, SandboxOptions};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::process::{Pid, PidfdFlags};
+
+use super::Case;
+use super::world::{World, job};
+
+pub(crate) const CASES: &[Case] = &[
+    ("ends::codes_and_signals", codes_and_signals),
+    ("ends::programs_that_do_not_start", programs_that_do_not_start),
+    ("ends::timeout_kills_the_whole_tree", timeout_kills_the_whole_tree),
+    ("ends::daemons_do_not_outlive_the_program", daemons_do_not_outlive_the_program),
+    ("ends::dropping_the_future_kills", dropping_the_future_kills),
+    ("ends::memory_limit", memory_limit),
+    ("ends::memory_limit_without_control_groups", memory_limit_without_control_groups),
+    ("ends::fork_bomb", fork_bomb),
+    ("ends::many_at_once", many_at_once),
+    ("ends::the_launcher_ends_with_the_engine", the_launcher_ends_with_the_engine),
+    ("ends::killing_the_engine_kills_all", killing_the_engine_kills_all),
+];
+
+/// The argument that makes this program the one that is killed.
+pub(crate) const VICTIM: &str = "--be-the-victim";
+
+fn codes_and_signals() {
+    let world = World::new();
+    for (script, exit) in [
+        ("true", Exit::Code(0)),
+        ("exit 7", Exit::Code(7)),
+        ("kill -SEGV $$", Exit::Signal(11)),
+        ("kill -KILL $$", Exit::Signal(9)),
+        // The first process of the sandbox is not to be hit from inside.
+        ("kill -KILL 1; kill -TERM 1; exit 5", Exit::Code(5)),
+    ] {
+        assert_eq!(world.run(world.script(script, &[])).exit, exit, "{script}");
+    }
+}
+
+fn programs_that_do_not_start() {
+    let world = World::new();
+    for (bytes, exit) in [(None, 127), (Some("not a program\n"), 126), (Some("#!/no/such\n"), 127)]
+    {
+        let mut spec = world.script("", &[]);
+        spec.function.executable = super::world::path("/in/program");
+        if let Some(bytes) = bytes {
+            let input = mesh_protocol::thunk::Input::executable(world.put(bytes));
+            spec.inputs.insert(super::world::path("/in/program"), input);
+        }
+        let outcome = world.run(spec);
+        assert_eq!(outcome.exit, Exit::Code(exit));
+        let text = world.text(outcome.stderr);
+        assert!(text.starts_with("mesh: cannot execute /in/program: "), "{text}");
+    }
+}
+
+/// Children of this process's launchers, by the launchers' command line; then their children.
+fn inits() -> Vec<Pid> {
+    children_of(std::process::id())
+        .into_iter()
+        .flat_map(|pid| children_of(pid.as_raw_nonzero().get() as u32))
+        .collect()
+}
+
+fn children_of(pid: u32) -> Vec<Pid> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let text =
+        tasks.map(|task| std::fs::read_to_string(task.path().join("children")).unwrap_or_default());
+    let pids: Vec<i32> = text
+        .flat_map(|t| t.split_whitespace().map(|p| p.parse().unwrap()).collect::<Vec<_>>())
+        .collect();
+    pids.into_iter().filter_map(Pid::from_raw).collect()
+}
+
+/// Descriptors of everything below a process.
+fn descendants(pid: u32) -> Vec<OwnedFd> {
+    let mut found = Vec::new();
+    let mut todo = children_of(pid);
+    while let Some(pid) = todo.pop() {
+        todo.extend(children_of(pid.as_raw_nonzero().get() as u32));
+        found.extend(rustix::process::pidfd_open(pid, PidfdFlags::empty()));
+    }
+    found
+}
+
+/// Waits until all of them have ended; a minute is forever.
+fn wait_for_end(pidfds: &[OwnedFd]) {
+    for pidfd in pidfds {
+        let mut polled = [PollFd::new(pidfd, PollFlags::IN)];
+        let minute = Timespec { tv_sec: 60, tv_nsec: 0 };
+        let ready = rustix::event::poll(&mut polled, Some(&minute)).unwrap();
+        assert_eq!(ready, 1, "a process is still there");
+    }
+}
+
+/// A shell that stays, with a daemon: started in a session of its own by a process that is gone.
+const STAYS: &str = "(setsid sh -c 'echo ready; exec sleep 1000' &) ; sleep 1000";
+
+fn timeout_kills_the_whole_tree() {
+    let world = World::new();
+    let mut spec = world.script(STAYS, &["sleep"]);
+    world.add_program(&mut spec, "/usr/bin/setsid");
+    spec.function.environment.insert("PATH".to_owned(), "/bin:/usr/bin".to_owned());
+    spec.limits.timeout_ms = 300;
+    let outcome = world.run(spec);
+    assert_eq!(outcome.exit, Exit::TimedOut);
+    // Both streams were closed by all, or this would not have ended.
+    assert_eq!(world.text(outcome.stdout), "ready\n");
+    assert!(outcome.usage.wall_us >= 300_000 && outcome.usage.wall_us < 60_000_000);
+}
+
+fn daemons_do_not_outlive_the_program() {
+    let world = World::new();
+    let script = "(setsid sh -c 'echo daemon > out; exec sleep 1000' &); \
+                  while [ ! -s out ]; do :; done";
+    let mut spec = world.script(script, &["sleep"]);
+    world.add_program(&mut spec, "/usr/bin/setsid");
+    spec.function.environment.insert("PATH".to_owned(), "/bin:/usr/bin".to_owned());
+    let outcome = world.run(spec);
+    assert_eq!(outcome.exit, Exit::Code(0));
+    assert_eq!(world.file(&outcome, "out").0, b"daemon\n");
+}
+
+fn dropping_the_future_kills() {
+    let world = World::new();
+    let spec = world.script("sleep 1000", &["sleep"]);
+    let pidfds = world.runtime.block_on(async {
+        let mut running = world.engine.run(job(spec));
+        let pidfds = tokio::select! {
+            outcome = &mut running => panic!("{outcome:?}"),
+            pidfds = async {
+                // The job is there when the launcher has a child with a child.
+                loop {
+                    let inits = inits();
+                    let deep = inits.iter().any(|pid| !children_of(pid.as_raw_nonzero().get() as u32).is_empty());
+                    if deep {
+                        break descendants(children_of(std::process::id())[0].as_raw_nonzero().get() as u32);
+                    }
+                    tokio::task::yield_now().await;
+                }
+            } => pidfds,
+        };
+        drop(running);
+        pidfds
+    });
+    assert!(pidfds.len() >= 2);
+    wait_for_end(&pidfds);
+}
+
+fn eat(world: &World) -> mesh_protocol::thunk::ThunkSpec {
+    // `tail` keeps the last line, which never ends, in memory.
+    let mut spec = world.script("tail /dev/zero", &[]);
+    world.add_program(&mut spec, "/usr/bin/tail");
+    spec.function.environment.insert("PATH".to_owned(), "/usr/bin".to_owned());
+    spec.limits.memory_bytes = Some(64 << 20);
+    spec
+}
+
+fn memory_limit() {
+    let world = World::new();
+    let outcome = world.run(eat(&world));
+    assert_eq!(outcome.exit, Exit::OutOfMemory, "{}", world.text(outcome.stderr));
+    assert!(outcome.usage.memory_peak_bytes >= 32 << 20);
+    // What fits is left alone.
+    let mut spec = world.script("echo fine", &[]);
+    spec.limits.memory_bytes = Some(64 << 20);
+    assert_eq!(world.stdout_of(spec), "fine\n");
+}
+
+fn memory_limit_without_control_groups() {
+    let world = World::with(SandboxOptions { control_groups: false, ..Default::default() });
+    assert!(world.engine.control_groups().is_empty());
+    let outcome = world.run(eat(&world));
+    assert_eq!(outcome.exit, Exit::OutOfMemory);
+    assert!(outcome.usage.memory_peak_bytes > 64 << 20);
+}
+
+fn fork_bomb() {
+    let world = World::with(SandboxOptions { processes_max: 50, ..Default::default() });
+    let script = "i=0; while [ $i -lt 60 ]; do sleep 1000 & i=$((i+1)); done";
+    let outcome = world.run(world.script(script, &["sleep"]));
+    assert_ne!(outcome.exit, Exit::Code(0));
+    let errors = world.text(outcome.stderr);
+    assert!(errors.contains("Cannot fork"), "{errors}");
+}
+
+fn many_at_once() {
+    let world = World::new();
+    world.runtime.block_on(async {
+        let jobs = (0..20).map(|n| {
+            let (engine, job) =
+                (world.engine.clone(), job(world.script(&format!("exit {n}"), &[])));
+            tokio::spawn(async move { engine.run(job).await })
+        });
+        for (n, job) in jobs.collect::<Vec<_>>().into_iter().enumerate() {
+            assert_eq!(job.await.unwrap().unwrap().exit, Exit::Code(n as i32));
+        }
+    });
+}
+
+fn the_launcher_ends_with_the_engine() {
+    let world = World::new();
+    let pidfds = descendants(std::process::id());
+    assert_eq!(pidfds.len(), 1);
+    drop(world);
+    wait_for_end(&pidfds);
+}
+
+/// Runs a job that says so and stays, and waits to be killed.
+pub(crate) fn be_the_victim() {
+    let world = World::new();
+    let mut spec = world.script(STAYS, &["sleep"]);
+    world.add_program(&mut spec, "/usr/bin/setsid");
+    spec.function.environment.insert("PATH".to_owned(), "/bin:/usr/bin".to_owned());
+    println!("{}", world.directory.path().display());
+    world.run(spec);
+}
+
+fn killing_the_engine_kills_all() {
+    let mut victim =
+        Command::new("/proc/self/exe").arg(VICTIM).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(victim.stdout.take().unwrap());
+    let mut directory = String::new();
+    lines.read_line(&mut directory).unwrap();
+    // Launcher, init, shell, its sleep, and the daemon's sleep.
+    let pidfds = loop {
+        let pidfds = descendants(victim.id());
+        if pidfds.len() >= 5 {
+            break pidfds;
+        }
+        std::thread::yield_now();
+    };
+    victim.kill().unwrap();
+    victim.wait().unwrap();
+    wait_for_end(&pidfds);
+    let mut rest = String::new();
+    lines.read_to_string(&mut rest).unwrap();
+    std::fs::remove_dir_all(directory.trim()).unwrap();
+}
