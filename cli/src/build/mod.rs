@@ -1,4 +1,5 @@
 //! The build supervisor: a user's own build command, with its tools' calls turned into thunks.
 
+mod jobserver;
 mod notify;
 mod placeholder;

@@ -1,0 +1,122 @@
+//! The slots of a build, shared by thunks and by the commands that `make` runs itself.
+//!
+//! We are the GNU make jobserver of the build: a pipe that holds one byte for each slot but one;
+//! the last is the implicit slot of the top `make`. Whoever wants to keep a core busy takes a byte
+//! and puts it back. A thunk takes one too, so compilers in sandboxes and commands on the host
+//! together never exceed the slots. See "POSIX Jobserver Interaction" in the manual of GNU make.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FileType, Mode, OFlags};
+
+/// The pool, behind a named pipe so that every kind of client finds it.
+#[derive(Debug)]
+pub(crate) struct Jobserver {
+    path: PathBuf,
+    /// For clients that inherit descriptors (GNU make before 4.4), blocking.
+    shared: File,
+    /// Our own end, which never blocks.
+    own: File,
+}
+
+/// A slot taken from the pool; put back when dropped.
+#[derive(Debug)]
+pub(crate) struct Slot(File);
+
+impl Jobserver {
+    /// A pool of `slots`, its pipe at `path`.
+    pub(crate) fn create(path: &Path, slots: u32) -> io::Result<Self> {
+        let mode = Mode::RUSR | Mode::WUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, path, FileType::Fifo, mode, 0)?;
+        let open = |flags: OFlags| {
+            use std::os::unix::fs::OpenOptionsExt;
+            let flags = i32::try_from(flags.bits()).unwrap_or(0);
+            OpenOptions::new().read(true).write(true).custom_flags(flags).open(path)
+        };
+        let (shared, own) = (open(OFlags::empty())?, open(OFlags::NONBLOCK)?);
+        for _ in 1..slots {
+            (&own).write_all(b"+")?;
+        }
+        Ok(Self { path: path.to_owned(), shared, own })
+    }
+
+    /// Takes a slot if one is free.
+    pub(crate) fn try_take(&self) -> io::Result<Option<Slot>> {
+        let mut byte = [0];
+        match (&self.own).read(&mut byte) {
+            Ok(_) => Ok(Some(Slot(self.own.try_clone()?))),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The descriptor that commands of the build inherit.
+    pub(crate) fn shared(&self) -> &File {
+        &self.shared
+    }
+
+    /// What `MAKEFLAGS` must say for GNU make before 4.4: descriptors.
+    pub(crate) fn flags_by_descriptor(&self) -> String {
+        let number = self.shared.as_raw_fd();
+        format!(" -j --jobserver-auth={number},{number}")
+    }
+
+    /// What `MAKEFLAGS` must say for ninja, and GNU make from 4.4 on: the pipe's path.
+    pub(crate) fn flags_by_path(&self) -> String {
+        format!(" -j --jobserver-auth=fifo:{}", self.path.display())
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        // The pipe has room for what was taken out of it.
+        let _ = self.0.write_all(b"+");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    #[test]
+    fn slots_are_taken_and_come_back() {
+        let place = tempfile::tempdir().unwrap();
+        let pool = Jobserver::create(&place.path().join("slots"), 3).unwrap();
+        let first = pool.try_take().unwrap().unwrap();
+        let second = pool.try_take().unwrap().unwrap();
+        assert!(pool.try_take().unwrap().is_none(), "the third is make's own");
+        drop(first);
+        let again = pool.try_take().unwrap();
+        assert!(again.is_some());
+        drop((again, second));
+        assert!(pool.try_take().unwrap().is_some());
+    }
+
+    /// Two recipes meet if, and only if, make runs them at once: each waits for the other.
+    #[test]
+    fn make_runs_as_many_commands_as_there_are_slots() {
+        let place = tempfile::tempdir().unwrap();
+        let makefile = "all: a b\n\
+            a: ; @mkfifo there; : > there; : < back\n\
+            b: ; @while ! test -p there; do :; done; : < there; mkfifo back; : > back\n";
+        // `back` must be there before `a` opens it.
+        let makefile = makefile.replace("mkfifo back; ", "");
+        std::fs::write(place.path().join("Makefile"), makefile).unwrap();
+        let made = Command::new("mkfifo").arg(place.path().join("back")).status().unwrap();
+        assert!(made.success());
+        let pool = Jobserver::create(&place.path().join("slots"), 2).unwrap();
+        rustix::io::fcntl_setfd(pool.shared(), rustix::io::FdFlags::empty()).unwrap();
+        let made = Command::new("make")
+            .current_dir(place.path())
+            .env("MAKEFLAGS", pool.flags_by_descriptor())
+            .status()
+            .unwrap();
+        assert!(made.success());
+        assert!(pool.try_take().unwrap().is_some(), "make gave its slot back");
+        assert!(pool.flags_by_path().contains("fifo:/"));
+    }
+}
