@@ -345,7 +345,7 @@ fn is_directory(entry: &Entry) -> bool {
 
 fn check_reserved(place: &AbsPath) -> Result<(), PlanError> {
     let inside = |reserved: &&str| place.components().next() == Some(&reserved[1..]);
-    if RESERVED.iter().any(|reserved| inside(&reserved)) {
+    if RESERVED.iter().any(inside) {
         return Err(PlanError::Reserved(place.clone()));
     }
     Ok(())

@@ -118,12 +118,8 @@ impl Filters {
             add(&mut denied, call, Vec::new());
         }
         add(&mut denied, libc::SYS_clone, namespace_rules()?);
-        let terminal = SeccompCondition::new(
-            1,
-            SeccompCmpArgLen::Dword,
-            SeccompCmpOp::Eq,
-            libc::TIOCSTI as u64,
-        )?;
+        let terminal =
+            SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, libc::TIOCSTI)?;
         add(&mut denied, libc::SYS_ioctl, vec![SeccompRule::new(vec![terminal])?]);
         let mut missing = BTreeMap::new();
         for &call in MISSING {
