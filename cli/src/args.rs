@@ -46,6 +46,8 @@ pub(crate) enum Command {
     /// Look after the store
     #[command(subcommand)]
     Store(StoreCommand),
+    /// Say what this machine can do, and what to do about what it cannot
+    Doctor(JsonArgs),
     /// Print completions for a shell
     ///
     /// For bash: mesh completions bash > ~/.local/share/bash-completion/completions/mesh

@@ -50,6 +50,7 @@ fn dispatch(command: Command) -> Result<(), CliError> {
         Command::Gc(args) => commands::gc::run(&args),
         Command::Store(StoreCommand::Verify(args)) => commands::store::verify(&args),
         Command::Store(StoreCommand::Stats(args)) => commands::store::stats(&args),
+        Command::Doctor(args) => commands::doctor::run(&args),
         Command::Completions(args) => commands::completions::run(&args),
     }
 }

@@ -136,6 +136,18 @@ fn a_lost_result_is_made_again() {
 }
 
 #[test]
+fn the_doctor_looks_at_this_machine() {
+    let mesh = Mesh::new();
+    let found = mesh.ok(["doctor", "--json"]);
+    for line in found.lines() {
+        let check: Value = serde_json::from_str(line).unwrap();
+        assert!(check["name"].is_string() && check["detail"].is_string(), "{line}");
+        assert_ne!(check["status"], "broken", "{line}");
+    }
+    assert!(found.lines().count() > 3, "{found}");
+}
+
+#[test]
 fn what_a_thunk_did_not_name_it_cannot_see() {
     let mesh = Mesh::new();
     let shell = shell(&mesh);

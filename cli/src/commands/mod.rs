@@ -2,6 +2,7 @@
 
 pub(crate) mod cat;
 pub(crate) mod completions;
+pub(crate) mod doctor;
 pub(crate) mod force;
 pub(crate) mod gc;
 pub(crate) mod get;

@@ -4,8 +4,7 @@
 //! has to look for that first. Each case is listed twice: `user::` runs as an ordinary user
 //! (`nobody`, where this is root), and `root::` is skipped where this is not root. Each runs in a
 //! process of its own, so that it can count its children.
-#![allow(missing_docs)]
-#![allow(clippy::unwrap_used)] // a failed step fails the test
+#![allow(missing_docs, clippy::unwrap_used)]
 
 mod ends;
 mod inputs;

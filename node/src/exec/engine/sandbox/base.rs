@@ -54,17 +54,22 @@ pub(super) fn drop_root() -> Result<(), StepError> {
 pub(super) fn enter(single: &SingleThreaded) -> Result<(), StepError> {
     let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
     process::unshare(libc::CLONE_NEWUSER, single).step("make a user namespace")?;
-    // Changing users has made /proc/self root's, where the maps are to be written.
-    rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable).step("own /proc/self")?;
-    write("/proc/self/setgroups", "deny")?;
-    write("/proc/self/uid_map", &format!("{JOB_ID} {} 1", user.as_raw()))?;
-    write("/proc/self/gid_map", &format!("{JOB_ID} {} 1", group.as_raw()))?;
+    map(user, group)?;
     let flags = libc::CLONE_NEWNS | libc::CLONE_NEWUTS;
     process::unshare(flags, single).step("make a mount namespace")?;
     rustix::system::sethostname(HOST_NAME).step("set the host name")?;
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     rustix::mount::mount_change("/", private).step("make mounts private")?;
     lay()
+}
+
+/// Says who this process is in its new user namespace, given who it was.
+pub(super) fn map(user: Uid, group: Gid) -> Result<(), StepError> {
+    // Changing users has made /proc/self root's, where the maps are to be written.
+    rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable).step("own /proc/self")?;
+    write("/proc/self/setgroups", "deny")?;
+    write("/proc/self/uid_map", &format!("{JOB_ID} {} 1", user.as_raw()))?;
+    write("/proc/self/gid_map", &format!("{JOB_ID} {} 1", group.as_raw()))
 }
 
 fn write(path: &str, text: &str) -> Result<(), StepError> {

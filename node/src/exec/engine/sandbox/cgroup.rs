@@ -12,7 +12,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::{Access, AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::base::NOBODY;
@@ -108,6 +108,27 @@ fn mount_point(line: &str, controller: &str, path: &str) -> Option<PathBuf> {
     // In a container the group's own path may not begin where the mount does.
     let inside = path.strip_prefix(root).unwrap_or_default().trim_start_matches('/');
     fits.then(|| Path::new(at).join(inside))
+}
+
+/// For people: every hierarchy that bounds what we bound, and whether groups can be made in it.
+pub(crate) fn survey() -> Vec<(String, PathBuf, bool)> {
+    let found = places().into_iter().map(|(kind, own)| {
+        let writable = |path: &Path| rustix::fs::access(path, Access::WRITE_OK).is_ok();
+        let (name, works) = match kind {
+            Kind::Memory1 => ("control groups 1: memory", writable(&own)),
+            Kind::Processes1 => ("control groups 1: pids", writable(&own)),
+            Kind::Both2 => {
+                let fits = |group: &Path| {
+                    let controllers = has_controllers(&group.join("cgroup.controllers"));
+                    controllers && writable(&group.join("cgroup.subtree_control"))
+                };
+                let parent = own.parent().is_some_and(fits);
+                ("control groups 2: memory and pids", fits(&own) || parent)
+            }
+        };
+        (name.to_owned(), own, works)
+    });
+    found.collect()
 }
 
 impl Groups {

@@ -28,6 +28,7 @@ use super::cgroup::{Groups, JobGroup};
 use super::filter::Filters;
 use super::init::{self, JobEnds};
 use super::message::{self, Event, Ready, Setup, Step, StepError};
+use super::probe::{self, PROBE_NAME};
 use super::process::{self, Cloned, SingleThreaded};
 
 /// What the launcher is called, in `argv[0]`.
@@ -45,13 +46,20 @@ pub fn run_launcher_if_asked() {
     if name.as_bytes() == LAUNCHER_NAME.as_bytes() {
         process::exit(run());
     }
+    if name.as_bytes() == PROBE_NAME.as_bytes() {
+        process::exit(probe::run());
+    }
+}
+
+/// Clears away what was inherited, and finds the socket to whoever started this process.
+pub(super) fn begin() -> Result<(SingleThreaded, OwnedFd), Errno> {
+    let single = SingleThreaded::check().map_err(|_| Errno::AGAIN)?;
+    process::close_inherited(&single)?;
+    Ok((single, take_control()?))
 }
 
 fn run() -> i32 {
-    let Ok(single) = SingleThreaded::check() else { return 2 };
-    let Ok(control) = process::close_inherited(&single).and_then(|()| take_control()) else {
-        return 2;
-    };
+    let Ok((single, control)) = begin() else { return 2 };
     let ready = |ready: &Ready| message::send(&control, ready, &[]);
     let launcher = match Launcher::set_up(&control, single) {
         Ok(launcher) => launcher,

@@ -17,10 +17,13 @@ mod init;
 mod launcher;
 mod message;
 mod order;
+mod probe;
 mod process;
 mod supervise;
 
+pub(crate) use cgroup::survey;
 pub use launcher::run_launcher_if_asked;
+pub(crate) use probe::{Probed, probe};
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;

@@ -160,6 +160,16 @@ pub(super) fn reset_signals() {
     }
 }
 
+/// Can a filter hand system calls to another process for an answer?
+pub(super) fn has_user_notification() -> Result<(), Errno> {
+    let mut sizes = [0_u16; 3];
+    // SAFETY: this operation writes three 16-bit sizes, for which there is room.
+    let result = unsafe {
+        libc::syscall(libc::SYS_seccomp, libc::SECCOMP_GET_NOTIF_SIZES, 0, sizes.as_mut_ptr())
+    };
+    if result < 0 { Err(last_errno()) } else { Ok(()) }
+}
+
 /// Brings the loopback device of this network namespace up.
 pub(super) fn loopback_up() -> Result<(), Errno> {
     use rustix::net::{AddressFamily, SocketFlags, SocketType};
