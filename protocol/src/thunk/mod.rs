@@ -129,3 +129,6 @@ impl From<Thunk> for ThunkSpec {
         thunk.0
     }
 }
+
+#[cfg(test)]
+mod tests;
