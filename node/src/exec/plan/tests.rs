@@ -93,7 +93,7 @@ fn spec(inputs: &[(&str, Input)], output: &str) -> ThunkSpec {
             executable: path("/bin/tool"),
             arguments: vec!["tool".to_owned()],
             environment: BTreeMap::new(),
-            working_directory: path("/work/src"),
+            working_directory: path("/home/src"),
         },
         inputs: inputs.iter().map(|(at, input)| (path(at), input.clone())).collect(),
         symlinks: BTreeMap::new(),
@@ -124,9 +124,9 @@ fn headers_over_a_toolchain() {
         ("/", Input::tree(root)),
         ("/lib/own.h", Input::file(header)),
         ("/usr/lib/same.h", Input::file(header)),
-        ("/work/src/a.c", Input::file(source)),
+        ("/home/src/a.c", Input::file(source)),
     ];
-    insta::assert_snapshot!(world.show(spec(&inputs, "/work/build/a.o")));
+    insta::assert_snapshot!(world.show(spec(&inputs, "/home/build/a.o")));
 }
 
 #[test]
@@ -144,7 +144,7 @@ fn trees_in_trees() {
         ("/t/d", Input::tree(inner)),
         ("/t/little", Input::tree(little)),
     ];
-    insta::assert_snapshot!(world.show(spec(&inputs, "/work/out")));
+    insta::assert_snapshot!(world.show(spec(&inputs, "/home/out")));
 }
 
 #[test]
@@ -152,9 +152,9 @@ fn changed_in_place() {
     let mut world = World::default();
     let (large, small) = (world.file("large", 900_000), world.file("small", 10));
     let tree = world.add_tree("tree", &[("large", file(large)), ("small", file(small))]);
-    let inputs = [("/work/prog", Input::executable(large)), ("/work/t", Input::tree(tree))];
-    let mut spec = spec(&inputs, "/work/prog");
-    spec.outputs.insert(tag("tree"), Output::required(path("/work/t")));
+    let inputs = [("/home/prog", Input::executable(large)), ("/home/t", Input::tree(tree))];
+    let mut spec = spec(&inputs, "/home/prog");
+    spec.outputs.insert(tag("tree"), Output::required(path("/home/t")));
     insta::assert_snapshot!(world.show(spec));
 }
 
@@ -165,7 +165,7 @@ fn links_do_not_lead_above_the_root() {
     let up = TreeEntry::Symlink("../../../../etc".to_owned());
     let tree = world.add_tree("tree", &[("large", file(large)), ("up", up)]);
     let inputs = [("/t", Input::tree(tree)), ("/t/up/passwd", Input::file(small))];
-    insta::assert_snapshot!(world.show(spec(&inputs, "/work/out")));
+    insta::assert_snapshot!(world.show(spec(&inputs, "/home/out")));
 }
 
 #[test]
@@ -176,7 +176,7 @@ fn what_cannot_be_planned() {
     let tree =
         world.add_tree("tree", &[("loop", endless), ("l", TreeEntry::Symlink("d".to_owned()))]);
     let plan = |inputs: &[(&str, Input)]| {
-        ExecPlan::new(&Thunk::try_from(spec(inputs, "/work/out")).unwrap(), &world).unwrap_err()
+        ExecPlan::new(&Thunk::try_from(spec(inputs, "/home/out")).unwrap(), &world).unwrap_err()
     };
     let tree = ("/t", Input::tree(tree));
     let endless = plan(&[tree.clone(), ("/t/loop/x", Input::file(small))]);
