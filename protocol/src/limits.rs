@@ -49,7 +49,7 @@ pub const TIMEOUT_MS_DEFAULT: u64 = 24 * 60 * 60 * 1000;
 /// No job gets more wall time than this: thirty days.
 pub const TIMEOUT_MS_MAX: u64 = 30 * 24 * 60 * 60 * 1000;
 
-/// One message between an execution engine and its helpers: a few numbers, or an error's text.
+/// One message between an execution engine and its processes: a few numbers, or an error's text.
 pub const SANDBOX_MESSAGE_BYTES: usize = 16 * 1024;
 
 /// What the first process of a sandbox is told to build: the entries of a thunk, each with its

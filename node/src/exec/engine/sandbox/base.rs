@@ -25,7 +25,7 @@ pub(super) const STORE: &str = "/store";
 /// The devices, ready to be bound into a sandbox.
 pub(super) const DEVICES: &str = "/dev";
 /// Where a sandbox is built.
-pub(super) const WORK: &str = "/work";
+pub(super) const WORK: &str = "/build";
 /// Anything of the host's may be covered while the ground is laid; one of these exists everywhere.
 const GROUNDS: [&str; 4] = ["/tmp", "/mnt", "/var", "/usr"];
 
@@ -92,7 +92,7 @@ fn lay() -> Result<(), StepError> {
     let ground = ground.step("mount a file system in memory")?;
     let devices = open_devices()?;
     rustix::process::chdir(ground).step("enter the ground")?;
-    for directory in ["store", "dev", "proc", "work", "old"] {
+    for directory in ["store", "dev", "proc", "build", "old"] {
         rustix::fs::mkdir(directory, Mode::from_raw_mode(0o755)).step_at("make", directory)?;
     }
     bind_store(&store)?;

@@ -29,6 +29,10 @@ const NOT_EXECUTABLE: i32 = 126;
 /// How often memory is looked at where no control group bounds it.
 const WATCH_NS: i64 = 20_000_000;
 
+/// How long a program that is still being written is waited for, and how often it is looked at.
+const BUSY_NS: i64 = 1_000_000;
+const BUSY_TIMES: u32 = 5_000;
+
 /// What the engine has given for one job.
 pub(super) struct JobEnds {
     pub(super) socket: OwnedFd,
@@ -229,7 +233,7 @@ impl Program {
     fn become_it(&self, filters: &Filters, streams: &[OwnedFd; 3]) -> ! {
         let failed = match self.prepare(filters, streams) {
             Ok(()) => {
-                let errno = process::exec(&self.path, &self.arguments, &self.environment);
+                let errno = self.exec();
                 Err(errno).step_at("execute", &self.path.to_string_lossy())
             }
             Err(error) => Err::<(), _>(error),
@@ -240,6 +244,22 @@ impl Program {
         let _ = rustix::io::write(rustix::stdio::stderr(), text.as_bytes());
         let missing = error.errno == Errno::NOENT.raw_os_error();
         process::exit(if missing { NOT_FOUND } else { NOT_EXECUTABLE })
+    }
+
+    /// A file cannot be executed while somebody has it open for writing. Nobody does so with one
+    /// in the store, but a child that any thread of the engine's program forks just when the store
+    /// makes one has it open as well, until it executes something itself: that passes.
+    fn exec(&self) -> Errno {
+        let pause = Timespec { tv_sec: 0, tv_nsec: BUSY_NS };
+        for _ in 0..BUSY_TIMES {
+            let errno = process::exec(&self.path, &self.arguments, &self.environment);
+            if errno != Errno::TXTBSY {
+                return errno;
+            }
+            // Woken early, it looks early.
+            let _ = rustix::thread::nanosleep(&pause);
+        }
+        Errno::TXTBSY
     }
 
     fn prepare(&self, filters: &Filters, streams: &[OwnedFd; 3]) -> Result<(), StepError> {

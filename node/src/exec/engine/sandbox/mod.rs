@@ -5,8 +5,8 @@
 //! Non-goals: hiding the machine's model and kernel version, or holding against a kernel bug.
 //! `docs/sandbox.md` has the picture and what a job can see after all.
 //!
-//! The processes: the engine (in the user's program) starts a [`launcher`] once; it makes an
-//! [`init`] per job, which [`build`]s the file system and becomes the parent of the program.
+//! The processes: the engine (in the user's program) starts a `launcher` once; it makes an
+//! `init` per job, which builds the file system and becomes the parent of the program.
 
 mod base;
 mod build;
