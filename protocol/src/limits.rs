@@ -61,3 +61,13 @@ pub const SMALL_FILES_BYTES: usize = 64 * 1024 * 1024;
 
 /// Decoded directories that an engine keeps in memory.
 pub const TREES_KEPT: usize = 16 * 1024;
+
+/// Files up to this size are read into memory when they are stored, so that one that is known
+/// already costs no write; larger ones are copied piece by piece.
+pub const STORE_HELD_BYTES: u64 = 1024 * 1024;
+
+/// One record of the store's log: a reduction or a note, and its header.
+pub const LOG_RECORD_BYTES: u64 = REDUCTION_BYTES + 4096;
+
+/// Why something is pinned: a sentence.
+pub const PIN_NOTE_BYTES: usize = 1024;

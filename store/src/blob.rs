@@ -1,221 +1,375 @@
-//! Blobs: bytes under their name.
+//! Objects on disk: one file each, named for its hash, never changed.
+//!
+//! Why one file each, however small: an object must be able to be hard-linked into a tree
+//! directory and bind-mounted into a sandbox, so it needs an inode of its own; see the crate's
+//! documentation for what packing would have gained.
+//!
+//! An object is trusted as long as its length and modification time are as they were made (see
+//! [`sys::OBJECT_MTIME_S`]). If not, it is hashed, and either set right or moved to quarantine.
+//! Objects that may have been on their way to the disk when the power failed are dealt with when
+//! the store is opened (see [`crate::recovery`]).
 
-use std::fs::{self, File, Permissions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::collections::HashSet;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
+use mesh_protocol::limits;
 use mesh_protocol::name::{Digest, Hasher};
 
-use crate::error::StoreError;
-use crate::layout::{Layout, fan_out};
+use crate::error::{Context, StoreError};
+use crate::layout::{self, Layout};
+use crate::notice::{Notice, Notices};
+use crate::options::ExportOptions;
+use crate::sys::{self, Temporary};
 
-/// How an object becomes a file of the user's.
-#[derive(Clone, Debug)]
-pub struct ExportOptions {
-    /// Permission bits.
-    pub mode: u32,
-    /// Modification time; now if none.
-    pub mtime: Option<SystemTime>,
+/// The objects of one store, as seen by one process.
+#[derive(Debug)]
+pub(crate) struct Blobs {
+    layout: Layout,
+    notices: Arc<Notices>,
+    /// Nothing is marked as used before this moment, so that a clock that is set back does not
+    /// take away the protection that live sessions give (see [`crate::gc`]).
+    session_start: SystemTime,
+    touched: Touched,
+    /// Has something been written that [`crate::commit`] has not brought to the disk yet?
+    pub(crate) dirty: AtomicBool,
 }
 
-impl Default for ExportOptions {
-    fn default() -> Self {
-        Self { mode: 0o644, mtime: None }
+/// Which paths this process has marked as used: once per session is enough to protect them.
+#[derive(Debug)]
+struct Touched([Mutex<HashSet<Key>>; 16]);
+
+type Key = (Place, Digest);
+
+/// The three places where an object can be on disk.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) enum Place {
+    Blob,
+    Executable,
+    Tree,
+}
+
+/// What hashing an object showed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Checked {
+    Good,
+    /// It was moved to quarantine.
+    Bad,
+    /// Nothing was there.
+    Gone,
+}
+
+impl Touched {
+    fn shard(&self, digest: Digest) -> std::sync::MutexGuard<'_, HashSet<Key>> {
+        self.0[usize::from(digest.sha256[0] & 15)].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-const CHUNK: usize = 128 * 1024;
+impl Blobs {
+    pub(crate) fn new(layout: Layout, notices: Arc<Notices>, session_start: SystemTime) -> Self {
+        let touched = Touched(std::array::from_fn(|_| Mutex::default()));
+        Self { layout, notices, session_start, touched, dirty: AtomicBool::new(false) }
+    }
 
-/// Copies all of `from`, and says what it was.
-pub(crate) fn copy_hashed(from: &mut dyn Read, to: &mut dyn Write) -> Result<Digest, CopyError> {
-    let mut hasher = Hasher::new();
-    let mut chunk = vec![0; CHUNK];
-    loop {
-        match from.read(&mut chunk) {
-            Ok(0) => return Ok(hasher.finish()),
-            Ok(count) => {
-                hasher.update(&chunk[..count]);
-                to.write_all(&chunk[..count]).map_err(CopyError::Write)?;
+    pub(crate) fn path_of(&self, place: Place, digest: Digest) -> PathBuf {
+        match place {
+            Place::Blob => self.layout.blob(digest),
+            Place::Executable => self.layout.executable(digest),
+            Place::Tree => self.layout.tree(digest),
+        }
+    }
+
+    /// Marks the object as used. False if it is not there.
+    ///
+    /// To be called *before* a look at the object: garbage collection moves its victim away,
+    /// looks at the access time once more and brings it back if it was used meanwhile.
+    pub(crate) fn touch(&self, place: Place, digest: Digest) -> bool {
+        if self.touched.shard(digest).contains(&(place, digest)) {
+            return true;
+        }
+        let path = self.path_of(place, digest);
+        match sys::set_access_time(&path, SystemTime::now().max(self.session_start)) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => return false,
+            // A store that may only be read is still of use.
+            Err(_) => self.notices.push(Notice::TouchFailed(path)),
+        }
+        self.touched.shard(digest).insert((place, digest));
+        true
+    }
+
+    fn forget_touch(&self, place: Place, digest: Digest) {
+        self.touched.shard(digest).remove(&(place, digest));
+    }
+
+    /// Is the object there, and does it look as it was made?
+    pub(crate) fn contains(&self, digest: Digest) -> bool {
+        self.present(digest).is_ok()
+    }
+
+    /// As [`Blobs::contains`], with the reason.
+    pub(crate) fn present(&self, digest: Digest) -> Result<(), StoreError> {
+        if !self.touch(Place::Blob, digest) {
+            return Err(StoreError::Missing(digest));
+        }
+        let path = self.layout.blob(digest);
+        match fs::symlink_metadata(&path) {
+            Ok(metadata) if looks_right(&metadata, digest) => Ok(()),
+            Ok(_) => match self.check(Place::Blob, digest)? {
+                Checked::Good => Ok(()),
+                Checked::Bad => Err(StoreError::Corrupt(digest)),
+                Checked::Gone => Err(StoreError::Missing(digest)),
+            },
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                self.forget_touch(Place::Blob, digest);
+                Err(StoreError::Missing(digest))
             }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(CopyError::Read(error)),
+            Err(error) => Err(StoreError::io("look at", &path, error)),
         }
     }
-}
 
-/// Which end of a copy failed.
-pub(crate) enum CopyError {
-    Read(io::Error),
-    Write(io::Error),
-}
-
-impl CopyError {
-    pub(crate) fn at(from: &Path, to: &Path) -> impl FnOnce(Self) -> StoreError {
-        move |error| match error {
-            Self::Read(error) => StoreError::at(from)(error),
-            Self::Write(error) => StoreError::at(to)(error),
+    /// Hashes the object; sets right what is good and quarantines what is not.
+    pub(crate) fn check(&self, place: Place, digest: Digest) -> Result<Checked, StoreError> {
+        let path = self.path_of(place, digest);
+        let file = match open_quietly(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Checked::Gone),
+            Err(error) => return Err(StoreError::io("open", &path, error)),
+        };
+        let mut hasher = Hasher::new();
+        let read = sys::read_through(&file, |bytes| {
+            hasher.update(bytes);
+            Ok(())
+        });
+        // A read error is the disk saying that the bytes are gone.
+        let good = read.is_ok() && hasher.finish() == digest;
+        match (good, place) {
+            (true, _) if file.metadata().is_ok_and(|metadata| looks_right(&metadata, digest)) => {}
+            (true, Place::Executable) => sys::seal(&file, &path, 0o555)?,
+            (true, _) => sys::seal(&file, &path, 0o444)?,
+            // The object itself may be good.
+            (false, Place::Executable) => {
+                sys::remove(&path)?;
+                self.drop_trees()?;
+            }
+            (false, _) => self.quarantine(digest)?,
         }
-    }
-}
-
-/// What was to be removed may have been gone already.
-pub(crate) fn gone(removed: io::Result<()>, path: &Path) -> Result<(), StoreError> {
-    match removed {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::at(path)(error)),
-        _ => Ok(()),
-    }
-}
-
-impl Layout {
-    /// Is a file of the right length there?
-    pub(crate) fn has_blob(&self, name: Digest) -> bool {
-        let found = fs::symlink_metadata(self.blob(name));
-        found.is_ok_and(|found| found.is_file() && found.len() == name.length)
+        Ok(if good { Checked::Good } else { Checked::Bad })
     }
 
-    pub(crate) fn put_bytes(&self, bytes: &[u8]) -> Result<Digest, StoreError> {
-        let name = Digest::of(bytes);
-        if !self.has_blob(name) {
-            let mut file = self.temporary_file()?;
-            let written = file.write_all(bytes);
-            written.map_err(StoreError::at(file.path()))?;
-            self.place(file, &self.blob(name), 0o444)?;
+    /// Moves a damaged object, and whatever was made of it, out of the way.
+    pub(crate) fn quarantine(&self, digest: Digest) -> Result<(), StoreError> {
+        let prefix = format!("{}-", digest.hex());
+        let aside = self.layout.path("quarantine");
+        let moved = sys::move_aside(&self.layout.blob(digest), &aside, &prefix)?;
+        sys::remove(&self.layout.executable(digest))?;
+        self.drop_trees()?;
+        self.forget_touch(Place::Blob, digest);
+        self.forget_touch(Place::Executable, digest);
+        if moved.is_some() {
+            self.notices.push(Notice::Quarantined(digest));
         }
-        Ok(name)
-    }
-
-    pub(crate) fn put_file(&self, from: &mut File, path: &Path) -> Result<Digest, StoreError> {
-        let mut file = self.temporary_file()?;
-        let to = file.path().to_owned();
-        let name = copy_hashed(from, &mut file).map_err(CopyError::at(path, &to))?;
-        if !self.has_blob(name) {
-            self.place(file, &self.blob(name), 0o444)?;
-        }
-        Ok(name)
-    }
-
-    pub(crate) fn temporary_file(&self) -> Result<tempfile::NamedTempFile, StoreError> {
-        let directory = self.temporary();
-        tempfile::NamedTempFile::new_in(&directory).map_err(StoreError::at(&directory))
-    }
-
-    /// Gives a finished temporary file its place and mode, over whatever stood there.
-    pub(crate) fn place(
-        &self,
-        file: tempfile::NamedTempFile,
-        path: &Path,
-        mode: u32,
-    ) -> Result<(), StoreError> {
-        file.as_file()
-            .set_permissions(Permissions::from_mode(mode))
-            .map_err(StoreError::at(path))?;
-        if let Some(directory) = path.parent() {
-            fs::create_dir_all(directory).map_err(StoreError::at(directory))?;
-        }
-        file.persist(path).map_err(|error| StoreError::at(path)(error.error))?;
         Ok(())
     }
 
-    pub(crate) fn open_blob(&self, name: Digest) -> Result<File, StoreError> {
-        let path = self.blob(name);
-        let file = File::open(&path).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => StoreError::Missing(name),
-            _ => StoreError::at(&path)(error),
-        })?;
-        if file.metadata().map_err(StoreError::at(&path))?.len() != name.length {
-            return Err(self.quarantine(name));
+    /// Takes all materialised trees out of use: their files are links of objects, one of which
+    /// is bad. Those that are mounted somewhere stay valid until `tmp` is swept.
+    pub(crate) fn drop_trees(&self) -> Result<(), StoreError> {
+        let trees = self.layout.path("trees");
+        for entry in fs::read_dir(&trees).at("list", &trees)? {
+            let entry = entry.at("list", &trees)?;
+            sys::move_aside(&entry.path(), &self.layout.tmp(), "tree-")?;
         }
-        Ok(file)
+        for shard in &self.touched.0 {
+            let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            shard.retain(|(place, _)| *place != Place::Tree);
+        }
+        Ok(())
     }
 
-    pub(crate) fn read(&self, name: Digest, bytes_max: u64) -> Result<Vec<u8>, StoreError> {
-        if name.length > bytes_max {
-            return Err(StoreError::TooLarge { name, max: bytes_max });
+    pub(crate) fn put_bytes(&self, bytes: &[u8]) -> Result<Digest, StoreError> {
+        let digest = Digest::of(bytes);
+        if self.contains(digest) {
+            return Ok(digest);
         }
-        let mut bytes = Vec::with_capacity(name.length as usize);
-        let file = self.open_blob(name)?;
-        file.take(name.length).read_to_end(&mut bytes).map_err(StoreError::at(&self.blob(name)))?;
-        if Digest::of(&bytes) != name {
-            return Err(self.quarantine(name));
+        let temporary = Temporary::file(&self.layout.tmp())?;
+        temporary.write_all(bytes)?;
+        self.adopt(temporary, digest)?;
+        Ok(digest)
+    }
+
+    pub(crate) fn put_file(&self, file: &File) -> Result<Digest, StoreError> {
+        let given = Path::new("the given file");
+        let is_file = file.metadata().at("look at", given)?.is_file();
+        if is_file && let Some(bytes) = read_if_small(file).at("read", given)? {
+            return self.put_bytes(&bytes);
+        }
+        let temporary = Temporary::file(&self.layout.tmp())?;
+        let target = temporary.file_handle();
+        let mut hasher = Hasher::new();
+        // A clone is a snapshot, so what is hashed is what is kept, as it is with a copy.
+        let result = if !is_file {
+            sys::read_stream(file, |bytes| {
+                hasher.update(bytes);
+                (&mut &*target).write_all(bytes)
+            })
+        } else if sys::reflink(target, file) {
+            sys::read_through(target, |bytes| {
+                hasher.update(bytes);
+                Ok(())
+            })
+        } else {
+            sys::read_through(file, |bytes| {
+                hasher.update(bytes);
+                (&mut &*target).write_all(bytes)
+            })
+        };
+        result.at("copy to", temporary.path())?;
+        let digest = hasher.finish();
+        if !self.contains(digest) {
+            self.adopt(temporary, digest)?;
+        }
+        Ok(digest)
+    }
+
+    /// Makes an object of a temporary file whose bytes have been hashed.
+    fn adopt(&self, temporary: Temporary, digest: Digest) -> Result<(), StoreError> {
+        sys::seal(temporary.file_handle(), temporary.path(), 0o444)?;
+        temporary.persist_making_parent(&self.layout.blob(digest))?;
+        self.touched.shard(digest).insert((Place::Blob, digest));
+        self.dirty.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    pub(crate) fn open(&self, digest: Digest) -> Result<File, StoreError> {
+        self.present(digest)?;
+        let path = self.layout.blob(digest);
+        match File::open(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Err(StoreError::Missing(digest)),
+            result => result.at("open", &path),
+        }
+    }
+
+    pub(crate) fn read(&self, digest: Digest, max: u64) -> Result<Vec<u8>, StoreError> {
+        if digest.length > max {
+            return Err(StoreError::TooLarge { digest, max });
+        }
+        let file = self.open(digest)?;
+        let mut bytes = Vec::new();
+        let read = file.take(digest.length.saturating_add(1)).read_to_end(&mut bytes);
+        if read.is_err() || Digest::of(&bytes) != digest {
+            self.quarantine(digest)?;
+            return Err(StoreError::Corrupt(digest));
         }
         Ok(bytes)
     }
 
-    /// Reads a blob to its end and compares; a bad one goes to quarantine.
-    pub(crate) fn check(&self, name: Digest) -> Result<(), StoreError> {
-        let path = self.blob(name);
-        let mut file = self.open_blob(name)?;
-        let found = copy_hashed(&mut file, &mut io::sink()).map_err(CopyError::at(&path, &path))?;
-        if found == name { Ok(()) } else { Err(self.quarantine(name)) }
-    }
-
-    /// Puts a bad blob, and all that was made from it, where nobody will take it for good.
-    pub(crate) fn quarantine(&self, name: Digest) -> StoreError {
-        let path = self.blob(name);
-        let moved = fs::rename(&path, self.quarantined(name));
-        let twin = self.root.join(fan_out("exec", name));
-        // Laid-out trees may hold the bad file by another name; they are made again when needed.
-        let derived = gone(fs::remove_file(&twin), &twin).and_then(|()| self.remove_trees());
-        match derived.and_then(|()| gone(moved, &path)) {
-            Ok(()) => StoreError::Corrupt(name),
-            Err(error) => error,
+    /// The twin that may be executed, made if it is missing. Below the root.
+    pub(crate) fn executable(&self, digest: Digest) -> Result<PathBuf, StoreError> {
+        let relative = layout::relative_executable_path(digest);
+        let path = self.layout.path(&relative);
+        if self.touch(Place::Executable, digest) {
+            match fs::symlink_metadata(&path) {
+                Ok(metadata) if looks_right(&metadata, digest) => return Ok(relative),
+                _ => sys::remove(&path)?,
+            }
         }
+        let temporary = Temporary::file(&self.layout.tmp())?;
+        self.copy_checked(digest, temporary.file_handle(), temporary.path())?;
+        sys::seal(temporary.file_handle(), temporary.path(), 0o555)?;
+        temporary.persist_making_parent(&path)?;
+        self.touched.shard(digest).insert((Place::Executable, digest));
+        Ok(relative)
     }
 
-    /// Removes every laid-out tree.
-    pub(crate) fn remove_trees(&self) -> Result<(), StoreError> {
-        let trees = self.root.join("trees");
-        for entry in fs::read_dir(&trees).map_err(StoreError::at(&trees))? {
-            let path = entry.map_err(StoreError::at(&trees))?.path();
-            gone(fs::remove_dir_all(&path), &path)?;
+    /// Copies the object into an empty file.
+    fn copy_checked(&self, digest: Digest, target: &File, path: &Path) -> Result<(), StoreError> {
+        let source = self.open(digest)?;
+        if sys::reflink(target, &source) {
+            return Ok(());
+        }
+        let mut hasher = Hasher::new();
+        let mut write_failed = false;
+        let result = sys::read_through(&source, |bytes| {
+            hasher.update(bytes);
+            let written = (&mut &*target).write_all(bytes);
+            write_failed = written.is_err();
+            written
+        });
+        if write_failed {
+            return result.at("write", path);
+        }
+        if result.is_err() || hasher.finish() != digest {
+            self.quarantine(digest)?;
+            return Err(StoreError::Corrupt(digest));
         }
         Ok(())
     }
 
-    /// Copies a blob to a path of the user's: written beside it, compared with its name, renamed.
     pub(crate) fn export(
         &self,
-        name: Digest,
-        to: &Path,
+        digest: Digest,
+        dest: &Path,
         options: &ExportOptions,
     ) -> Result<(), StoreError> {
-        let mut from = self.open_blob(name)?;
-        let directory = match to.parent() {
+        let directory = match dest.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
-        let beside = tempfile::Builder::new().prefix(".mesh-").tempfile_in(directory);
-        let mut file = beside.map_err(StoreError::at(to))?;
-        let found =
-            copy_hashed(&mut from, &mut file).map_err(CopyError::at(&self.blob(name), to))?;
-        if found != name {
-            return Err(self.quarantine(name));
-        }
-        let handle = file.as_file();
-        handle.set_permissions(Permissions::from_mode(options.mode)).map_err(StoreError::at(to))?;
+        self.present(digest)?;
+        let temporary = Temporary::file_with_prefix(directory, ".mesh-export-")?;
+        let file = temporary.file_handle();
+        self.copy_checked(digest, file, temporary.path())?;
+        rustix::fs::fchmod(file, options.mode.into()).at("set the mode of", dest)?;
         if let Some(mtime) = options.mtime {
-            handle.set_modified(mtime).map_err(StoreError::at(to))?;
+            sys::set_modification_time(file, mtime).at("set the times of", dest)?;
         }
-        file.persist(to).map_err(|error| StoreError::at(to)(error.error))?;
-        Ok(())
+        temporary.persist(dest)
     }
+}
 
-    /// The twin of a blob that may be executed, made when it is first asked for.
-    pub(crate) fn executable(&self, name: Digest) -> Result<std::path::PathBuf, StoreError> {
-        let relative = fan_out("exec", name);
-        let path = self.root.join(&relative);
-        let there = fs::symlink_metadata(&path).is_ok_and(|found| found.len() == name.length);
-        if !there {
-            let mut from = self.open_blob(name)?;
-            let mut file = self.temporary_file()?;
-            let copied = copy_hashed(&mut from, &mut file);
-            if copied.map_err(CopyError::at(&self.blob(name), &path))? != name {
-                return Err(self.quarantine(name));
-            }
-            self.place(file, &path, 0o555)?;
-        }
-        Ok(relative)
+/// Same length and modification time as when it was made?
+pub(crate) fn looks_right(metadata: &fs::Metadata, digest: Digest) -> bool {
+    metadata.is_file()
+        && metadata.len() == digest.length
+        && metadata.mtime() == sys::OBJECT_MTIME_S
+        && metadata.mtime_nsec() == 0
+}
+
+/// Opens for reading; if the system lets us, without leaving a trace in the access time.
+fn open_quietly(path: &Path) -> io::Result<File> {
+    let flags = rustix::fs::OFlags::NOATIME.bits() as i32;
+    match OpenOptions::new().read(true).custom_flags(flags).open(path) {
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => File::open(path),
+        result => result,
     }
+}
+
+/// The whole file, if it is small enough to be held: then an object that is here already costs
+/// no write.
+fn read_if_small(file: &File) -> io::Result<Option<Vec<u8>>> {
+    let length = file.metadata()?.len();
+    if length > limits::STORE_HELD_BYTES {
+        return Ok(None);
+    }
+    // One byte more, to see whether it grew while it was read.
+    let mut bytes = vec![0; length as usize + 1];
+    let mut filled = 0;
+    while filled < bytes.len() {
+        match file.read_at(&mut bytes[filled..], filled as u64) {
+            Ok(0) => {
+                bytes.truncate(filled);
+                return Ok(Some(bytes));
+            }
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
 }

@@ -1,72 +1,110 @@
-//! Where things are below the store's root.
+//! Where things are below the root, and which disk format they have.
+//!
+//! ```text
+//! VERSION                of the disk format
+//! blobs/ab/cdef…-123     objects, mode 0444, by hash and length
+//! exec/ab/cdef…-123      the same bytes, mode 0555, made on demand
+//! trees/<hex>/…          materialised trees: hard links of the two above
+//! log                    reductions, pins, tombstones           (log.lock: who appends)
+//! durable                up to when blobs are known to be on the disk, not only in its cache
+//! index/sled  index/clean  what can be rebuilt                  (index.lock: who owns it)
+//! sessions/…             one locked file per process that has the store open
+//! tmp/…                  what is being written
+//! quarantine/…           damaged objects
+//! ```
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use mesh_protocol::name::Digest;
 
-use crate::error::StoreError;
+use crate::error::{Context, StoreError};
+use crate::sys;
 
-const VERSION: &str = "1";
+/// What `VERSION` holds.
+const VERSION: &str = "2\n";
 
-/// The paths of one store.
-#[derive(Debug)]
+/// The directories and files of one store.
+#[derive(Clone, Debug)]
 pub(crate) struct Layout {
-    pub(crate) root: PathBuf,
+    root: PathBuf,
 }
 
+/// The directories whose names are fixed.
+const DIRECTORIES: [&str; 7] = ["blobs", "exec", "trees", "index", "sessions", "tmp", "quarantine"];
+
 impl Layout {
-    /// Makes what is missing, and refuses a store of another version.
-    pub(crate) fn create(root: PathBuf) -> Result<Self, StoreError> {
-        let layout = Self { root };
-        for name in ["blobs", "exec", "trees", "tmp", "index", "quarantine", "sessions"] {
-            let path = layout.root.join(name);
-            fs::create_dir_all(&path).map_err(StoreError::at(&path))?;
-        }
-        let path = layout.root.join("VERSION");
-        match fs::read_to_string(&path) {
-            Ok(found) if found.trim() == VERSION => Ok(layout),
-            Ok(found) if found.trim().is_empty() => layout.write_version(&path),
-            Ok(found) => {
-                let found = found.trim().chars().take(32).collect();
-                Err(StoreError::Version { path: layout.root, found, known: VERSION })
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                layout.write_version(&path)
-            }
-            Err(error) => Err(StoreError::at(&path)(error)),
+    /// Makes what is missing; checks the version of what is there.
+    pub(crate) fn open(root: &Path) -> Result<Self, StoreError> {
+        let layout = Self { root: root.to_owned() };
+        let format = layout.path("VERSION");
+        match fs::read_to_string(&format) {
+            Ok(found) if found == VERSION => Ok(layout),
+            Ok(found) => Err(StoreError::Version { path: format, found, known: VERSION }),
+            Err(error) if error.kind() == ErrorKind::NotFound => layout.create(&format),
+            Err(error) => Err(StoreError::io("read", &format, error)),
         }
     }
 
-    fn write_version(self, path: &Path) -> Result<Self, StoreError> {
-        fs::write(path, format!("{VERSION}\n")).map_err(StoreError::at(path))?;
+    fn create(self, format: &Path) -> Result<Self, StoreError> {
+        fs::create_dir_all(&self.root).at("create", &self.root)?;
+        for name in DIRECTORIES {
+            sys::create_directory(&self.path(name))?;
+        }
+        // Last, so that it speaks for a complete layout.
+        let temporary = sys::Temporary::file(&self.path("tmp"))?;
+        temporary.write_all(VERSION.as_bytes())?;
+        rustix::fs::fchmod(temporary.file_handle(), 0o644.into()).at("write", format)?;
+        temporary.persist(format)?;
         Ok(self)
     }
 
-    pub(crate) fn temporary(&self) -> PathBuf {
-        self.root.join("tmp")
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
     }
 
-    pub(crate) fn log(&self) -> PathBuf {
-        self.root.join("log")
+    pub(crate) fn path(&self, relative: impl AsRef<Path>) -> PathBuf {
+        self.root.join(relative)
     }
 
-    pub(crate) fn blob(&self, name: Digest) -> PathBuf {
-        self.root.join(fan_out("blobs", name))
+    pub(crate) fn tmp(&self) -> PathBuf {
+        self.path("tmp")
     }
 
-    pub(crate) fn quarantined(&self, name: Digest) -> PathBuf {
-        self.root.join("quarantine").join(name.to_string())
+    pub(crate) fn blob(&self, digest: Digest) -> PathBuf {
+        self.path(relative_blob_path(digest))
+    }
+
+    pub(crate) fn executable(&self, digest: Digest) -> PathBuf {
+        self.path(relative_executable_path(digest))
+    }
+
+    pub(crate) fn tree(&self, digest: Digest) -> PathBuf {
+        self.path(relative_tree_path(digest))
     }
 }
 
-/// `kind/ab/cdef…-123`: 256 directories keep each small enough to list.
-pub(crate) fn fan_out(kind: &str, name: Digest) -> PathBuf {
-    let text = name.to_string();
-    [kind, &text[..2], &text[2..]].iter().collect()
+fn fan_out(top: &str, digest: Digest) -> PathBuf {
+    let text = digest.to_string();
+    let mut path = String::with_capacity(top.len() + 2 + text.len());
+    path.extend([top, "/", &text[..2], "/", &text[2..]]);
+    path.into()
 }
 
-/// The digest of a file found in one of the 256 directories.
-pub(crate) fn digest_of(directory: &str, file: &str) -> Option<Digest> {
-    format!("{directory}{file}").parse().ok()
+pub(crate) fn relative_blob_path(digest: Digest) -> PathBuf {
+    fan_out("blobs", digest)
+}
+
+pub(crate) fn relative_executable_path(digest: Digest) -> PathBuf {
+    fan_out("exec", digest)
+}
+
+pub(crate) fn relative_tree_path(digest: Digest) -> PathBuf {
+    Path::new("trees").join(digest.to_string())
+}
+
+/// The digest that a file of the fan-out stands for, by the names of its directory and itself.
+pub(crate) fn digest_of_entry(prefix: &str, rest: &str) -> Option<Digest> {
+    format!("{prefix}{rest}").parse().ok()
 }

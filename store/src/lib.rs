@@ -1,45 +1,262 @@
-//! The store: every object a node holds, and every result it remembers, on one machine's disk.
+//! The store of one machine: objects, trees, reductions and pins, shared by any number of `mesh`
+//! processes at once.
 //!
-//! Goals: what the store gives out is what was put in, bit for bit, or an error; a killed process or
-//! a power cut costs time, never truth; any number of `mesh` processes share one store.
-//! Non-goals: talking to other machines; keeping what nobody has used for long (see [`gc`]).
+//! Read [`Store`] first. What is true is in plain files that a person can check by hand:
 //!
-//! ```text
-//! root/
-//!   blobs/ab/cdef…-123     the bytes, mode 0444, named by their digest           truth
-//!   log                    reductions, pins: appended, checksummed               truth
-//!   exec/ab/cdef…-123      the same bytes, mode 0555                             made from blobs
-//!   trees/<digest>/        directories laid out from tree values                 made from blobs
-//!   index/                 sled: places of reductions in the log, stat cache     made from the log
-//!   tmp/  quarantine/  sessions/
-//! ```
+//! - **Objects** are files named for their SHA-256 (`sha256sum` checks them), never changed.
+//! - **The log** holds reductions, tombstones and pins, appended and checksummed.
+//! - Everything else (index, stat cache, executable twins, materialised trees) is made from these
+//!   and may be deleted at any time when no process is running.
 //!
-//! **Who owns what.** Blobs belong to nobody: they are written beside and renamed into place, and two
-//! writers of one name write the same bytes. The log is appended to under its file lock, by any
-//! process, and read by all. sled takes one process at a time: the one that holds `index/lock`; the
-//! others keep the same index in memory, fed from the log. Whoever finds that the last owner of sled
-//! did not end well throws sled's files away and starts from the log.
+//! **Goals.** What [`Store::flush`] confirmed survives a power cut, and what was recorded survives
+//! the death of the process; what comes out of the store is what went in, or an error; processes
+//! share one store without a server.
+//! **Non-goals.** Protection against the user who owns the files; packing; a store shared by
+//! machines over a network file system.
 //!
-//! **What is synced when.** Putting a blob and recording a reduction do not wait for the disk;
-//! [`Store::flush`] does, for everything before it. After a power cut the log may therefore name
-//! blobs that never reached the disk: they are missing, or shorter than their name says, and
-//! [`Store::recall`] answers that it knows nothing. What was written since the last flush under
-//! another boot of the machine is hashed before it is given out for the first time.
+//! # Who owns what
+//! | what | who writes | how others see it |
+//! |---|---|---|
+//! | objects, twins, trees | any process: temporary file, then rename | at once |
+//! | log | who holds `log.lock`, for one append | at their next look: one `stat` |
+//! | durable mark | who holds its lock | when the store is opened |
+//! | index on disk (sled), with the stat cache | who got `index.lock` first | not: they keep their own in memory |
+//! | session files | each its own | when they collect garbage |
+//!
+//! # Small objects are not packed
+//! Objects are bound and linked into sandboxes, for which each needs an inode. Packing them would
+//! only help objects that nobody executes or reads as a file: standard output and the like, most
+//! of which are empty and so the same one. `cargo run --release -p mesh-store --example figures`
+//! measures what a small object costs.
 
 mod blob;
+mod commit;
+mod durable;
 mod error;
 pub mod gc;
 mod index;
 mod layout;
 mod log;
 mod memo;
+mod notice;
+mod options;
+mod reach;
+mod recovery;
 mod session;
 mod stat_cache;
-mod store;
+mod sys;
 mod tree;
 pub mod verify;
 
-pub use blob::ExportOptions;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use mesh_protocol::limits;
+use mesh_protocol::name::{Digest, ThunkName};
+use mesh_protocol::thunk::Reduction;
+
 pub use error::StoreError;
+pub use notice::{Notice, RebuildReason};
+pub use options::{ExportOptions, StoreOptions};
 pub use stat_cache::NamedFile;
-pub use store::{Store, StoreOptions, StoreStats};
+pub use verify::StoreStats;
+
+use blob::Blobs;
+use commit::{Committer, Parts};
+use durable::DurableMark;
+use layout::Layout;
+use log::record::Kind;
+use memo::Memo;
+use notice::Notices;
+use reach::CompleteTrees;
+use session::Session;
+
+/// A handle to an open store; clones share it. The last one to go commits and closes.
+#[derive(Clone, Debug)]
+pub struct Store(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    layout: Layout,
+    blobs: Arc<Blobs>,
+    memo: Arc<Memo>,
+    committer: Arc<Committer>,
+    complete_trees: CompleteTrees,
+    notices: Arc<Notices>,
+    quota_bytes: u64,
+    // Last: while anything above is still being closed, the session lives.
+    _session: Session,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.committer.close();
+        self.memo.close();
+    }
+}
+
+impl Store {
+    /// Opens the store, making it if it is not there.
+    ///
+    /// In the ordinary case this costs a handful of system calls: the index is opened when it is
+    /// first needed. The first time after a power cut, what was being written is checked.
+    pub fn open(options: StoreOptions) -> Result<Self, StoreError> {
+        let layout = Layout::open(&options.root)?;
+        let notices = Arc::new(Notices::default());
+        let boot_id = options.boot_id.unwrap_or_else(sys::boot_id);
+        let session = Session::begin(&layout)?;
+        let blobs = Arc::new(Blobs::new(layout.clone(), Arc::clone(&notices), session.start));
+        let mark = DurableMark::open(&layout)?;
+        recovery::recover(&layout, &blobs, &mark, &notices, &boot_id)?;
+        let memo = Arc::new(Memo::open(&layout, Arc::clone(&notices), boot_id.clone())?);
+        let committer = Arc::new(Committer::new(Parts {
+            layout: layout.clone(),
+            blobs: Arc::clone(&blobs),
+            memo: Arc::clone(&memo),
+            mark,
+            notices: Arc::clone(&notices),
+            boot_id,
+            durable: options.durable,
+        }));
+        Ok(Self(Arc::new(Shared {
+            layout,
+            blobs,
+            memo,
+            committer,
+            complete_trees: CompleteTrees::default(),
+            notices,
+            quota_bytes: options.quota_bytes,
+            _session: session,
+        })))
+    }
+
+    fn shared(&self) -> &Shared {
+        &self.0
+    }
+
+    /// The directory that holds the store.
+    pub fn root(&self) -> &Path {
+        self.0.layout.root()
+    }
+
+    /// The quota it was opened with.
+    pub fn quota_bytes(&self) -> u64 {
+        self.0.quota_bytes
+    }
+
+    /// What happened beside what was asked for; each notice is given once.
+    pub fn take_notices(&self) -> Vec<Notice> {
+        self.0.notices.take()
+    }
+
+    /// The warnings among [`Store::take_notices`] as one line. None if there are none.
+    pub fn notice(&self) -> Option<String> {
+        let notices = self.take_notices().into_iter().filter(Notice::is_warning);
+        let lines: Vec<String> = notices.map(|notice| notice.to_string()).collect();
+        (!lines.is_empty()).then(|| lines.join("; "))
+    }
+
+    /// Stores bytes.
+    pub fn put_bytes(&self, bytes: &[u8]) -> Result<Digest, StoreError> {
+        self.0.blobs.put_bytes(bytes)
+    }
+
+    /// Stores what is in an open file, from its beginning to its end, whatever its position.
+    /// Shares blocks with it where the file system can; takes little memory.
+    pub fn put_file(&self, file: &File) -> Result<Digest, StoreError> {
+        self.0.blobs.put_file(file)
+    }
+
+    /// Is the object here, with the right length? Marks it as used, so that it stays as long as
+    /// this store is open.
+    pub fn contains(&self, digest: Digest) -> bool {
+        self.0.blobs.contains(digest)
+    }
+
+    /// Opens an object for reading. The bytes are not checked on the way.
+    pub fn open_blob(&self, digest: Digest) -> Result<File, StoreError> {
+        self.0.blobs.open(digest)
+    }
+
+    /// Reads a whole object and checks it.
+    pub fn read(&self, digest: Digest, max_bytes: u64) -> Result<Vec<u8>, StoreError> {
+        self.0.blobs.read(digest, max_bytes)
+    }
+
+    /// Where the object is, below the root. Says nothing about whether it is there.
+    pub fn relative_blob_path(digest: Digest) -> PathBuf {
+        layout::relative_blob_path(digest)
+    }
+
+    /// Where a twin of the object is that may be executed, below the root; made if it is missing.
+    ///
+    /// A process that forked while the twin was being written may hold it open for a moment:
+    /// who executes it must be ready to try again on `ETXTBSY`.
+    pub fn executable_blob(&self, digest: Digest) -> Result<PathBuf, StoreError> {
+        self.0.blobs.executable(digest)
+    }
+
+    /// Writes an object to a file of the user: a new file beside `dest`, checked while it is
+    /// copied, and renamed. Never a link: users edit their files. A symbolic link at `dest` is
+    /// replaced.
+    pub fn export(
+        &self,
+        digest: Digest,
+        dest: &Path,
+        options: &ExportOptions,
+    ) -> Result<(), StoreError> {
+        self.0.blobs.export(digest, dest, options)
+    }
+
+    /// The reduction of a thunk, if it is known and every value it names is here, entries of
+    /// trees included.
+    pub fn recall(&self, thunk: ThunkName) -> Result<Option<Arc<Reduction>>, StoreError> {
+        let found = self.0.memo.reduction(thunk)?;
+        Ok(found.filter(|reduction| self.is_complete(reduction)).map(Arc::new))
+    }
+
+    /// Writes a reduction down. It is known to all processes and outlives this one at once; it
+    /// reaches the disk itself within moments, or with [`Store::flush`].
+    pub fn record(&self, reduction: &Reduction) -> Result<(), StoreError> {
+        let bytes =
+            reduction.encode().map_err(|source| StoreError::form(reduction.thunk, source))?;
+        self.append(Kind::Reduction, reduction.thunk.digest(), &bytes)
+    }
+
+    /// Takes a reduction back: it must not be used again. A later one of the same thunk counts.
+    pub fn forget(&self, thunk: ThunkName) -> Result<(), StoreError> {
+        self.append(Kind::Forget, thunk.digest(), &[])
+    }
+
+    /// Keeps an object, and what it leads to, from being collected. A thunk leads to its inputs
+    /// and to what it reduced to. The note says why; it is cut at 1,024 bytes.
+    pub fn pin(&self, digest: Digest, note: &str) -> Result<(), StoreError> {
+        let fits = |end: &usize| note.is_char_boundary(*end);
+        let end = (0..=note.len().min(limits::PIN_NOTE_BYTES)).rev().find(fits).unwrap_or(0);
+        self.append(Kind::Pin, digest, &note.as_bytes()[..end])
+    }
+
+    /// Takes a pin away.
+    pub fn unpin(&self, digest: Digest) -> Result<(), StoreError> {
+        self.append(Kind::Unpin, digest, &[])
+    }
+
+    /// What is pinned, with the notes.
+    pub fn pins(&self) -> Result<BTreeMap<Digest, String>, StoreError> {
+        self.0.memo.pins()
+    }
+
+    fn append(&self, kind: Kind, digest: Digest, body: &[u8]) -> Result<(), StoreError> {
+        self.0.memo.append(kind, digest, body)?;
+        self.0.committer.request();
+        Ok(())
+    }
+
+    /// Brings everything that this process stored and recorded to the disk itself. When it
+    /// returns, a power cut takes none of it.
+    pub fn flush(&self) -> Result<(), StoreError> {
+        self.0.committer.commit()
+    }
+}

@@ -1,54 +1,89 @@
 //! Sessions: which processes have the store open, and since when.
 //!
-//! Each holds a lock on a file of its own, so that a killed process is not counted: its lock is
-//! gone. Garbage collection spares whatever has been touched since the oldest session began.
+//! Each holds a lock on a file of its own, so that a process that was killed is not counted. The
+//! file is locked before it gets its place in `sessions/`: nobody can take it for a dead one.
+//! Its modification time says when the session began, by the clock that access times go by.
 
-use std::fs::{self, File};
-use std::path::Path;
-use std::time::SystemTime;
+use std::fs::{self, File, OpenOptions};
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
 
-use rustix::fs::{FlockOperation, flock};
+use crate::error::{Context, StoreError};
+use crate::layout::Layout;
+use crate::sys::{self, Temporary};
 
-use crate::error::StoreError;
+/// Time stamps of files lag behind the clock by up to a tick; a second covers any of them.
+const CLOCK_SLACK: Duration = Duration::from_secs(1);
 
-/// This process's mark; removed when the store is closed.
+/// This process' session. Ends when dropped, or when the process does.
 #[derive(Debug)]
 pub(crate) struct Session {
-    file: tempfile::NamedTempFile,
-    pub(crate) began: SystemTime,
+    path: PathBuf,
+    pub(crate) start: SystemTime,
+    _lock: File,
 }
 
 impl Session {
-    pub(crate) fn begin(directory: &Path) -> Result<Self, StoreError> {
-        let at = || StoreError::at(directory);
-        let file = tempfile::NamedTempFile::new_in(directory).map_err(at())?;
-        flock(&file, FlockOperation::NonBlockingLockShared).map_err(|error| at()(error.into()))?;
-        let began = file.as_file().metadata().and_then(|found| found.modified()).map_err(at())?;
-        Ok(Self { file, began })
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        self.file.path()
+    pub(crate) fn begin(layout: &Layout) -> Result<Self, StoreError> {
+        let temporary = Temporary::file(&layout.tmp())?;
+        let lock = temporary.file_handle().try_clone().at("open", temporary.path())?;
+        sys::try_lock(&lock);
+        let start = lock.metadata().and_then(|metadata| metadata.modified());
+        let start = start.at("look at", temporary.path())?;
+        let directory = layout.path("sessions");
+        loop {
+            // Another process of this number, in another PID namespace, may have the name.
+            let name = sys::unique_name("");
+            let path = directory.join(name);
+            let renamed = rustix::fs::renameat_with(
+                rustix::fs::CWD,
+                temporary.path(),
+                rustix::fs::CWD,
+                &path,
+                rustix::fs::RenameFlags::NOREPLACE,
+            );
+            match renamed {
+                Ok(()) => return Ok(Self { path, start, _lock: lock }),
+                Err(rustix::io::Errno::EXIST) => {}
+                Err(error) => return Err(StoreError::io("register in", &directory, error)),
+            }
+        }
     }
 }
 
-/// When the oldest session that still lives began, this one not counted if `own` is given.
-pub(crate) fn oldest(directory: &Path, own: &Path) -> Result<Option<SystemTime>, StoreError> {
-    let mut oldest: Option<SystemTime> = None;
-    for entry in fs::read_dir(directory).map_err(StoreError::at(directory))? {
-        let path = entry.map_err(StoreError::at(directory))?.path();
-        // Another collection may remove a dead session's file first.
-        let Ok(file) = File::open(&path) else { continue };
-        if path == own {
-            continue;
-        }
-        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
-            let _ = fs::remove_file(&path);
-            continue;
-        }
-        let began = file.metadata().and_then(|found| found.modified());
-        let began = began.map_err(StoreError::at(&path))?;
-        oldest = Some(oldest.map_or(began, |known| known.min(began)));
+impl Drop for Session {
+    fn drop(&mut self) {
+        // If it stays, it is unlocked in a moment, and the next that looks removes it.
+        let _ = fs::remove_file(&self.path);
     }
-    Ok(oldest)
+}
+
+/// The sessions that are alive: how many, and when the oldest began.
+pub(crate) struct Live {
+    pub(crate) count: u64,
+    /// What was used since then is in use. The present, if nobody has the store open.
+    pub(crate) oldest: SystemTime,
+}
+
+/// Looks which sessions are alive, and removes what dead ones left.
+pub(crate) fn live(layout: &Layout) -> Result<Live, StoreError> {
+    let directory = layout.path("sessions");
+    let mut live = Live { count: 0, oldest: SystemTime::now() };
+    for entry in fs::read_dir(&directory).at("list", &directory)? {
+        let path = entry.at("list", &directory)?.path();
+        let Ok(file) = OpenOptions::new().read(true).open(&path) else {
+            // It ended meanwhile.
+            continue;
+        };
+        if sys::try_lock(&file) {
+            sys::remove(&path)?;
+            continue;
+        }
+        live.count += 1;
+        if let Ok(start) = file.metadata().and_then(|metadata| metadata.modified()) {
+            live.oldest = live.oldest.min(start);
+        }
+    }
+    live.oldest -= CLOCK_SLACK;
+    Ok(live)
 }

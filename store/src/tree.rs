@@ -1,131 +1,184 @@
-//! Directories as values, and back.
+//! Directories in and out of the store.
 
 use std::collections::BTreeMap;
-use std::fs::{self, Permissions};
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use mesh_protocol::limits;
 use mesh_protocol::name::{Digest, ValueName};
 use mesh_protocol::tree::{Tree, TreeEntry};
 
-use crate::blob::ExportOptions;
-use crate::error::StoreError;
-use crate::store::Store;
+use crate::Store;
+use crate::blob::Place;
+use crate::error::{Context, StoreError};
+use crate::layout;
+use crate::options::ExportOptions;
+use crate::sys::{self, Temporary};
 
 impl Store {
-    /// Stores the bytes of one tree; what it names must be stored by the caller.
-    pub fn put_tree_value(&self, tree: &Tree) -> Result<ValueName, StoreError> {
-        let form = |error: mesh_protocol::codec::CodecError| StoreError::Form {
-            name: Digest::of(b""),
-            reason: error.to_string(),
-        };
-        Ok(ValueName(self.put_bytes(&tree.encode().map_err(form)?)?))
+    /// Stores a directory with everything below it; the name is that of its tree.
+    ///
+    /// Symbolic links are kept as links. Files are remembered by the stat cache. Sockets, pipes
+    /// and devices, and names that are not UTF-8, are errors.
+    pub fn put_tree(&self, dir: &Path) -> Result<ValueName, StoreError> {
+        self.put_tree_at(dir, 0)
     }
 
-    /// Reads one tree.
-    pub fn read_tree(&self, name: ValueName) -> Result<Tree, StoreError> {
-        let bytes = self.read(name.digest(), limits::TREE_BYTES)?;
-        Tree::decode(&bytes)
-            .map_err(|error| StoreError::Form { name: name.digest(), reason: error.to_string() })
-    }
-
-    /// Stores a directory with everything below it.
-    pub fn put_tree(&self, directory: &Path) -> Result<ValueName, StoreError> {
-        self.put_directory(directory, 0)
-    }
-
-    fn put_directory(&self, directory: &Path, depth: usize) -> Result<ValueName, StoreError> {
-        let unsupported =
-            |path: &Path, reason| StoreError::Unsupported { path: path.to_owned(), reason };
-        if depth > limits::TREE_DEPTH {
-            return Err(unsupported(directory, "directories nest too deep"));
-        }
+    fn put_tree_at(&self, dir: &Path, depth: usize) -> Result<ValueName, StoreError> {
+        check_depth(dir, depth)?;
         let mut entries = BTreeMap::new();
-        for entry in fs::read_dir(directory).map_err(StoreError::at(directory))? {
-            let entry = entry.map_err(StoreError::at(directory))?;
+        for entry in fs::read_dir(dir).at("list", dir)? {
+            let entry = entry.at("list", dir)?;
             let path = entry.path();
-            let Ok(name) = entry.file_name().into_string() else {
-                return Err(unsupported(&path, "its name is not UTF-8"));
+            let Some(name) = entry.file_name().to_str().map(str::to_owned) else {
+                return Err(StoreError::Unsupported { path, problem: "not a name in UTF-8" });
             };
-            let kind = entry.file_type().map_err(StoreError::at(&path))?;
+            let kind = entry.file_type().at("look at", &path)?;
             let stored = if kind.is_dir() {
-                TreeEntry::Directory(self.put_directory(&path, depth + 1)?)
+                TreeEntry::Directory(self.put_tree_at(&path, depth + 1)?)
             } else if kind.is_symlink() {
-                let target = fs::read_link(&path).map_err(StoreError::at(&path))?;
-                let target = target.into_os_string().into_string();
-                TreeEntry::Symlink(target.map_err(|_| unsupported(&path, "not a UTF-8 link"))?)
+                TreeEntry::Symlink(read_link(&path)?)
             } else {
                 let file = self.name_file(&path)?;
                 TreeEntry::File { name: file.name, executable: file.executable }
             };
             entries.insert(name, stored);
         }
-        let tree = Tree::new(entries)
-            .map_err(|_| unsupported(directory, "it has an entry with an impossible name"))?;
+        let tree = Tree::new(entries).map_err(|source| StoreError::form(dir.display(), source))?;
         self.put_tree_value(&tree)
     }
 
-    /// Writes a tree as ordinary, changeable files into `to`, which is made and must not exist.
-    pub fn export_tree(&self, name: ValueName, to: &Path) -> Result<(), StoreError> {
-        fs::create_dir(to).map_err(StoreError::at(to))?;
-        for (entry, found) in self.read_tree(name)?.entries() {
-            let path = to.join(entry);
-            match found {
+    /// Stores a tree that describes objects which are, or will be, in the store.
+    pub fn put_tree_value(&self, tree: &Tree) -> Result<ValueName, StoreError> {
+        let bytes = tree.encode().map_err(|source| StoreError::form("the tree", source))?;
+        Ok(ValueName(self.put_bytes(&bytes)?))
+    }
+
+    /// Reads a tree.
+    pub fn read_tree(&self, name: ValueName) -> Result<Tree, StoreError> {
+        let digest = name.digest();
+        let bytes = self.read(digest, limits::TREE_BYTES)?;
+        Tree::decode(&bytes).map_err(|source| StoreError::form(name, source))
+    }
+
+    /// Writes a directory: files with mode 0644 or 0755, new ones of everything. Directories that
+    /// are there already are filled; other files in them stay.
+    pub fn export_tree(&self, name: ValueName, dest: &Path) -> Result<(), StoreError> {
+        self.export_tree_at(name, dest, 0)
+    }
+
+    fn export_tree_at(&self, name: ValueName, dest: &Path, depth: usize) -> Result<(), StoreError> {
+        check_depth(dest, depth)?;
+        let tree = self.read_tree(name)?;
+        match fs::create_dir(dest) {
+            // A link to a directory would lead out of what was asked for.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && is_directory(dest) => {}
+            result => result.at("create", dest)?,
+        }
+        for (entry_name, entry) in tree.entries() {
+            let path = dest.join(entry_name);
+            match entry {
                 TreeEntry::File { name, executable } => {
                     let mode = if *executable { 0o755 } else { 0o644 };
                     self.export(name.digest(), &path, &ExportOptions { mode, mtime: None })?;
                 }
-                TreeEntry::Directory(name) => self.export_tree(*name, &path)?,
+                TreeEntry::Directory(name) => self.export_tree_at(*name, &path, depth + 1)?,
                 TreeEntry::Symlink(target) => {
-                    symlink(target, &path).map_err(StoreError::at(&path))?;
+                    if fs::symlink_metadata(&path).is_ok_and(|found| !found.is_dir()) {
+                        sys::remove(&path)?;
+                    }
+                    symlink(target, &path).at("create", &path)?;
                 }
             }
         }
         Ok(())
     }
 
-    /// A read-only directory laid out from a tree, made once: its path below the store's root.
-    ///
-    /// Its files are hard links to blobs; whoever shows it to a program must do so read-only.
+    /// A directory that looks like the tree, below the root: `trees/<hex>`. Made once, of hard
+    /// links, and shared: it must not be written to. Meant as a bind source or the lower layer of
+    /// an overlay.
     pub fn tree_directory(&self, name: ValueName) -> Result<PathBuf, StoreError> {
-        let relative = Path::new("trees").join(name.digest().to_string());
-        let path = self.layout().root.join(&relative);
-        if path.is_dir() {
+        let digest = name.digest();
+        let relative = layout::relative_tree_path(digest);
+        let path = self.shared().layout.path(&relative);
+        if self.shared().blobs.touch(Place::Tree, digest) && path.is_dir() {
             return Ok(relative);
         }
-        let beside = tempfile::tempdir_in(self.layout().temporary());
-        let beside = beside.map_err(StoreError::at(&path))?;
-        let made = beside.path().join("tree");
-        self.lay_out(name, &made)?;
-        match fs::rename(&made, &path) {
-            Ok(()) => Ok(relative),
-            Err(_) if path.is_dir() => Ok(relative),
-            Err(error) => Err(StoreError::at(&path)(error)),
+        let temporary = Temporary::directory(&self.shared().layout.tmp())?;
+        self.link_tree(name, temporary.path(), 0)?;
+        match rustix::fs::renameat_with(
+            rustix::fs::CWD,
+            temporary.path(),
+            rustix::fs::CWD,
+            &path,
+            rustix::fs::RenameFlags::NOREPLACE,
+        ) {
+            Ok(()) => temporary.disarm(),
+            // Somebody else made the same.
+            Err(rustix::io::Errno::EXIST) => {}
+            Err(error) => return Err(StoreError::io("rename to", &path, error)),
         }
+        self.shared().blobs.touch(Place::Tree, digest);
+        Ok(relative)
     }
 
-    fn lay_out(&self, name: ValueName, to: &Path) -> Result<(), StoreError> {
-        fs::create_dir(to).map_err(StoreError::at(to))?;
-        fs::set_permissions(to, Permissions::from_mode(0o755)).map_err(StoreError::at(to))?;
-        for (entry, found) in self.read_tree(name)?.entries() {
-            let path = to.join(entry);
-            match found {
-                TreeEntry::File { name, executable: false } => {
-                    self.open_blob(name.digest())?;
-                    let blob = self.layout().blob(name.digest());
-                    fs::hard_link(blob, &path).map_err(StoreError::at(&path))?;
+    fn link_tree(&self, name: ValueName, dir: &Path, depth: usize) -> Result<(), StoreError> {
+        check_depth(dir, depth)?;
+        sys::make_listable(dir)?;
+        for (entry_name, entry) in self.read_tree(name)?.entries() {
+            let path = dir.join(entry_name);
+            match entry {
+                TreeEntry::File { name, executable } => {
+                    self.link_object(name.digest(), *executable, &path)?;
                 }
-                TreeEntry::File { name, executable: true } => {
-                    let twin = self.layout().root.join(self.executable_blob(name.digest())?);
-                    fs::hard_link(twin, &path).map_err(StoreError::at(&path))?;
+                TreeEntry::Directory(name) => {
+                    fs::create_dir(&path).at("create", &path)?;
+                    self.link_tree(*name, &path, depth + 1)?;
                 }
-                TreeEntry::Directory(name) => self.lay_out(*name, &path)?,
-                TreeEntry::Symlink(target) => {
-                    symlink(target, &path).map_err(StoreError::at(&path))?;
-                }
+                TreeEntry::Symlink(target) => symlink(target, &path).at("create", &path)?,
             }
         }
         Ok(())
     }
+
+    fn link_object(&self, digest: Digest, executable: bool, path: &Path) -> Result<(), StoreError> {
+        let blobs = &self.shared().blobs;
+        blobs.present(digest)?;
+        let (source, mode) = if executable {
+            (self.shared().layout.path(blobs.executable(digest)?), 0o555)
+        } else {
+            (blobs.path_of(Place::Blob, digest), 0o444)
+        };
+        match fs::hard_link(&source, path) {
+            // The file system's limit of links (65,000 on ext4): an empty file reaches it.
+            Err(error) if error.kind() == ErrorKind::TooManyLinks => blobs.export(
+                digest,
+                path,
+                &ExportOptions { mode, mtime: Some(sys::object_mtime()) },
+            ),
+            result => result.at("link", path),
+        }
+    }
+}
+
+fn check_depth(path: &Path, depth: usize) -> Result<(), StoreError> {
+    if depth > limits::TREE_DEPTH {
+        let problem = "nested too deeply for a tree";
+        return Err(StoreError::Unsupported { path: path.to_owned(), problem });
+    }
+    Ok(())
+}
+
+fn is_directory(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir())
+}
+
+fn read_link(path: &Path) -> Result<String, StoreError> {
+    let target = fs::read_link(path).at("read", path)?;
+    target.into_os_string().into_string().map_err(|_| StoreError::Unsupported {
+        path: path.to_owned(),
+        problem: "a link whose text is not UTF-8",
+    })
 }

@@ -1,48 +1,52 @@
-//! The index of a process that does not own sled.
+//! The index of a process that does not own the one on disk: rebuilt from the log, gone in the end.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::sync::{PoisonError, RwLock};
 
-use mesh_protocol::name::{Digest, ThunkName};
+use super::{Change, Index, IndexError, Table};
 
-use super::Index;
-use crate::stat_cache::{FileIdentity, FileState};
-
-#[derive(Debug, Default)]
-pub(crate) struct MemoryIndex {
-    reductions: HashMap<ThunkName, u64>,
-    stats: HashMap<FileIdentity, (FileState, Digest)>,
-    position: (u64, u64),
-}
+/// One sorted map of all tables.
+#[derive(Default, Debug)]
+pub(crate) struct MemoryIndex(RwLock<BTreeMap<Vec<u8>, Vec<u8>>>);
 
 impl Index for MemoryIndex {
-    fn reduction(&self, thunk: &ThunkName) -> Option<u64> {
-        self.reductions.get(thunk).copied()
+    fn kind(&self) -> &'static str {
+        "memory"
     }
 
-    fn set_reduction(&mut self, thunk: ThunkName, position: Option<u64>) {
-        match position {
-            Some(position) => self.reductions.insert(thunk, position),
-            None => self.reductions.remove(&thunk),
-        };
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, IndexError> {
+        let map = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        Ok(map.get(&table.key(key)).cloned())
     }
 
-    fn stat(&self, file: FileIdentity) -> Option<(FileState, Digest)> {
-        self.stats.get(&file).copied()
+    fn apply(&self, changes: &[Change]) -> Result<(), IndexError> {
+        let mut map = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        for change in changes {
+            let key = change.table.key(&change.key);
+            match &change.value {
+                Some(value) => map.insert(key, value.clone()),
+                None => map.remove(&key),
+            };
+        }
+        Ok(())
     }
 
-    fn set_stat(&mut self, file: FileIdentity, state: FileState, digest: Digest) {
-        self.stats.insert(file, (state, digest));
+    fn scan(&self, table: Table, take: &mut dyn FnMut(&[u8], &[u8])) -> Result<(), IndexError> {
+        let map = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let (from, to) = (vec![table.prefix()], vec![table.prefix() + 1]);
+        for (key, value) in map.range(from..to) {
+            take(&key[1..], value);
+        }
+        Ok(())
     }
 
-    fn log_position(&self) -> (u64, u64) {
-        self.position
+    fn clear(&self, table: Table) -> Result<(), IndexError> {
+        let mut map = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        map.retain(|key, _| key[0] != table.prefix());
+        Ok(())
     }
 
-    fn set_log_position(&mut self, position: (u64, u64)) {
-        self.position = position;
-    }
-
-    fn clear_reductions(&mut self) {
-        self.reductions.clear();
+    fn flush(&self) -> Result<(), IndexError> {
+        Ok(())
     }
 }

@@ -1,89 +1,175 @@
-//! The index: what can be found again in the log or the file system, kept ready.
+//! The index: what can be rebuilt from the log and the file system, kept where it is found fast.
+//!
+//! An [`Index`] holds small values under small keys in a few tables. Contract, which the
+//! conformance suite below holds every implementation to:
+//! - [`Index::apply`] takes effect as a whole or not at all, also if the process is killed;
+//! - what was applied is seen by every later call from any thread;
+//! - nothing is promised about a power cut: the store drops an index that may have seen one.
+//!
+//! Non-goals: being shared between processes, transactions over several calls, large values.
 
 mod memory;
 mod sled;
 
-pub(crate) use memory::MemoryIndex;
-pub(crate) use sled::{SledIndex, SledTrouble};
+use std::fmt::Debug;
 
-use mesh_protocol::name::{Digest, ThunkName};
+use thiserror::Error;
 
-use crate::stat_cache::{FileIdentity, FileState};
+pub(crate) use self::memory::MemoryIndex;
+pub(crate) use self::sled::SledIndex;
 
-/// Everything in it can be lost: answers may be `None` at any time, never false.
-pub(crate) trait Index: Send {
-    /// Where in the log the newest reduction of this thunk stands.
-    fn reduction(&self, thunk: &ThunkName) -> Option<u64>;
-    /// A reduction was read at this place of the log; `None`: it was forgotten.
-    fn set_reduction(&mut self, thunk: ThunkName, position: Option<u64>);
-    /// What a file was like when it was hashed, and its digest.
-    fn stat(&self, file: FileIdentity) -> Option<(FileState, Digest)>;
-    /// Remembers it.
-    fn set_stat(&mut self, file: FileIdentity, state: FileState, digest: Digest);
-    /// How far the log has been taken in, and a number that says which log it was.
-    fn log_position(&self) -> (u64, u64);
-    /// Sets that.
-    fn set_log_position(&mut self, position: (u64, u64));
-    /// Forgets every reduction: the log was replaced.
-    fn clear_reductions(&mut self);
+/// What is kept apart.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Table {
+    /// Up to where the log has been read.
+    Meta,
+    /// Thunk to the place of its reduction in the log.
+    Reductions,
+    /// Digest to note.
+    Pins,
+    /// File to what it held when it was last hashed.
+    Stat,
+}
+
+impl Table {
+    /// The byte that the keys of this table begin with where tables share one map.
+    pub(crate) fn prefix(self) -> u8 {
+        match self {
+            Self::Meta => b'm',
+            Self::Reductions => b'r',
+            Self::Pins => b'p',
+            Self::Stat => b's',
+        }
+    }
+
+    fn key(self, key: &[u8]) -> Vec<u8> {
+        [&[self.prefix()], key].concat()
+    }
+}
+
+/// One key given a value, or none.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Change {
+    pub(crate) table: Table,
+    pub(crate) key: Vec<u8>,
+    pub(crate) value: Option<Vec<u8>>,
+}
+
+/// The index cannot be used any more: drop it.
+#[derive(Debug, Error)]
+#[error("{0}")]
+pub(crate) struct IndexError(pub(crate) String);
+
+/// See the module's documentation.
+pub(crate) trait Index: Send + Sync + Debug {
+    /// What a person calls it.
+    fn kind(&self) -> &'static str;
+
+    /// The value of a key.
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, IndexError>;
+
+    /// Makes all the changes, in order.
+    fn apply(&self, changes: &[Change]) -> Result<(), IndexError>;
+
+    /// Calls `take` with every key and value of a table, in the order of the keys.
+    fn scan(&self, table: Table, take: &mut dyn FnMut(&[u8], &[u8])) -> Result<(), IndexError>;
+
+    /// Empties a table.
+    fn clear(&self, table: Table) -> Result<(), IndexError>;
+
+    /// Hands everything to the system, so that the next process finds it.
+    fn flush(&self) -> Result<(), IndexError>;
 }
 
 #[cfg(test)]
-mod conformance {
+mod tests {
     use super::*;
 
-    fn check(index: &mut dyn Index) {
-        let [one, two] = [b"1", b"2"].map(|text| ThunkName::of(text));
-        assert_eq!(index.reduction(&one), None);
-        index.set_reduction(one, Some(7));
-        index.set_reduction(two, Some(9));
-        index.set_reduction(one, Some(11));
-        assert_eq!((index.reduction(&one), index.reduction(&two)), (Some(11), Some(9)));
-        index.set_reduction(one, None);
-        assert_eq!(index.reduction(&one), None);
-        index.set_log_position((100, 5));
-        assert_eq!(index.log_position(), (100, 5));
-        let file = FileIdentity { device: 1, inode: 2 };
-        let state = FileState { size: 3, mtime_ns: -4, ctime_ns: 5 };
-        assert_eq!(index.stat(file), None);
-        index.set_stat(file, state, Digest::of(b"x"));
-        assert_eq!(index.stat(file), Some((state, Digest::of(b"x"))));
-        index.clear_reductions();
-        assert_eq!(index.reduction(&two), None);
-        assert_eq!(index.stat(file), Some((state, Digest::of(b"x"))));
+    fn set(table: Table, key: &[u8], value: &[u8]) -> Change {
+        Change { table, key: key.to_vec(), value: Some(value.to_vec()) }
+    }
+
+    fn contents(index: &dyn Index, table: Table) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let mut all = Vec::new();
+        index.scan(table, &mut |key, value| all.push((key.to_vec(), value.to_vec()))).unwrap();
+        all
+    }
+
+    fn pair(key: &[u8], value: &[u8]) -> (Vec<u8>, Vec<u8>) {
+        (key.to_vec(), value.to_vec())
+    }
+
+    fn conforms(index: &dyn Index) {
+        assert_eq!(index.get(Table::Stat, b"k").unwrap(), None);
+        assert_eq!(contents(index, Table::Stat), []);
+        // Later changes of a batch win; tables do not mix; keys may be empty or of any bytes.
+        let batch = [
+            set(Table::Stat, b"k", b"1"),
+            set(Table::Stat, b"k", b"2"),
+            set(Table::Stat, b"", b"empty"),
+            set(Table::Stat, b"\xff\xff", b""),
+            set(Table::Pins, b"k", b"pin"),
+            Change { table: Table::Stat, key: b"never".to_vec(), value: None },
+        ];
+        index.apply(&batch).unwrap();
+        assert_eq!(index.get(Table::Stat, b"k").unwrap().as_deref(), Some(&b"2"[..]));
+        assert_eq!(index.get(Table::Reductions, b"k").unwrap(), None);
+        let wanted = [pair(b"", b"empty"), pair(b"k", b"2"), pair(b"\xff\xff", b"")];
+        assert_eq!(contents(index, Table::Stat), wanted);
+        let gone = Change { table: Table::Stat, key: b"k".to_vec(), value: None };
+        index.apply(&[gone]).unwrap();
+        assert_eq!(index.get(Table::Stat, b"k").unwrap(), None);
+        index.clear(Table::Stat).unwrap();
+        assert_eq!(contents(index, Table::Stat), []);
+        assert_eq!(contents(index, Table::Pins), [pair(b"k", b"pin")]);
+        index.flush().unwrap();
+    }
+
+    fn shared_by_threads(index: &dyn Index) {
+        std::thread::scope(|scope| {
+            for thread in 0..4_u8 {
+                scope.spawn(move || {
+                    for n in 0..100_u8 {
+                        index.apply(&[set(Table::Reductions, &[thread, n], &[n])]).unwrap();
+                        assert!(index.get(Table::Reductions, &[thread, n]).unwrap().is_some());
+                    }
+                });
+            }
+        });
+        assert_eq!(contents(index, Table::Reductions).len(), 400);
     }
 
     #[test]
-    fn memory() {
-        check(&mut MemoryIndex::default());
+    fn memory_conforms() {
+        conforms(&MemoryIndex::default());
+        shared_by_threads(&MemoryIndex::default());
     }
 
     #[test]
-    fn sled() {
+    fn sled_conforms_and_keeps_what_was_flushed() {
         let directory = tempfile::tempdir().unwrap();
-        let mut index = SledIndex::open(directory.path()).unwrap().0;
-        check(&mut index);
+        let index = SledIndex::open(directory.path()).unwrap();
+        conforms(&index);
+        shared_by_threads(&index);
+        index.flush().unwrap();
         drop(index);
-        let (index, trouble) = SledIndex::open(directory.path()).unwrap();
-        assert!(trouble.is_none());
-        assert_eq!(index.log_position(), (100, 5), "a clean end keeps it");
+        let index = SledIndex::open(directory.path()).unwrap();
+        assert_eq!(contents(&index, Table::Pins), [pair(b"k", b"pin")]);
+        assert_eq!(contents(&index, Table::Reductions).len(), 400);
     }
 
     #[test]
-    fn sled_that_did_not_end_well_starts_empty() {
+    fn a_damaged_sled_is_an_error_and_not_a_panic() {
         let directory = tempfile::tempdir().unwrap();
-        let mut index = SledIndex::open(directory.path()).unwrap().0;
-        check(&mut index);
-        index.abandon();
-        let (index, trouble) = SledIndex::open(directory.path()).unwrap();
-        assert!(matches!(trouble, Some(SledTrouble::Unclean)));
-        assert_eq!(index.log_position(), (0, 0));
-    }
-
-    #[test]
-    fn sled_takes_one_owner_at_a_time() {
-        let directory = tempfile::tempdir().unwrap();
-        let _owner = SledIndex::open(directory.path()).unwrap();
-        assert!(SledIndex::open(directory.path()).is_none());
+        let index = SledIndex::open(directory.path()).unwrap();
+        shared_by_threads(&index);
+        drop(index);
+        for entry in std::fs::read_dir(directory.path()).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_file() {
+                std::fs::write(path, b"not what sled wrote").unwrap();
+            }
+        }
+        assert!(SledIndex::open(directory.path()).is_err());
     }
 }

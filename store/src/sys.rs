@@ -1,0 +1,313 @@
+//! The few system calls that the store needs and the standard library does not have, in the
+//! store's terms.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustix::fs::{AtFlags, CWD, FlockOperation, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
+
+use crate::error::{Context, StoreError};
+
+/// Every object has this modification time (September 2001): a job that looks at its inputs sees
+/// the same on every machine, and an object that has another was written to by somebody else.
+pub(crate) const OBJECT_MTIME_S: i64 = 1_000_000_000;
+
+/// How much is copied or hashed at a time.
+pub(crate) const BUFFER_BYTES: usize = 256 * 1024;
+
+/// A file or directory that is being made; gone when dropped, unless it was persisted.
+#[derive(Debug)]
+pub(crate) struct Temporary {
+    path: PathBuf,
+    file: Option<File>,
+    done: bool,
+}
+
+/// Names that are unique in this process; others' names are avoided by `O_EXCL`.
+pub(crate) fn unique_name(prefix: &str) -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    format!("{prefix}{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Calls `make` with fresh names until one was free.
+fn with_fresh_name<T>(
+    directory: &Path,
+    prefix: &str,
+    mut make: impl FnMut(&Path) -> io::Result<T>,
+) -> Result<(PathBuf, T), StoreError> {
+    loop {
+        let path = directory.join(unique_name(prefix));
+        match make(&path) {
+            Ok(made) => return Ok((path, made)),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(StoreError::io("create", &path, error)),
+        }
+    }
+}
+
+impl Temporary {
+    /// A new file in `directory`.
+    pub(crate) fn file(directory: &Path) -> Result<Self, StoreError> {
+        Self::file_with_prefix(directory, "")
+    }
+
+    pub(crate) fn file_with_prefix(directory: &Path, prefix: &str) -> Result<Self, StoreError> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create_new(true).mode(0o600);
+        let (path, file) = with_fresh_name(directory, prefix, |path| options.open(path))?;
+        Ok(Self { path, file: Some(file), done: false })
+    }
+
+    /// A new directory in `directory`.
+    pub(crate) fn directory(directory: &Path) -> Result<Self, StoreError> {
+        let (path, ()) = with_fresh_name(directory, "", |path| fs::create_dir(path))?;
+        Ok(Self { path, file: None, done: false })
+    }
+
+    /// Where it is until it gets its final name.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The open file. Only for what [`Temporary::file`] made.
+    pub(crate) fn file_handle(&self) -> &File {
+        match &self.file {
+            Some(file) => file,
+            None => unreachable!("a temporary directory has no file"),
+        }
+    }
+
+    pub(crate) fn write_all(&self, bytes: &[u8]) -> Result<(), StoreError> {
+        self.file_handle().write_all(bytes).at("write", &self.path)
+    }
+
+    /// It has got its final name by other means.
+    pub(crate) fn disarm(mut self) {
+        self.done = true;
+    }
+
+    /// Gives it its final name, replacing a file of that name.
+    pub(crate) fn persist(mut self, path: &Path) -> Result<(), StoreError> {
+        fs::rename(&self.path, path).at("rename to", path)?;
+        self.done = true;
+        Ok(())
+    }
+
+    /// As [`Temporary::persist`], making the parent directory if it is missing.
+    pub(crate) fn persist_making_parent(mut self, path: &Path) -> Result<(), StoreError> {
+        match (fs::rename(&self.path, path), path.parent()) {
+            (Err(error), Some(parent)) if error.kind() == ErrorKind::NotFound => {
+                create_directory(parent)?;
+                fs::rename(&self.path, path).at("rename to", path)?;
+            }
+            (result, _) => result.at("rename to", path)?,
+        }
+        self.done = true;
+        Ok(())
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if !self.done {
+            // Nobody to tell; what stays is swept by a later garbage collection.
+            let _ = match self.file {
+                Some(_) => fs::remove_file(&self.path),
+                None => fs::remove_dir_all(&self.path),
+            };
+        }
+    }
+}
+
+/// Makes one directory, mode 0755 whatever the umask; fine if it exists.
+pub(crate) fn create_directory(path: &Path) -> Result<(), StoreError> {
+    match fs::DirBuilder::new().mode(0o755).create(path) {
+        Ok(()) => make_listable(path),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(StoreError::io("create", path, error)),
+    }
+}
+
+/// Mode 0755, whatever the umask.
+pub(crate) fn make_listable(directory: &Path) -> Result<(), StoreError> {
+    fs::set_permissions(directory, fs::Permissions::from_mode(0o755)).at("create", directory)
+}
+
+/// Moves `path` into `directory` under a fresh name that begins with `prefix`.
+/// None if there was nothing to move.
+pub(crate) fn move_aside(
+    path: &Path,
+    directory: &Path,
+    prefix: &str,
+) -> Result<Option<PathBuf>, StoreError> {
+    loop {
+        let target = directory.join(unique_name(prefix));
+        match rustix::fs::renameat_with(CWD, path, CWD, &target, rustix::fs::RenameFlags::NOREPLACE)
+        {
+            Ok(()) => return Ok(Some(target)),
+            Err(rustix::io::Errno::EXIST) => {}
+            Err(rustix::io::Errno::NOENT) => return Ok(None),
+            Err(error) => return Err(StoreError::io("move away", path, error)),
+        }
+    }
+}
+
+/// Removes a file or a whole directory; fine if it is gone.
+pub(crate) fn remove(path: &Path) -> Result<(), StoreError> {
+    let result = match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    match result {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(StoreError::io("remove", path, error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Makes the file an object: mode, modification time, and accessed now.
+pub(crate) fn seal(file: &File, path: &Path, mode: u32) -> Result<(), StoreError> {
+    rustix::fs::fchmod(file, mode.into()).at("set the mode of", path)?;
+    let times = Timestamps {
+        last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_NOW },
+        last_modification: Timespec { tv_sec: OBJECT_MTIME_S, tv_nsec: 0 },
+    };
+    rustix::fs::futimens(file, &times).at("set the times of", path)
+}
+
+/// Sets the access time. Nothing else changes, save the inode's change time.
+pub(crate) fn set_access_time(path: &Path, time: SystemTime) -> io::Result<()> {
+    let times = Timestamps {
+        last_access: timespec(time),
+        last_modification: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+    };
+    Ok(rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)?)
+}
+
+/// Sets the modification time of an open file.
+pub(crate) fn set_modification_time(file: &File, time: SystemTime) -> io::Result<()> {
+    let times = Timestamps {
+        last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+        last_modification: timespec(time),
+    };
+    Ok(rustix::fs::futimens(file, &times)?)
+}
+
+/// [`OBJECT_MTIME_S`] as a time.
+pub(crate) fn object_mtime() -> SystemTime {
+    system_time(OBJECT_MTIME_S, 0)
+}
+
+fn timespec(time: SystemTime) -> Timespec {
+    // A time before 1970 or beyond the year 292 billion is a broken clock: 1970 will do.
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    Timespec { tv_sec: since.as_secs() as i64, tv_nsec: since.subsec_nanos().into() }
+}
+
+/// A time as `stat` gives it.
+pub(crate) fn system_time(seconds: i64, nanoseconds: i64) -> SystemTime {
+    let fraction = Duration::from_nanos(nanoseconds.unsigned_abs());
+    let whole = Duration::from_secs(seconds.unsigned_abs());
+    if seconds < 0 { UNIX_EPOCH - whole + fraction } else { UNIX_EPOCH + whole + fraction }
+}
+
+/// When the inode last changed in any way. Unlike the modification time, nobody can set it.
+pub(crate) fn change_time(metadata: &fs::Metadata) -> SystemTime {
+    system_time(metadata.ctime(), metadata.ctime_nsec())
+}
+
+/// When the file was last used, as [`set_access_time`] or the system noted.
+pub(crate) fn access_time(metadata: &fs::Metadata) -> SystemTime {
+    system_time(metadata.atime(), metadata.atime_nsec())
+}
+
+/// Shares the blocks of `source` with the empty file `target`, on file systems that can.
+pub(crate) fn reflink(target: &File, source: &File) -> bool {
+    rustix::fs::ioctl_ficlone(target, source).is_ok()
+}
+
+/// Gives every byte of `file`, from its beginning, to `take`. The file's position stays.
+pub(crate) fn read_through(
+    file: &File,
+    mut take: impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut buffer = vec![0; BUFFER_BYTES];
+    let mut offset = 0;
+    loop {
+        match file.read_at(&mut buffer, offset) {
+            Ok(0) => return Ok(()),
+            Ok(read) => {
+                take(&buffer[..read])?;
+                offset += read as u64;
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// As [`read_through`] for what has no beginning to go back to: a pipe, a terminal.
+pub(crate) fn read_stream(
+    mut file: &File,
+    mut take: impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut buffer = vec![0; BUFFER_BYTES];
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(read) => take(&buffer[..read])?,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// An advisory lock on a whole file, held until dropped. It dies with the process.
+#[derive(Debug)]
+pub(crate) struct FileLock<'file>(&'file File);
+
+impl<'file> FileLock<'file> {
+    /// Waits for the lock.
+    pub(crate) fn exclusive(file: &'file File, path: &Path) -> Result<Self, StoreError> {
+        rustix::io::retry_on_intr(|| rustix::fs::flock(file, FlockOperation::LockExclusive))
+            .at("lock", path)?;
+        Ok(Self(file))
+    }
+}
+
+impl Drop for FileLock<'_> {
+    fn drop(&mut self) {
+        // An unlock of a lock that is held cannot fail.
+        let _ = rustix::fs::flock(self.0, FlockOperation::Unlock);
+    }
+}
+
+/// Takes the lock if nobody has it, and keeps it as long as the file is open.
+pub(crate) fn try_lock(file: &File) -> bool {
+    rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive).is_ok()
+}
+
+/// Opens, and makes if need be, a file that is only there to be locked.
+pub(crate) fn open_lock_file(path: &Path) -> Result<File, StoreError> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+        .at("open", path)
+}
+
+/// Names this run of the machine: another after every boot. Empty if the system does not say;
+/// then nothing is taken to be from this run.
+pub(crate) fn boot_id() -> String {
+    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    id.trim().to_owned()
+}
