@@ -23,6 +23,8 @@ pub(crate) fn run(args: &GetArgs) -> Result<(), CliError> {
         }
     };
     if is_tree {
+        // What stands there stays: nobody wants two trees mixed.
+        std::fs::create_dir(&args.path).map_err(CliError::io(&args.path))?;
         return Ok(store.export_tree(name, &args.path)?);
     }
     let executable = matches!(found, Found::File { executable: true, .. });
