@@ -1,0 +1,248 @@
+//! The toolchain closure: programs with everything that is loaded to run them.
+//!
+//! Given the paths of a few programs and plugins, it follows symbolic links, the ELF interpreter
+//! and DT_NEEDED (as the loader searches: RPATH or RUNPATH, then its default directories), and
+//! makes one tree for `/` of it all. A closure is made once and holds as long as every file and
+//! link in it is the same; its tree depends on those files alone.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use mesh_protocol::name::ValueName;
+use mesh_protocol::thunk::Source;
+
+use super::dirs::DirectoryCache;
+use super::elf::{self, Needs};
+use super::identity::Stamp;
+use super::layout::{Leaf, TreeStore};
+use super::plan::Files;
+use super::reason::{LocalReason, Step};
+use super::view::View;
+
+/// Where the loader looks without being told, machine by machine.
+const LOADER_DIRECTORIES: &[(object::elf::Machine, &[&str])] = &[
+    (object::elf::EM_X86_64, &["/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu"]),
+    (object::elf::EM_AARCH64, &["/lib/aarch64-linux-gnu", "/usr/lib/aarch64-linux-gnu"]),
+    (object::elf::EM_386, &["/lib/i386-linux-gnu", "/usr/lib/i386-linux-gnu"]),
+];
+const LOADER_DIRECTORIES_ALL: &[&str] = &["/lib64", "/usr/lib64", "/lib", "/usr/lib"];
+
+/// One toolchain tree.
+#[derive(Debug)]
+pub(crate) struct Closure {
+    /// The tree for `/`.
+    pub(crate) tree: ValueName,
+    /// Every file and link in it, by path.
+    entries: BTreeMap<String, Option<String>>,
+    /// How the files looked.
+    stamps: Vec<(String, Stamp)>,
+    /// Directories outside the loader's defaults that hold some of the libraries.
+    pub(crate) library_path: Vec<String>,
+    /// The names of all libraries: what `LD_LIBRARY_PATH` could replace.
+    pub(crate) library_names: BTreeSet<String>,
+}
+
+impl Closure {
+    /// Is this file or link in the tree?
+    pub(crate) fn contains(&self, path: &str) -> bool {
+        self.entries.contains_key(path)
+    }
+
+    /// Does the tree make this directory exist?
+    pub(crate) fn contains_directory(&self, path: &str) -> bool {
+        let below = if path == "/" { path.to_owned() } else { format!("{path}/") };
+        self.entries.range(below.clone()..).next().is_some_and(|(p, _)| p.starts_with(&below))
+    }
+
+    fn still_holds(&self) -> bool {
+        let links_hold = self.entries.iter().all(|(path, target)| match target {
+            Some(target) => std::fs::read_link(path).is_ok_and(|t| t == Path::new(target)),
+            None => true,
+        });
+        links_hold && self.stamps.iter().all(|(path, stamp)| Stamp::at(path) == Some(*stamp))
+    }
+}
+
+/// The closures made so far, by the paths they were asked for.
+#[derive(Debug, Default)]
+pub(crate) struct Closures {
+    known: Mutex<HashMap<Vec<PathBuf>, Arc<Closure>>>,
+}
+
+impl Closures {
+    /// The closure of these programs and files.
+    pub(crate) fn of(
+        &self,
+        roots: &BTreeSet<PathBuf>,
+        files: &dyn Files,
+        directories: &DirectoryCache,
+        trees: &TreeStore,
+    ) -> Step<Arc<Closure>> {
+        let key: Vec<PathBuf> = roots.iter().cloned().collect();
+        let known = self.lock().get(&key).cloned();
+        if let Some(closure) = known.filter(|closure| closure.still_holds()) {
+            return Ok(closure);
+        }
+        let closure = Arc::new(Builder::new(files, directories).build(roots, trees)?);
+        self.lock().insert(key, Arc::clone(&closure));
+        Ok(closure)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Vec<PathBuf>, Arc<Closure>>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct Builder<'a> {
+    view: View<'a>,
+    stamps: Vec<(String, Stamp)>,
+    library_path: Vec<String>,
+    library_names: BTreeSet<String>,
+    waiting: Vec<Waiting>,
+}
+
+struct Waiting {
+    path: String,
+    /// RPATHs of those that load it.
+    search: Vec<String>,
+}
+
+impl<'a> Builder<'a> {
+    fn new(files: &'a dyn Files, directories: &'a DirectoryCache) -> Self {
+        Self {
+            view: View::new(files, directories),
+            stamps: Vec::new(),
+            library_path: Vec::new(),
+            library_names: BTreeSet::new(),
+            waiting: Vec::new(),
+        }
+    }
+
+    fn build(mut self, roots: &BTreeSet<PathBuf>, trees: &TreeStore) -> Step<Closure> {
+        for root in roots {
+            let path = root.to_str().ok_or_else(|| LocalReason::Path(root.clone()))?.to_owned();
+            self.waiting.push(Waiting { path, search: Vec::new() });
+        }
+        while let Some(next) = self.waiting.pop() {
+            self.add(&next)?;
+        }
+        self.finish(trees)
+    }
+
+    fn add(&mut self, wanted: &Waiting) -> Step<()> {
+        let missing = || LocalReason::Toolchain(format!("{} is missing", wanted.path));
+        let place = self.view.resolve(View::ROOT, &wanted.path).ok_or_else(missing)?;
+        let is_new = !self.view.shown.contains_key(&place.real);
+        self.view.add(&place, false)?;
+        if !is_new {
+            return Ok(());
+        }
+        self.stamps.push((place.real.to_string(), Stamp::at(&*place.real).ok_or_else(missing)?));
+        if let Some(needs) = elf::needs(Path::new(&*place.real)) {
+            return self.add_needs(&place.real, &needs, &wanted.search);
+        }
+        if is_script(&place.real) {
+            return Err(LocalReason::Script(wanted.path.clone()).into());
+        }
+        Ok(())
+    }
+
+    fn add_needs(&mut self, real: &Rc<str>, needs: &Needs, inherited: &[String]) -> Step<()> {
+        if let Some(interpreter) = &needs.interpreter {
+            self.waiting.push(Waiting { path: interpreter.clone(), search: Vec::new() });
+        }
+        let origin = real.rsplit_once('/').map_or("", |(directory, _)| directory);
+        let mut search: Vec<String> = needs
+            .search
+            .iter()
+            .map(|path| path.replace("${ORIGIN}", origin).replace("$ORIGIN", origin))
+            .collect();
+        search.extend(inherited.iter().cloned());
+        for library in &needs.libraries {
+            let path = self.find_library(library, needs, &search)?;
+            self.library_names.insert(library.clone());
+            self.waiting.push(Waiting { path, search: search.clone() });
+        }
+        Ok(())
+    }
+
+    fn find_library(&mut self, name: &str, needs: &Needs, search: &[String]) -> Step<String> {
+        if name.contains('/') {
+            return Ok(name.to_owned());
+        }
+        let fits = |path: &str| {
+            elf::needs(Path::new(path)).is_some_and(|found| found.machine == needs.machine)
+        };
+        let mine = LOADER_DIRECTORIES.iter().find(|(machine, _)| *machine == needs.machine.0);
+        let defaults = mine.map_or(&[][..], |(_, list)| list).iter().chain(LOADER_DIRECTORIES_ALL);
+        let own = search.iter().map(String::as_str).chain(defaults.copied());
+        for directory in own {
+            let path = format!("{directory}/{name}");
+            if fits(&path) {
+                return Ok(path);
+            }
+        }
+        for directory in configured_directories() {
+            let path = format!("{directory}/{name}");
+            if fits(&path) {
+                if !self.library_path.contains(&directory) {
+                    self.library_path.push(directory);
+                }
+                return Ok(path);
+            }
+        }
+        Err(LocalReason::Toolchain(format!("library {name} not found")).into())
+    }
+
+    fn finish(self, trees: &TreeStore) -> Step<Closure> {
+        let mut leaves = Vec::new();
+        let mut entries = BTreeMap::new();
+        for (path, shown) in &self.view.shown {
+            let Source::Value(name) = shown.file.source else {
+                return Err(LocalReason::Toolchain(format!("{path} is being built")).into());
+            };
+            leaves.push((&path[1..], Leaf::File { name, executable: shown.file.executable }));
+            entries.insert(path.to_string(), None);
+        }
+        for (path, target) in &self.view.links {
+            leaves.push((&path[1..], Leaf::Link(target)));
+            entries.insert(path.to_string(), Some(target.to_string()));
+        }
+        // Directories that are left by `..` on the way, such as `lib/../lib64`.
+        leaves.extend(self.view.directories.iter().map(|path| (&path[1..], Leaf::Directory)));
+        Ok(Closure {
+            tree: trees.put(self.view.files, &leaves)?,
+            entries,
+            stamps: self.stamps,
+            library_path: self.library_path,
+            library_names: self.library_names,
+        })
+    }
+}
+
+/// The directories of `/etc/ld.so.conf` and what it includes.
+pub(crate) fn configured_directories() -> Vec<String> {
+    let mut directories = Vec::new();
+    let mut files = vec![PathBuf::from("/etc/ld.so.conf")];
+    if let Ok(entries) = std::fs::read_dir("/etc/ld.so.conf.d") {
+        let mut more: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+        more.sort();
+        files.extend(more.into_iter().filter(|path| path.extension().is_some_and(|e| e == "conf")));
+    }
+    for file in files {
+        let Ok(text) = std::fs::read_to_string(&file) else { continue };
+        let lines = text.lines().map(|line| line.split('#').next().unwrap_or("").trim());
+        directories.extend(lines.filter(|line| line.starts_with('/')).map(str::to_owned));
+    }
+    directories
+}
+
+/// Does the file begin with `#!`?
+pub(crate) fn is_script(path: &str) -> bool {
+    use std::io::Read as _;
+    let mut head = [0; 2];
+    std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut head)).is_ok()
+        && head == *b"#!"
+}

@@ -1,0 +1,49 @@
+//! Has a file or directory changed since it was looked at?
+
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt as _;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// File systems stamp times with a clock that ticks every few milliseconds (coarser on some), so
+/// a change right after a look may leave the same stamp. What is younger than this is not trusted.
+const TICK: Duration = Duration::from_millis(100);
+
+/// What `stat` says that changes whenever the content does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Stamp {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    pub(crate) fn of(metadata: &Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+
+    /// The stamp of what is at `path`, behind symbolic links; none if nothing is.
+    pub(crate) fn at(path: impl AsRef<std::path::Path>) -> Option<Self> {
+        std::fs::metadata(path).ok().map(|metadata| Self::of(&metadata))
+    }
+
+    /// Is the last change long enough ago that a later one would show? Ask *before* reading.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.age().is_some_and(|age| age > TICK)
+    }
+
+    /// How long ago the last change was; none if it lies in the future.
+    pub(crate) fn age(&self) -> Option<Duration> {
+        let latest = self.changed.max(self.modified);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+        let changed = Duration::new(latest.0.try_into().ok()?, latest.1.try_into().ok()?);
+        now.checked_sub(changed)
+    }
+}

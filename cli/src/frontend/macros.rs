@@ -1,0 +1,132 @@
+//! Macros that stand for the name of a header.
+//!
+//! Read only when a computed include is met: every `#define` of a file that could name a header
+//! or another macro, and every one that could not.
+
+use std::collections::HashMap;
+
+use super::lex::Operand;
+
+/// The definitions of one file, or of the command line, by macro.
+pub(crate) type Macros = HashMap<Box<str>, Vec<Operand>>;
+
+/// How many macros may stand for each other until one names a header.
+const DEPTH_MAX: usize = 32;
+
+/// Every macro that `bytes` define.
+pub(crate) fn macros(bytes: &[u8]) -> Macros {
+    let mut found = Macros::new();
+    let text = String::from_utf8_lossy(bytes).replace("\\\r\n", " ").replace("\\\n", " ");
+    for line in text.lines() {
+        let Some(rest) = line.trim_start().strip_prefix('#') else { continue };
+        let Some(rest) = rest.trim_start().strip_prefix("define") else { continue };
+        if rest.starts_with([' ', '\t']) {
+            define(&mut found, rest.trim_start());
+        }
+    }
+    found
+}
+
+/// Takes a definition as it stands behind `#define`.
+pub(crate) fn define(found: &mut Macros, definition: &str) {
+    let is_word = |c: char| c.is_alphanumeric() || c == '_' || c == '$';
+    let end = definition.find(|c| !is_word(c)).unwrap_or(definition.len());
+    let (name, body) = definition.split_at(end);
+    let operand = if body.starts_with('(') { Operand::Opaque } else { body_operand(body) };
+    found.entry(name.into()).or_default().push(operand);
+}
+
+/// Takes the argument of `-D`.
+pub(crate) fn define_option(found: &mut Macros, argument: &str) {
+    match argument.split_once('=') {
+        Some((name, body)) => define(found, &format!("{name} {body}")),
+        None => define(found, &format!("{argument} 1")),
+    }
+}
+
+fn body_operand(body: &str) -> Operand {
+    let mut body = body.trim();
+    for opener in ["/*", "//"] {
+        // A comment behind the name; `//` inside a quoted name is part of it.
+        if let Some(at) = body.rfind(opener)
+            && !body[at..].contains(['"', '>'])
+        {
+            body = body[..at].trim_end();
+        }
+    }
+    let inner = |open: char, close: char| {
+        body.strip_prefix(open)
+            .and_then(|rest| rest.strip_suffix(close))
+            .filter(|name| !name.is_empty() && !name.contains([open, close]))
+    };
+    if let Some(name) = inner('"', '"') {
+        return Operand::Quote(name.into());
+    }
+    if let Some(name) = inner('<', '>') {
+        return Operand::Angle(name.into());
+    }
+    let is_word = !body.is_empty()
+        && !body.starts_with(|c: char| c.is_ascii_digit())
+        && body.chars().all(|c| c.is_alphanumeric() || c == '_');
+    if is_word { Operand::Macro(body.into()) } else { Operand::Opaque }
+}
+
+/// Every header that `name` may stand for, whichever definition holds. None if one of them cannot
+/// be told, or there is none.
+pub(crate) fn candidates(all: &[&Macros], name: &str) -> Option<Vec<Operand>> {
+    let mut headers = Vec::new();
+    collect(all, name, &mut headers, 0)?;
+    (!headers.is_empty()).then_some(headers)
+}
+
+fn collect(all: &[&Macros], name: &str, headers: &mut Vec<Operand>, depth: usize) -> Option<()> {
+    if depth > DEPTH_MAX {
+        return None;
+    }
+    let definitions: Vec<&Operand> =
+        all.iter().filter_map(|macros| macros.get(name)).flatten().collect();
+    if definitions.is_empty() {
+        return None;
+    }
+    for operand in definitions {
+        match operand {
+            Operand::Macro(next) => collect(all, next, headers, depth + 1)?,
+            Operand::Opaque => return None,
+            header if headers.contains(header) => {}
+            header => headers.push(header.clone()),
+        }
+    }
+    Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn quote(name: &str) -> Operand {
+        Operand::Quote(name.into())
+    }
+
+    #[test]
+    fn all_definitions_are_candidates() {
+        let source =
+            b"#define A \"a.h\"\n# define B A /* why */\n#define A <b/c.h>\n#define C(x) x\n";
+        let mut given = Macros::new();
+        define_option(&mut given, "D=\"d.h\"");
+        define_option(&mut given, "E");
+        let found = macros(source);
+        let all = [&found, &given];
+        let angle = Operand::Angle("b/c.h".into());
+        assert_eq!(candidates(&all, "B"), Some(vec![quote("a.h"), angle]));
+        assert_eq!(candidates(&all, "D"), Some(vec![quote("d.h")]));
+        for unclear in ["C", "E", "F"] {
+            assert_eq!(candidates(&all, unclear), None, "{unclear}");
+        }
+    }
+
+    #[test]
+    fn a_circle_ends() {
+        let found = macros(b"#define A B\n#define B A\n");
+        assert_eq!(candidates(&[&found], "A"), None);
+    }
+}

@@ -1,0 +1,282 @@
+//! The include scanner: every file that a translation unit may read.
+//!
+//! It follows each `#include` of each reached file whatever `#if` it stands in, along the search
+//! path of the compiler, and shows what it finds. So it reaches more than the preprocessor will
+//! read, never less - with two exceptions, both handled: an include whose name is computed by
+//! macros (all definitions seen are candidates; if that does not settle it, the compiler's own
+//! `-M` answers), and `__has_include` of such a name (the call runs locally).
+
+use std::collections::HashSet;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::context::Context;
+use super::lex::{AsmFile, Directive, Operand, Text};
+use super::macros::{self, Macros};
+use super::plan::FileSource;
+use super::reason::{LocalReason, Step};
+use super::view::{DirId, Place, View};
+
+/// Where headers are looked for, directories that exist only, each once.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct SearchPath {
+    /// For `"…"` only, behind the includer's own directory.
+    pub(crate) quote: Vec<DirId>,
+    /// For both forms.
+    pub(crate) bracket: Vec<DirId>,
+    /// For the assembler's own directives, behind the working directory.
+    pub(crate) assembler: Vec<DirId>,
+    /// For `#embed`.
+    pub(crate) embed: Vec<DirId>,
+}
+
+/// One scan of one translation unit.
+pub(crate) struct Scan<'s, 'a> {
+    context: &'s mut Context<'a>,
+    search: &'s SearchPath,
+    /// The definitions of the command line.
+    given: &'s Macros,
+    waiting: Vec<(DirId, Rc<str>, FileSource, Text)>,
+    reached: HashSet<(DirId, Rc<str>)>,
+    /// Includes that were looked up already: from where, which directive, what.
+    asked: HashSet<(Option<DirId>, Directive, Operand)>,
+    computed: Vec<(DirId, Directive, Operand)>,
+    files: Vec<(Rc<str>, FileSource)>,
+    clock_allowed: bool,
+}
+
+impl<'s, 'a> Scan<'s, 'a> {
+    pub(crate) fn new(
+        context: &'s mut Context<'a>,
+        search: &'s SearchPath,
+        given: &'s Macros,
+    ) -> Self {
+        let clock_allowed = context.variable("SOURCE_DATE_EPOCH").is_some();
+        Self {
+            context,
+            search,
+            given,
+            waiting: Vec::new(),
+            reached: HashSet::new(),
+            asked: HashSet::new(),
+            computed: Vec::new(),
+            files: Vec::new(),
+            clock_allowed,
+        }
+    }
+
+    /// The source itself.
+    pub(crate) fn source(&mut self, path: &str, text: Text) -> Step<()> {
+        let (place, file) = self.context.input(path)?;
+        self.enqueue(&place, file, text);
+        Ok(())
+    }
+
+    /// `-include`, `-imacros`: from the working directory, then as `"…"`.
+    pub(crate) fn forced(&mut self, name: &str) -> Step<()> {
+        let cwd = self.context.cwd;
+        self.include(cwd, Directive::Include, &Operand::Quote(name.into()))
+    }
+
+    /// What the compiler includes by itself, if it is there.
+    pub(crate) fn preincluded(&mut self, name: &str) -> Step<()> {
+        let cwd = self.context.cwd;
+        self.include(cwd, Directive::Include, &Operand::Angle(name.into()))
+    }
+
+    /// Follows everything. `ask_compiler` runs its `-M`, and gives the files it lists.
+    pub(crate) fn run(
+        mut self,
+        ask_compiler: impl Fn(&Context<'a>) -> Step<Vec<String>>,
+    ) -> Step<()> {
+        loop {
+            while let Some((directory, real, file, text)) = self.waiting.pop() {
+                self.follow(directory, &real, &file, text)?;
+                self.files.push((real, file));
+            }
+            if self.computed.is_empty() {
+                return Ok(());
+            }
+            if !self.resolve_computed()? {
+                self.context.caches.dependency_runs.fetch_add(1, Ordering::Relaxed);
+                for path in ask_compiler(self.context)? {
+                    let place = self.context.place(&path)?;
+                    let file = self.context.view.add(&place, true)?;
+                    self.enqueue(&place, file, Text::C);
+                }
+                self.computed.clear();
+            }
+        }
+    }
+
+    fn enqueue(&mut self, place: &Place, file: FileSource, text: Text) {
+        if self.reached.insert((place.includer, Rc::clone(&place.real))) {
+            self.waiting.push((place.includer, Rc::clone(&place.real), file, text));
+        }
+    }
+
+    fn follow(&mut self, at: DirId, real: &Rc<str>, file: &FileSource, text: Text) -> Step<()> {
+        let directives = self.context.directives(real, file, text)?;
+        if directives.timestamp {
+            return Err(LocalReason::Timestamp(real.to_string()).into());
+        }
+        if let Some(macro_name) = directives.clock.filter(|_| !self.clock_allowed) {
+            return Err(LocalReason::Clock { macro_name, file: real.to_string() }.into());
+        }
+        for (directive, operand) in &directives.includes {
+            match operand {
+                Operand::Macro(_) | Operand::Opaque => {
+                    self.computed.push((at, *directive, operand.clone()));
+                }
+                operand => self.include(at, *directive, operand)?,
+            }
+        }
+        for file in &directives.assembler {
+            self.assembler_file(real, file)?;
+        }
+        Ok(())
+    }
+
+    fn include(&mut self, at: DirId, directive: Directive, operand: &Operand) -> Step<()> {
+        let (name, from) = match operand {
+            Operand::Quote(name) => (name, Some(at)),
+            Operand::Angle(name) => (name, None),
+            Operand::Macro(_) | Operand::Opaque => return Ok(()),
+        };
+        let question = (from, directive, operand.clone());
+        if self.asked.contains(&question) || name.is_empty() {
+            return Ok(());
+        }
+        self.asked.insert(question);
+        let search = self.search;
+        let embed = if directive == Directive::Embed { &search.embed[..] } else { &[] };
+        let quote = if from.is_some() { &search.quote[..] } else { &[] };
+        let list = from.iter().chain(embed).chain(quote).chain(&search.bracket);
+        for directory in list {
+            let Some(place) = self.look(*directory, name)? else { continue };
+            let is_text = directive != Directive::Embed;
+            let file = self.context.view.add(&place, is_text)?;
+            if is_text {
+                self.enqueue(&place, file, Text::C);
+            }
+            // The next one may be any later one: whoever includes it was found somewhere on the
+            // path, and where does not matter if all are there.
+            if directive != Directive::IncludeNext {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks for a file in one directory of the path.
+    fn look(&self, directory: DirId, name: &str) -> Step<Option<Place>> {
+        let view = &self.context.view;
+        let is_simple = !name.contains('/');
+        if is_simple && view.has_gch(directory, name) {
+            return Err(LocalReason::PrecompiledHeader(format!("{name}.gch")).into());
+        }
+        if is_simple && view.kind(directory, name).is_none() {
+            return Ok(None);
+        }
+        let place = view.resolve(directory, name).filter(|place| !place.is_directory);
+        if let Some(place) = &place
+            && !is_simple
+        {
+            let leaf = name.rsplit('/').next().unwrap_or(name);
+            if view.has_gch(place.includer, leaf) {
+                return Err(LocalReason::PrecompiledHeader(format!("{name}.gch")).into());
+            }
+        }
+        Ok(place)
+    }
+
+    fn assembler_file(&mut self, real: &str, file: &AsmFile) -> Step<()> {
+        let (name, is_text) = match file {
+            AsmFile::Binary(name) => (name, false),
+            AsmFile::Text(name) => (name, true),
+            AsmFile::Opaque => return Err(LocalReason::ComputedInclude(real.to_owned()).into()),
+        };
+        let directories = std::iter::once(&self.context.cwd).chain(&self.search.assembler);
+        let view = &self.context.view;
+        let found = directories
+            .filter_map(|directory| view.resolve(*directory, name))
+            .find(|place| !place.is_directory);
+        if let Some(place) = found {
+            let file = self.context.view.add(&place, false)?;
+            if is_text {
+                self.enqueue(&place, file, Text::Assembler);
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks up the computed includes that macros settle. False if one is left.
+    fn resolve_computed(&mut self) -> Step<bool> {
+        let mut tables: Vec<Arc<Macros>> = Vec::new();
+        for (real, file) in &self.files {
+            tables.push(self.context.macros(real, file)?);
+        }
+        let all: Vec<&Macros> = tables.iter().map(Arc::as_ref).chain([self.given]).collect();
+        let mut settled = true;
+        for (at, directive, operand) in std::mem::take(&mut self.computed) {
+            let headers = match &operand {
+                Operand::Macro(name) => macros::candidates(&all, name),
+                _ => None,
+            };
+            match headers {
+                Some(headers) => {
+                    for header in headers {
+                        self.include(at, directive, &header)?;
+                    }
+                }
+                None if matches!(directive, Directive::Has | Directive::Embed) => {
+                    let place = self.context.view.path_of(at).to_string();
+                    return Err(LocalReason::ComputedInclude(place).into());
+                }
+                None => settled = false,
+            }
+        }
+        Ok(settled)
+    }
+}
+
+/// The files that a rule printed by `-M` depends on.
+pub(crate) fn dependencies_in(rule: &str) -> Vec<String> {
+    let Some((_, list)) = rule.split_once(": ") else { return Vec::new() };
+    let mut files = Vec::new();
+    let mut file = String::new();
+    let mut characters = list.chars().peekable();
+    while let Some(character) = characters.next() {
+        match (character, characters.peek()) {
+            ('\\', Some(' ' | '#')) | ('$', Some('$')) => file.extend(characters.next()),
+            ('\\', Some('\n')) => {}
+            (' ' | '\n' | '\t', _) => files.push(std::mem::take(&mut file)),
+            (other, _) => file.push(other),
+        }
+    }
+    files.push(file);
+    files.retain(|file| !file.is_empty());
+    files
+}
+
+/// Directories of a search path as they exist, each once: an `-I` that repeats a system directory
+/// counts as that (GCC manual, "Directory Options").
+pub(crate) fn without_repeats(view: &View<'_>, user: Vec<DirId>, system: Vec<DirId>) -> Vec<DirId> {
+    let is_system: HashSet<Rc<str>> = system.iter().map(|id| view.path_of(*id)).collect();
+    let user = user.into_iter().filter(|id| !is_system.contains(&view.path_of(*id)));
+    let mut seen = HashSet::new();
+    user.chain(system.iter().copied()).filter(|id| seen.insert(*id)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_of_make() {
+        let rule = "x.o: a.c b\\ c.h \\\n d$$e.h f\\#g.h\n";
+        assert_eq!(dependencies_in(rule), ["a.c", "b c.h", "d$e.h", "f#g.h"]);
+        assert!(dependencies_in("").is_empty());
+    }
+}

@@ -1,0 +1,3 @@
+//! The parts of the `mesh` command.
+
+pub mod frontend;
