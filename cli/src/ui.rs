@@ -57,7 +57,7 @@ impl Tally {
                 self.lock().failed += 1;
                 eprintln!("mesh: {name:?} failed: {}", failure.reason);
             }
-            Progress::Event(Event::Needed(_)) | Progress::Started(..) => {}
+            Progress::Event(Event::Needed(_) | Event::Substituted(..)) | Progress::Started(..) => {}
             Progress::Ended(_, Ok(outcome)) => {
                 self.lock().cpu_us += outcome.usage.cpu_us;
                 let stderr = store.read(outcome.stderr.digest(), limits::STREAM_BYTES);
