@@ -8,6 +8,10 @@ mod error;
 mod exit;
 mod home;
 mod resolve;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "the supervisor that uses the rest is being built")
+)]
 mod ui;
 
 use clap::Parser;
