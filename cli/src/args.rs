@@ -197,7 +197,7 @@ pub(crate) struct ForceArgs {
     /// Go on with what does not depend on a failed thunk
     #[arg(short, long)]
     pub(crate) keep_going: bool,
-    /// No closing line
+    /// No progress, no closing line
     #[arg(short, long)]
     pub(crate) quiet: bool,
 }

@@ -212,10 +212,8 @@ impl Shell {
             inputs.extend(effects.drain(..).filter_map(|effect| self.perform(effect)));
         }
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-        let load = Load {
-            running: count(self.force.running()),
-            wanted: count(self.force.wanted_slots()),
-        };
+        let load =
+            Load { running: count(self.force.running()), wanted: count(self.force.wanted_slots()) };
         self.load.send_if_modified(|known| std::mem::replace(known, load) != load);
     }
 

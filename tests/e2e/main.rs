@@ -3,3 +3,4 @@
 
 mod force;
 mod store;
+mod terminal;
