@@ -47,7 +47,7 @@ pub(crate) enum Command {
     /// Make, show and draw thunks
     #[command(subcommand)]
     Thunk(ThunkCommand),
-    /// Reduce thunks to values and print their names
+    /// Reduce thunks to values, make placeholders real, and print their names
     ///
     /// What is remembered is not run again. `mesh force -` reads thunks in the JSON form, one a
     /// line, and writes one JSON result a line as each is done:
@@ -188,8 +188,8 @@ pub(crate) struct ThunkGraphArgs {
 
 #[derive(ClapArgs, Debug)]
 pub(crate) struct ForceArgs {
-    /// T… or T…#tag; - reads thunks as JSON lines
-    #[arg(required = true)]
+    /// T…, T…#tag, or a file in which `mesh infer` left a placeholder; - reads thunks as JSON lines
+    #[arg(required = true, value_name = "NAME|FILE")]
     pub(crate) names: Vec<String>,
     /// Cores to keep busy (default: all)
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]

@@ -23,6 +23,7 @@ mod slots;
 mod step;
 mod streams;
 mod supervisor;
+mod terminal;
 mod wire;
 
 pub(crate) use pass::Mode;

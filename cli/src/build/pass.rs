@@ -278,7 +278,7 @@ impl Pass {
         let (name, bytes) =
             planned.thunk.encode().map_err(|error| CliError::new(crate::exit::INTERNAL, error))?;
         self.site.console.planned(name, &planned.description);
-        let mut diagnostics = Diagnostics::of(streams, || is_drained(pid));
+        let mut diagnostics = Diagnostics::of(streams, &self.site.own_streams, || is_drained(pid));
         let strip = planned.strip_colour_unless_tty && !wants_colour(call, &diagnostics);
         if self.mode != Mode::OnUse
             && let Some(reduction) = self.site.store.recall(name)?

@@ -144,6 +144,19 @@ impl Placeholders {
     }
 }
 
+/// Makes a placeholder that a finished build left at `path` the real file.
+pub(crate) fn fill_at(
+    path: &Path,
+    output: OutputRef,
+    bytes: &mut File,
+    executable: bool,
+) -> io::Result<()> {
+    let table = Placeholders::new(None);
+    let inode = Inode::of(&fs::metadata(path)?);
+    table.adopt(path, inode, output)?;
+    table.fill(inode, bytes, executable).map(drop)
+}
+
 fn write_all(
     file: &mut File,
     before: &Metadata,

@@ -14,6 +14,8 @@ use mesh_protocol::thunk::Thunk;
 use mesh_store::Store;
 
 use super::step::CallKey;
+use super::streams::OwnStreams;
+use super::terminal::Terminal;
 use crate::error::CliError;
 use crate::ui::Console;
 
@@ -23,6 +25,9 @@ pub(crate) struct Site {
     pub(crate) engine: Arc<dyn Engine>,
     pub(crate) frontends: Frontends,
     pub(crate) console: Console,
+    /// The build's terminal, if ours shows a live block.
+    pub(crate) terminal: Option<Terminal>,
+    pub(crate) own_streams: OwnStreams,
     /// The directory of links to this binary, first in the build's `PATH`.
     pub(crate) tools: PathBuf,
     /// This binary.
@@ -47,12 +52,16 @@ impl Site {
         let metadata = std::fs::metadata(&own).map_err(CliError::io(&own))?;
         let tools = home.join("tools");
         link_tools(&tools, &own).map_err(CliError::io(&tools))?;
+        let terminal = Terminal::open(&console).map_err(CliError::io("/dev/ptmx"))?;
+        let own_streams = OwnStreams::new(terminal.as_ref().map(Terminal::file));
         let settings = Settings { hidden_directories: vec![tools.clone()] };
         Ok(Self {
             store,
             engine,
             frontends: Frontends::new(settings),
             console,
+            terminal,
+            own_streams,
             tools,
             interposer: Inode::of(&metadata),
             marked: Mutex::default(),

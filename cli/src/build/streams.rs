@@ -42,12 +42,16 @@ enum Kind {
 }
 
 impl Diagnostics {
-    /// Looks at the streams of a call. `drained_by_caller`: whoever started the call reads its
+    /// Looks at the streams of a call. `own`: what we write to ourselves. `drained_by_caller`: whoever started the call reads its
     /// pipes to their end before it goes on, as ninja does, so they must not be held.
-    pub(crate) fn of(streams: Streams, drained_by_caller: impl Fn() -> bool) -> Self {
+    pub(crate) fn of(
+        streams: Streams,
+        own: &OwnStreams,
+        drained_by_caller: impl Fn() -> bool,
+    ) -> Self {
         let [_, stdout, stderr] = streams;
         let is_terminal = stderr.is_terminal();
-        let (out, err) = (kind(&stdout), kind(&stderr));
+        let (out, err) = (kind(&stdout, own), kind(&stderr, own));
         let drained = [out, err].contains(&Kind::Pipe) && drained_by_caller();
         Self {
             stdout: sink(stdout, out, drained),
@@ -89,14 +93,9 @@ fn sink(stream: OwnedFd, kind: Kind, drained: bool) -> Sink {
     }
 }
 
-fn kind(stream: &OwnedFd) -> Kind {
-    let Ok(theirs) = stream.try_clone().and_then(|stream| File::from(stream).metadata()) else {
-        return Kind::Null;
-    };
-    let same = |ours: Option<Metadata>| {
-        ours.is_some_and(|ours| (ours.dev(), ours.ino()) == (theirs.dev(), theirs.ino()))
-    };
-    if same(own(&std::io::stderr())) || same(own(&std::io::stdout())) {
+fn kind(stream: &OwnedFd, own: &OwnStreams) -> Kind {
+    let Ok(theirs) = metadata_of(stream) else { return Kind::Null };
+    if own.0.contains(&(theirs.dev(), theirs.ino())) {
         return Kind::Ours;
     }
     let kind = theirs.file_type();
@@ -109,9 +108,20 @@ fn kind(stream: &OwnedFd) -> Kind {
     }
 }
 
-fn own(stream: &impl std::os::fd::AsFd) -> Option<Metadata> {
-    let stream = stream.as_fd().try_clone_to_owned().ok()?;
-    File::from(stream).metadata().ok()
+/// The files that we write to ourselves: standard output and error, and the build's terminal.
+#[derive(Clone, Debug)]
+pub(crate) struct OwnStreams(Vec<(u64, u64)>);
+
+impl OwnStreams {
+    pub(crate) fn new(terminal: Option<&File>) -> Self {
+        let standard = [metadata_of(&std::io::stdout()), metadata_of(&std::io::stderr())];
+        let all = standard.into_iter().chain(terminal.map(File::metadata)).flatten();
+        Self(all.map(|metadata| (metadata.dev(), metadata.ino())).collect())
+    }
+}
+
+fn metadata_of(stream: &impl std::os::fd::AsFd) -> std::io::Result<Metadata> {
+    File::from(stream.as_fd().try_clone_to_owned()?).metadata()
 }
 
 fn is_null(metadata: &Metadata) -> bool {

@@ -184,6 +184,9 @@ impl Build<'_> {
 
         let mut process = plain_command(&command.words)?;
         process.env(SOCKET_VARIABLE, &socket).env("PATH", self.path()?);
+        if let Some(terminal) = &self.site.terminal {
+            terminal.lend(&mut process).map_err(CliError::io("the build's terminal"))?;
+        }
         let mut inherited = Vec::new();
         if has_clients {
             process.env("MAKEFLAGS", format!("{}{flags}", command.makeflags));
@@ -194,6 +197,9 @@ impl Build<'_> {
         let ended = Waiter::new(child)?.wait(interrupted).await?;
         let drained = pass.drain(self.options.targets.as_deref()).await;
         accepting.abort();
+        if let Some(terminal) = &self.site.terminal {
+            terminal.settle();
+        }
         let again = pass.end();
         if let Some(journal) = &journal {
             journal.finish().map_err(CliError::io(journal.path()))?;

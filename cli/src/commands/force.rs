@@ -1,12 +1,13 @@
 //! `mesh force`
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, ErrorKind};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use mesh_node::driver::{Driver, Progress, Watcher};
 use mesh_node::exec::{SandboxEngine, SandboxOptions};
 use mesh_protocol::limits;
-use mesh_protocol::name::{ObjectName, OutputRef, Tag, ThunkName};
+use mesh_protocol::name::{ObjectName, OutputRef, Tag, ThunkName, ValueName};
 use mesh_protocol::sched::force::{Event, ForcePolicy};
 use mesh_protocol::thunk::{OutputObject, Thunk};
 use mesh_store::Store;
@@ -14,6 +15,7 @@ use serde_json::{Map, Value, json};
 
 use super::print_line;
 use crate::args::ForceArgs;
+use crate::build::placeholder;
 use crate::error::CliError;
 use crate::ui::{Console, Verbosity};
 use crate::{exit, home, resolve};
@@ -69,6 +71,68 @@ fn watcher(store: Store, console: Console) -> Watcher {
     })
 }
 
+/// What a word of the command line asks for.
+enum Wanted {
+    Value(ValueName),
+    Output(OutputRef),
+    /// A file of the user that is to become what it stands for.
+    Placeholder(PathBuf, OutputRef),
+    /// A file that stands for nothing but itself.
+    File(PathBuf),
+}
+
+impl Wanted {
+    fn read(store: &Store, text: &str) -> Result<Self, CliError> {
+        match text.parse::<ObjectName>() {
+            Ok(ObjectName::Value(name)) => Ok(Self::Value(name)),
+            Ok(ObjectName::Thunk(thunk, Some(tag))) => Ok(Self::Output(OutputRef { thunk, tag })),
+            Ok(ObjectName::Thunk(thunk, None)) => Ok(Self::Output(primary(store, thunk)?)),
+            Err(error) => {
+                let path = PathBuf::from(text);
+                match placeholder::read(&path) {
+                    Ok(Some(output)) => Ok(Self::Placeholder(path, output)),
+                    Ok(None) => Ok(Self::File(path)),
+                    Err(io) if io.kind() == ErrorKind::NotFound && !text.contains(['/', '.']) => {
+                        Err(error.into())
+                    }
+                    Err(io) => Err(CliError::io(&path)(io)),
+                }
+            }
+        }
+    }
+
+    /// Forces it. The name of what it came to.
+    async fn bring(self, store: &Store, driver: &Driver) -> Result<ValueName, CliError> {
+        match self {
+            Self::Value(name) => Ok(name),
+            Self::Output(output) => value_of(&reduce(driver, output).await?),
+            Self::Placeholder(path, output) => {
+                let object = reduce(driver, output.clone()).await?;
+                let name = value_of(&object)?;
+                let mut bytes = store.open_blob(name.digest())?;
+                let executable = matches!(object, OutputObject::File { executable: true, .. });
+                placeholder::fill_at(&path, output, &mut bytes, executable)
+                    .map_err(CliError::io(&path))?;
+                Ok(name)
+            }
+            Self::File(path) => Ok(store.name_file(&path)?.name),
+        }
+    }
+}
+
+async fn reduce(driver: &Driver, output: OutputRef) -> Result<OutputObject, CliError> {
+    driver.demand(output).await.map_err(|error| CliError::new(exit::FOUND_WRONG, error))
+}
+
+fn value_of(object: &OutputObject) -> Result<ValueName, CliError> {
+    match object {
+        OutputObject::File { name, .. } | OutputObject::Tree(name) => Ok(*name),
+        OutputObject::Thunk(thunk) => {
+            Err(CliError::new(exit::INTERNAL, format_args!("{thunk} is not a value")))
+        }
+    }
+}
+
 async fn names(
     store: &Store,
     driver: &Driver,
@@ -77,28 +141,15 @@ async fn names(
 ) -> Result<(), CliError> {
     let mut demands = Vec::new();
     for text in names {
-        let demand = match text.parse()? {
-            ObjectName::Value(name) => Err(name),
-            ObjectName::Thunk(thunk, Some(tag)) => Ok(OutputRef { thunk, tag }),
-            ObjectName::Thunk(thunk, None) => Ok(primary(store, thunk)?),
-        };
-        let driver = driver.clone();
-        demands.push(tokio::spawn(async move {
-            match demand {
-                Err(value) => Ok(value),
-                Ok(output) => match driver.demand(output).await {
-                    Ok(OutputObject::File { name, .. } | OutputObject::Tree(name)) => Ok(name),
-                    Ok(OutputObject::Thunk(thunk)) => Err(format!("{thunk} is not a value")),
-                    Err(error) => Err(error.to_string()),
-                },
-            }
-        }));
+        let wanted = Wanted::read(store, text)?;
+        let (store, driver) = (store.clone(), driver.clone());
+        demands.push(tokio::spawn(async move { wanted.bring(&store, &driver).await }));
     }
     let mut failed = None;
     for demand in demands {
         match demand.await.map_err(|error| CliError::new(exit::INTERNAL, error))? {
             Ok(name) => console.aside(|| print_line(name))?,
-            Err(reason) => failed = Some(CliError::new(exit::FOUND_WRONG, reason)),
+            Err(error) => failed = Some(error),
         }
     }
     failed.map_or(Ok(()), Err)

@@ -102,6 +102,11 @@ impl Console {
         }))
     }
 
+    /// Is there a live block on the terminal?
+    pub(crate) fn is_live(&self) -> bool {
+        self.0.mode.live
+    }
+
     /// This thunk will be needed; the text is what people know it by, such as `cc src/a.c`.
     pub(crate) fn planned(&self, thunk: ThunkName, description: &str) {
         self.tell(|state, _| state.planned(thunk, description));
