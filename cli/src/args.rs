@@ -1,5 +1,6 @@
 //! The command line, as it is typed.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
@@ -19,6 +20,22 @@ pub(crate) struct Args {
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
+    /// Run make with its compilers, linkers and archivers as thunks: `mesh build -- make ARGS…`
+    ///
+    /// All arguments are make's.
+    #[command(disable_help_flag = true)]
+    Make(MakeArgs),
+    /// Run a build command with its compilers, linkers and archivers as thunks
+    ///
+    /// The build goes on before its compilers have run: what they will leave is a placeholder until
+    /// it is there, and a program that opens one waits. Files, errors and exit status are those of
+    /// the build without mesh. What has been compiled before is not compiled again. What mesh does
+    /// not understand runs as if mesh were absent, and is counted as local.
+    Build(BuildArgs),
+    /// Run a build command, but leave placeholders in place of what its tools would make
+    ///
+    /// `mesh force FILE…` makes them real, with all that they depend on.
+    Infer(InferArgs),
     /// Store files or directories and print their names
     Put(PutArgs),
     /// Write an object to a file, or a tree to a directory
@@ -52,6 +69,48 @@ pub(crate) enum Command {
     ///
     /// For bash: mesh completions bash > ~/.local/share/bash-completion/completions/mesh
     Completions(CompletionsArgs),
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct MakeArgs {
+    /// Arguments of make
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) arguments: Vec<OsString>,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct BuildArgs {
+    /// Let each tool's caller wait until the tool has run
+    #[arg(long)]
+    pub(crate) eager: bool,
+    /// Run and bring only what these files need; the rest stays placeholders
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with = "eager")]
+    pub(crate) targets_only: Vec<PathBuf>,
+    /// Write counts and what ran locally, as JSON, to this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
+    /// After a failure, go on with what does not depend on it
+    #[arg(short, long)]
+    pub(crate) keep_going: bool,
+    /// Cores to keep busy (default: all)
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) slots: Option<u32>,
+    /// Say nothing but what the build and its tools say
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// The build command
+    #[arg(required = true, last = true, value_name = "CMD")]
+    pub(crate) command: Vec<OsString>,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct InferArgs {
+    /// Say nothing but what the build says
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// The build command
+    #[arg(required = true, last = true, value_name = "CMD")]
+    pub(crate) command: Vec<OsString>,
 }
 
 #[derive(ClapArgs, Debug)]

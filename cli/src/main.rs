@@ -1,17 +1,12 @@
 //! The `mesh` command.
 
 mod args;
-#[expect(dead_code, reason = "the supervisor that uses these parts is being built")]
 mod build;
 mod commands;
 mod error;
 mod exit;
 mod home;
 mod resolve;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "the supervisor that uses the rest is being built")
-)]
 mod ui;
 
 use clap::Parser;
@@ -22,6 +17,12 @@ use error::CliError;
 fn main() -> std::process::ExitCode {
     // The sandbox engine starts this binary again as its launcher.
     mesh_node::exec::run_launcher_if_asked();
+    if let Some(code) = build::guardian::run_if_asked() {
+        return code;
+    }
+    if let Some(tool) = build::interposer::tool_name() {
+        return build::interposer::run(&tool);
+    }
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => {
@@ -32,7 +33,7 @@ fn main() -> std::process::ExitCode {
         }
     };
     match dispatch(args.command) {
-        Ok(()) => exit::SUCCESS.into(),
+        Ok(code) => code.into(),
         Err(error) => {
             error.print();
             error.code().into()
@@ -40,8 +41,12 @@ fn main() -> std::process::ExitCode {
     }
 }
 
-fn dispatch(command: Command) -> Result<(), CliError> {
+/// Runs a command. The exit code is the build command's where one runs.
+fn dispatch(command: Command) -> Result<u8, CliError> {
     match command {
+        Command::Make(args) => return commands::build::make(&args),
+        Command::Build(args) => return commands::build::build(&args),
+        Command::Infer(args) => return commands::build::infer(&args),
         Command::Put(args) => commands::put::run(&args),
         Command::Get(args) => commands::get::run(&args),
         Command::Cat(args) => commands::cat::run(&args),
@@ -56,5 +61,6 @@ fn dispatch(command: Command) -> Result<(), CliError> {
         Command::Store(StoreCommand::Stats(args)) => commands::store::stats(&args),
         Command::Doctor(args) => commands::doctor::run(&args),
         Command::Completions(args) => commands::completions::run(&args),
-    }
+    }?;
+    Ok(exit::SUCCESS)
 }

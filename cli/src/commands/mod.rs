@@ -1,5 +1,6 @@
 //! One file per command.
 
+pub(crate) mod build;
 pub(crate) mod cat;
 pub(crate) mod completions;
 pub(crate) mod doctor;

@@ -22,7 +22,6 @@ mod context;
 mod dirs;
 mod elf;
 mod environment;
-mod host;
 mod identity;
 mod layout;
 mod ldargs;
@@ -41,13 +40,15 @@ mod reason;
 mod response;
 mod scan;
 mod search;
+mod stored;
 mod table;
 mod tool;
 mod view;
 
-pub use host::HostFiles;
+pub use identity::Inode;
 pub use plan::{Call, FileSource, Files, Plan, PlannedOutput, PlannedThunk, ReadError};
 pub use reason::LocalReason;
+pub use stored::{StoreFiles, regular_file};
 pub use tool::{Tool, tool_names_in};
 
 use std::path::PathBuf;

@@ -323,8 +323,13 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
 
-    use super::super::host::HostFiles;
+    use super::super::stored::StoreFiles;
     use super::*;
+
+    fn files(place: &Path) -> StoreFiles {
+        let options = mesh_store::StoreOptions::new(place.join("store"));
+        StoreFiles::new(mesh_store::Store::open(options).unwrap())
+    }
 
     #[test]
     fn links_and_parents_are_walked_as_the_kernel_does() {
@@ -336,7 +341,7 @@ mod tests {
         fs::write(root.join("a/y.h"), "y").unwrap();
         symlink("../real/deep", root.join("a/link")).unwrap();
         symlink("../real/x.h", root.join("a/x.h")).unwrap();
-        let (files, cache) = (HostFiles::new(), DirectoryCache::default());
+        let (files, cache) = (files(dir.path()), DirectoryCache::default());
         let mut view = View::new(&files, &cache);
         let base = view.directory(View::ROOT, root.to_str().unwrap()).unwrap().0;
         let text = |path: &str| root.join(path).to_str().unwrap().to_owned();
@@ -364,7 +369,7 @@ mod tests {
     fn endless_links_lead_nowhere() {
         let dir = tempfile::tempdir().unwrap();
         symlink("loop", dir.path().join("loop")).unwrap();
-        let (files, cache) = (HostFiles::new(), DirectoryCache::default());
+        let (files, cache) = (files(dir.path()), DirectoryCache::default());
         let view = View::new(&files, &cache);
         let text = dir.path().join("loop");
         assert!(view.resolve(View::ROOT, text.to_str().unwrap()).is_none());
