@@ -7,7 +7,8 @@ use crate::args::{BuildArgs, InferArgs, MakeArgs};
 use crate::build::{self, BuildOptions, Mode};
 use crate::error::CliError;
 use crate::home;
-use crate::ui::{Console, Report, Verbosity};
+use crate::ui::report::Report;
+use crate::ui::{Console, Verbosity};
 
 pub(crate) fn make(args: &MakeArgs) -> Result<u8, CliError> {
     let command = std::iter::once("make".into()).chain(args.arguments.iter().cloned()).collect();

@@ -6,7 +6,7 @@
 //! terminal by `screen`.
 
 mod render;
-mod report;
+pub(crate) mod report;
 mod screen;
 mod state;
 mod summary;
@@ -23,7 +23,6 @@ use std::time::{Duration, Instant};
 use mesh_node::driver::Progress;
 use mesh_protocol::name::ThunkName;
 
-pub(crate) use report::Report;
 use screen::Screen;
 use state::State;
 pub(crate) use summary::Summary;
