@@ -76,7 +76,9 @@ impl Diagnostics {
             _ => {}
         }
         match self.stdout {
-            Sink::Console if !stdout.is_empty() => drop(std::io::stdout().lock().write_all(stdout)),
+            Sink::Console if !stdout.is_empty() => {
+                drop(console.aside(|| std::io::stdout().lock().write_all(stdout)));
+            }
             Sink::Held(mut file) => drop(file.write_all(stdout)),
             _ => {}
         }

@@ -103,6 +103,7 @@ async fn without_sandbox(
 ) -> Result<BuildEnd, CliError> {
     console.note(format_args!("{error}; building as if mesh were absent"));
     let mut command = plain_command(&options.command)?;
+    let _sharing = console.share();
     let child = command.spawn().map_err(not_started(&options.command))?;
     let status = Waiter::new(child)?.wait(|| async {}).await?;
     Ok(BuildEnd { code: code_of(status.status), infer: Duration::ZERO, bytes: (0, 0) })
@@ -192,9 +193,12 @@ impl Build<'_> {
             process.env("MAKEFLAGS", format!("{}{flags}", command.makeflags));
             inherited.push(shared.as_raw_fd());
         }
+        // The build command writes to the terminal itself.
+        let sharing = self.site.console.share();
         let child = self.spawn(&mut process, watched.then_some(mode), inherited, &pass)?;
         let interrupted = || pass.cancel("interrupted");
         let ended = Waiter::new(child)?.wait(interrupted).await?;
+        drop(sharing);
         let drained = pass.drain(self.options.targets.as_deref()).await;
         accepting.abort();
         if let Some(terminal) = &self.site.terminal {

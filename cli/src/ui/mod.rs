@@ -14,6 +14,7 @@ mod summary;
 use std::ffi::OsStr;
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
@@ -70,6 +71,8 @@ struct Shared {
     mode: Mode,
     state: Mutex<State>,
     screen: Mutex<Screen>,
+    /// Programs that write to the terminal themselves; meanwhile there is no block.
+    sharers: AtomicUsize,
     ticker: Mutex<Option<Ticker>>,
 }
 
@@ -98,6 +101,7 @@ impl Console {
             mode,
             state: Mutex::new(State::new(Instant::now())),
             screen: Mutex::new(Screen::new(out)),
+            sharers: AtomicUsize::new(0),
             ticker: Mutex::new(None),
         }))
     }
@@ -144,6 +148,15 @@ impl Console {
         if self.0.mode.stdout { self.0.screen().aside(work) } else { work() }
     }
 
+    /// Takes the block away as long as the result lives: another program may write to the same
+    /// terminal at any time, and a block drawn again would erase its words. Progress is said in
+    /// lines meanwhile.
+    pub(crate) fn share(&self) -> Sharing {
+        self.0.sharers.fetch_add(1, Ordering::SeqCst);
+        self.0.screen().draw(String::new());
+        Sharing(self.clone())
+    }
+
     /// Takes the block away and says what the build came to.
     pub(crate) fn finish(&self) -> Summary {
         let ticker = lock(&self.0.ticker).take();
@@ -158,7 +171,8 @@ impl Console {
 
     fn tell(&self, what: impl FnOnce(&mut State, Instant)) {
         let now = Instant::now();
-        let plain = !self.0.mode.live && self.0.mode.verbosity == Verbosity::Normal;
+        let shown = self.0.mode.live && !self.0.is_shared();
+        let plain = !shown && self.0.mode.verbosity == Verbosity::Normal;
         let due = {
             let mut state = self.0.state();
             what(&mut state, now);
@@ -183,7 +197,21 @@ impl Console {
     }
 }
 
+/// The terminal is another program's too.
+#[must_use]
+pub(crate) struct Sharing(Console);
+
+impl Drop for Sharing {
+    fn drop(&mut self) {
+        self.0.0.sharers.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 impl Shared {
+    fn is_shared(&self) -> bool {
+        self.sharers.load(Ordering::SeqCst) > 0
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
     }
@@ -196,7 +224,12 @@ impl Shared {
         let block = render::render(&self.state(), now, columns, self.mode.colour);
         // What has left the screen at the top cannot be erased; the cursor's line needs room too.
         let lines = block.split_inclusive('\n').take(rows.saturating_sub(1));
-        self.screen().draw(lines.collect());
+        let block = lines.collect();
+        let mut screen = self.screen();
+        // Asked only now: whoever shares the terminal takes away what was drawn before.
+        if !self.is_shared() {
+            screen.draw(block);
+        }
     }
 }
 

@@ -27,11 +27,11 @@ pub(crate) struct Report {
     wall_ms: u64,
     /// User and system time of the thunks that ran.
     cpu_ms: u64,
-    /// Time until the last thunk was known.
+    /// Time spent on planning.
     infer_ms: u64,
-    /// Bytes that came from other machines.
+    /// Bytes of the inputs that thunks named.
     bytes_in: u64,
-    /// Bytes that went to other machines.
+    /// Bytes of the outputs that were written.
     bytes_out: u64,
 }
 

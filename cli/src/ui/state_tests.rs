@@ -211,6 +211,13 @@ fn what_the_memo_had_without_the_driver_counts_once() {
     state.reused(a);
     world.build(&mut state, &[a]);
     assert_eq!(closing(&mut state), "1 thunk, 0 run, 1 reused, 0 local");
+
+    // The memo has it under the name it was written with, too, once what stands for it has run.
+    let b = world.thunk("b", Some(a));
+    let mut state = new();
+    world.build(&mut state, &[b]);
+    state.reused(b);
+    assert_eq!(closing(&mut state), "2 thunks, 1 run, 1 reused, 0 local");
 }
 
 #[test]

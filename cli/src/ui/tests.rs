@@ -78,6 +78,24 @@ fn a_block_fits_the_terminal_it_finds_each_time() {
 }
 
 #[test]
+fn there_is_no_block_while_another_program_writes_to_the_terminal() {
+    let (console, writes) = console(Mode { live: true, ..PLAIN });
+    let draw = || console.0.draw(Instant::now(), (80, 24));
+    console.planned(name(1), "cc a.c");
+    draw();
+    let block = "[0/1] 0%  0 reused  0 local\n";
+    let (one, two) = (console.share(), console.share());
+    draw();
+    drop(one);
+    draw();
+    assert_eq!(writes.take(), [block, "\r\x1b[1A\x1b[J"]);
+    console.print(b"warning\n");
+    drop(two);
+    draw();
+    assert_eq!(writes.take(), ["warning\n", block]);
+}
+
+#[test]
 fn the_block_is_taken_away_by_the_last_owner_or_by_finish() {
     let (console, writes) = console(Mode { live: true, ..PLAIN });
     console.planned(name(1), "cc a.c");
