@@ -52,7 +52,8 @@ impl Site {
         let metadata = std::fs::metadata(&own).map_err(CliError::io(&own))?;
         let tools = home.join("tools");
         link_tools(&tools, &own).map_err(CliError::io(&tools))?;
-        let terminal = Terminal::open(&console).map_err(CliError::io("/dev/ptmx"))?;
+        // Without one the block waits until the build command has ended.
+        let terminal = Terminal::open(&console).ok().flatten();
         let own_streams = OwnStreams::new(terminal.as_ref().map(Terminal::file));
         let settings = Settings { hidden_directories: vec![tools.clone()] };
         Ok(Self {

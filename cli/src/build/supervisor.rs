@@ -193,8 +193,8 @@ impl Build<'_> {
             process.env("MAKEFLAGS", format!("{}{flags}", command.makeflags));
             inherited.push(shared.as_raw_fd());
         }
-        // The build command writes to the terminal itself.
-        let sharing = self.site.console.share();
+        // Without a terminal of its own the build command writes to ours itself.
+        let sharing = self.site.terminal.is_none().then(|| self.site.console.share());
         let child = self.spawn(&mut process, watched.then_some(mode), inherited, &pass)?;
         let interrupted = || pass.cancel("interrupted");
         let ended = Waiter::new(child)?.wait(interrupted).await?;
