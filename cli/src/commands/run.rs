@@ -98,7 +98,7 @@ fn plan(args: &RunArgs, store: &Store) -> Result<PlannedCommand, CliError> {
                 exit::NOT_FOUND
             }
             CommandError::Reason(LocalReason::Failed(_)) => exit::IO,
-            CommandError::Reason(_) => exit::DATA,
+            CommandError::Input { .. } | CommandError::Reason(_) => exit::DATA,
         };
         CliError::new(code, error)
     })

@@ -76,6 +76,14 @@ pub enum CommandError {
         /// In words.
         problem: &'static str,
     },
+    /// Something that cannot be an input.
+    #[error("{name} cannot be an input: it is {problem}")]
+    Input {
+        /// As it was given.
+        name: String,
+        /// In words.
+        problem: &'static str,
+    },
     /// Something about its inputs or outputs, or about the machine.
     #[error(transparent)]
     Reason(LocalReason),
@@ -120,7 +128,7 @@ impl Frontends {
         };
         let path = program::find(&Context::new(&self.settings, &self.caches, &call, files)?, name)?;
         call.program = call.working_directory.join(&path);
-        let given = || -> Step<Context<'_>> {
+        let given = || -> Result<Context<'_>, CommandError> {
             let mut context = Context::new(&self.settings, &self.caches, &call, files)?;
             add_given(&mut context, line)?;
             Ok(context)
@@ -140,16 +148,27 @@ impl Frontends {
 }
 
 /// Shows the inputs and declares the outputs.
-fn add_given(context: &mut Context<'_>, line: &CommandLine) -> Step<()> {
+fn add_given(context: &mut Context<'_>, line: &CommandLine) -> Result<(), CommandError> {
     for text in &line.inputs {
-        if context.place(text)?.is_directory {
+        let cannot = |problem| CommandError::Input { name: text.clone(), problem };
+        let Some(place) = context.view.resolve(context.cwd, text) else {
+            let path = line.working_directory.join(text);
+            return Err(match std::fs::metadata(path) {
+                Ok(_) => cannot("neither a file nor a directory"),
+                Err(_) => LocalReason::Missing(text.clone()).into(),
+            });
+        };
+        if place.real.len() == 1 {
+            return Err(cannot("the root directory"));
+        }
+        if place.is_directory {
             directory::show(context, text, Whole::Named)?;
         } else {
             context.input(text)?;
             program::support(context, text)?;
         }
     }
-    line.outputs.iter().try_for_each(|text| add_output(context, text))
+    Ok(line.outputs.iter().try_for_each(|text| add_output(context, text))?)
 }
 
 /// Declares an output at the real path that `text` leads to. Directories that do not exist yet are

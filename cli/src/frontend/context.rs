@@ -163,9 +163,13 @@ impl<'a> Context<'a> {
         if matches!(name, "" | "." | "..") {
             return Err(special().into());
         }
-        let id = self
-            .directory(directory)
-            .ok_or_else(|| LocalReason::NoOutputDirectory(text.to_owned()))?;
+        let Some(id) = self.directory(directory) else {
+            // Its directory will be made if whoever calls has declared it already.
+            let place = abs(&self.view.path_of(self.cwd))?.join(text);
+            let is_declared = place.is_ok_and(|place| self.is_output(place.as_str()));
+            let reason = || LocalReason::NoOutputDirectory(text.to_owned()).into();
+            return is_declared.then_some(()).ok_or_else(reason);
+        };
         if !matches!(self.view.kind(id, name), None | Some(Kind::File)) {
             return Err(special().into());
         }

@@ -46,9 +46,6 @@ pub(crate) fn show(context: &mut Context<'_>, text: &str, what: Whole) -> Step<(
     let found = context.view.directory(context.cwd, text);
     let (_, place) = found.ok_or_else(|| LocalReason::Missing(text.to_owned()))?;
     let root = place.real.clone();
-    if root.len() == 1 {
-        return Err(LocalReason::Unclear("the root directory cannot be an input").into());
-    }
     context.view.add_way(&place);
     let is_part = what == Whole::Runtime && context.view.is_in_tree(&root);
     if is_part || context.view.trees.contains_key(&root) {
