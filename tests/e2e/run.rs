@@ -306,6 +306,18 @@ fn what_is_not_named_cannot_be_seen() {
 }
 
 #[test]
+fn what_a_build_has_yet_to_make_is_no_input() {
+    let site = Site::new();
+    site.write("main.c", "int main(void) { return 0; }\n");
+    let mut infer = site.mesh.command(["infer", "--", "gcc", "-c", "main.c"]);
+    let inferred = infer.current_dir(site.path()).env("PATH", "/usr/bin:/bin").output().unwrap();
+    assert!(inferred.status.success(), "{inferred:?}");
+    let run = site.run(&["-i", "main.o", "--", "cat", "main.o"]);
+    assert_eq!((run.code, run.stdout.as_str()), (74, ""));
+    assert!(run.stderr.contains("a placeholder: `mesh force`"), "{run:?}");
+}
+
+#[test]
 fn environment_and_standard_input_are_what_is_given() {
     let site = Site::new();
     let mut command = site.command(&["-q", "--env", "A", "--env", "B=2", "--env", "NOT_SET"]);

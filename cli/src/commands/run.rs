@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::io::{IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use mesh_cli::frontend::{
-    CommandError, CommandLine, Frontends, Inode, LocalReason, PlannedCommand, Settings, StoreFiles,
+    CommandError, CommandLine, FileSource, Files, Frontends, Inode, LocalReason, PlannedCommand,
+    ReadError, Settings, StoreFiles, regular_file,
 };
 use mesh_node::driver::{Driver, Progress, Watcher};
 use mesh_node::exec::{Exit, Outcome, SandboxEngine, SandboxOptions};
@@ -22,6 +23,7 @@ use serde_json::json;
 use super::bring::Bring;
 use super::{print_bytes, print_line};
 use crate::args::RunArgs;
+use crate::build::placeholder;
 use crate::error::CliError;
 use crate::ui::{Console, Verbosity};
 use crate::{exit, home};
@@ -51,10 +53,11 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, CliError> {
     // First, while there is no other thread that makes files.
     let umask = read_umask();
     let store = home::open_store()?;
-    let console = Console::new(Verbosity::Quiet);
+    let console = Console::new(if args.quiet { Verbosity::Quiet } else { Verbosity::Normal });
     let planned = plan(args, &store)?;
     let (thunk, bytes) = planned.thunk.encode().map_err(|e| CliError::new(exit::DATA, e))?;
     store.put_bytes(&bytes)?;
+    console.planned(thunk, &planned.description);
     if args.no_memo {
         store.forget(thunk)?;
     }
@@ -69,9 +72,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, CliError> {
     } else {
         show(&store, &ended)?;
     }
-    if !args.quiet {
-        eprintln!("mesh: {summary}");
-    }
+    console.note(summary);
     brought?;
     finish(args, &planned, &ended)
 }
@@ -88,7 +89,7 @@ fn plan(args: &RunArgs, store: &Store) -> Result<PlannedCommand, CliError> {
     let line = command_line(args, store)?;
     let hidden_directories = interposers(line.environment.get("PATH"));
     let frontends = Frontends::new(Settings { hidden_directories });
-    let files = StoreFiles::new(store.clone());
+    let files = RealFiles(StoreFiles::new(store.clone()));
     frontends.plan_command(&line, &files).map_err(|error| {
         let code = match &error {
             CommandError::NotFound { .. } => NOT_FOUND,
@@ -102,6 +103,30 @@ fn plan(args: &RunArgs, store: &Store) -> Result<PlannedCommand, CliError> {
         };
         CliError::new(code, error)
     })
+}
+
+/// The host's files; one that a build has yet to make is an error.
+struct RealFiles(StoreFiles);
+
+impl Files for RealFiles {
+    fn source(&self, path: &Path) -> io::Result<Option<FileSource>> {
+        let Some(metadata) = regular_file(path)? else { return Ok(None) };
+        let lengths = placeholder::BYTES_MIN..=placeholder::BYTES_MAX;
+        if lengths.contains(&metadata.len()) && placeholder::read(path)?.is_some() {
+            return Err(io::Error::other(
+                "a placeholder: `mesh force` with its path makes it real",
+            ));
+        }
+        self.0.source_of(path, &metadata).map(Some)
+    }
+
+    fn read(&self, path: &Path) -> Result<Arc<[u8]>, ReadError> {
+        self.0.read(path)
+    }
+
+    fn put(&self, bytes: &[u8]) -> io::Result<ValueName> {
+        self.0.put(bytes)
+    }
 }
 
 fn command_line(args: &RunArgs, store: &Store) -> Result<CommandLine, CliError> {
@@ -118,7 +143,7 @@ fn command_line(args: &RunArgs, store: &Store) -> Result<CommandLine, CliError> 
     let environment = environment.filter_map(|(k, v)| Some((into_text(k)?, into_text(v)?)));
     let mut environment: BTreeMap<String, String> = environment.collect();
     environment.extend(passed.clone());
-    let colour = std::io::stderr().is_terminal()
+    let colour = io::stderr().is_terminal()
         && environment.get("TERM").is_some_and(|term| term != "dumb")
         && environment.get("GCC_COLORS").is_none_or(|colours| !colours.is_empty());
     Ok(CommandLine {
@@ -221,11 +246,11 @@ async fn execute(
 
 /// Counts, and keeps the outcome of the one run.
 fn watcher(console: Console, outcome: Arc<Mutex<Option<Outcome>>>) -> Watcher {
-    Box::new(move |progress| match progress {
-        Progress::Ended(_, Ok(ran)) => {
+    Box::new(move |progress| {
+        console.take(&progress);
+        if let Progress::Ended(_, Ok(ran)) = progress {
             *outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(ran);
         }
-        other => console.take(&other),
     })
 }
 
@@ -233,7 +258,7 @@ fn watcher(console: Console, outcome: Arc<Mutex<Option<Outcome>>>) -> Watcher {
 fn show(store: &Store, ended: &Ended) -> Result<(), CliError> {
     let read = |name: ValueName| store.read(name.digest(), limits::STREAM_BYTES);
     let (stdout, stderr) = (read(ended.stdout)?, read(ended.stderr)?);
-    std::io::stderr().write_all(&stderr).map_err(CliError::io("standard error"))?;
+    io::stderr().write_all(&stderr).map_err(CliError::io("standard error"))?;
     print_bytes(&stdout)
 }
 

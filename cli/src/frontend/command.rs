@@ -53,6 +53,8 @@ pub struct PlannedCommand {
     pub outputs: Vec<PlannedOutput>,
     /// Words of the command that are files which it cannot see.
     pub not_given: Vec<String>,
+    /// A few words for a progress line.
+    pub description: String,
     /// Why the model of this tool was of no help, if there is one.
     pub unmodelled: Option<LocalReason>,
 }
@@ -280,5 +282,6 @@ fn finish(
     let thunk = Thunk::try_from(spec).map_err(|error| LocalReason::Failed(error.to_string()))?;
     let mut outputs = planned.outputs;
     outputs.retain(|output| output.path != std::path::Path::new(NO_OUTPUT));
-    Ok(PlannedCommand { thunk, outputs, not_given, unmodelled })
+    let description = planned.description;
+    Ok(PlannedCommand { thunk, outputs, not_given, description, unmodelled })
 }
