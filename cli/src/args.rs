@@ -36,6 +36,12 @@ pub(crate) enum Command {
     ///
     /// `mesh force FILE…` makes them real, with all that they depend on.
     Infer(InferArgs),
+    /// Run one command as a thunk, and bring what it leaves to its place
+    ///
+    /// The command sees its own program with what that loads, and what is given with -i, at the
+    /// same paths as here; nothing else. What it writes on standard output and error is shown when
+    /// it has ended, and the exit status is its own. What ran before is not run again.
+    Run(RunArgs),
     /// Store files or directories and print their names
     Put(PutArgs),
     /// Write an object to a file, or a tree to a directory
@@ -109,6 +115,40 @@ pub(crate) struct InferArgs {
     #[arg(short, long)]
     pub(crate) quiet: bool,
     /// The build command
+    #[arg(required = true, last = true, value_name = "CMD")]
+    pub(crate) command: Vec<OsString>,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct RunArgs {
+    /// A file or directory that the command reads; of a program, what it loads as well
+    #[arg(short, long = "input", value_name = "PATH")]
+    pub(crate) inputs: Vec<PathBuf>,
+    /// A file or directory that it leaves; a path that ends in / is a directory
+    #[arg(short, long = "output", value_name = "PATH")]
+    pub(crate) outputs: Vec<PathBuf>,
+    /// A variable of its environment; without a value, the one that it has here
+    #[arg(long, value_name = "NAME[=VALUE]")]
+    pub(crate) env: Vec<OsString>,
+    /// What it reads on standard input (default: nothing); - is standard input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) stdin: Option<PathBuf>,
+    /// Wall time that it may take (default: a day)
+    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
+    pub(crate) timeout: Option<u64>,
+    /// Memory that it may take: a number of bytes, or one with K, M, G or T
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) memory: Option<u64>,
+    /// Run it even if its result is known
+    #[arg(long)]
+    pub(crate) no_memo: bool,
+    /// Print one JSON object in place of what the command writes
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Say nothing but what the command says
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// The command
     #[arg(required = true, last = true, value_name = "CMD")]
     pub(crate) command: Vec<OsString>,
 }
@@ -244,6 +284,17 @@ pub(crate) struct CompletionsArgs {
     pub(crate) shell: Shell,
 }
 
+/// Seconds, perhaps with a fraction, as milliseconds.
+fn parse_seconds(text: &str) -> Result<u64, String> {
+    let seconds: f64 = text.parse().map_err(|_| "a time is a number of seconds")?;
+    let milliseconds = (seconds * 1000.0).ceil();
+    let most = mesh_protocol::limits::TIMEOUT_MS_MAX;
+    if !(1.0..=most as f64).contains(&milliseconds) {
+        return Err(format!("a time is more than 0 and at most {} seconds", most / 1000));
+    }
+    Ok(milliseconds as u64)
+}
+
 /// `20G` and the like, in powers of 1024.
 fn parse_size(text: &str) -> Result<u64, String> {
     let unit = text.char_indices().next_back().map_or(0, |(at, last)| match last {
@@ -270,6 +321,15 @@ mod tests {
     #[test]
     fn the_definition_is_consistent() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn times() {
+        assert_eq!(parse_seconds("1.5"), Ok(1500));
+        assert_eq!(parse_seconds("0.0001"), Ok(1));
+        for bad in ["", "0", "-1", "NaN", "inf", "1e9", "5s"] {
+            assert!(parse_seconds(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

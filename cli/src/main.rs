@@ -47,6 +47,7 @@ fn dispatch(command: Command) -> Result<u8, CliError> {
         Command::Make(args) => return commands::build::make(&args),
         Command::Build(args) => return commands::build::build(&args),
         Command::Infer(args) => return commands::build::infer(&args),
+        Command::Run(args) => return commands::run::run(&args),
         Command::Put(args) => commands::put::run(&args),
         Command::Get(args) => commands::get::run(&args),
         Command::Cat(args) => commands::cat::run(&args),
