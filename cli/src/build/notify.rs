@@ -389,7 +389,8 @@ impl Listener {
     }
 
     fn is_abandoned(&self) -> io::Result<bool> {
-        let mut poll = libc::pollfd { fd: self.descriptor.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        let mut poll =
+            libc::pollfd { fd: self.descriptor.as_raw_fd(), events: libc::POLLIN, revents: 0 };
         // SAFETY: one valid pollfd.
         if unsafe { libc::poll(&raw mut poll, 1, -1) } < 0 {
             return Err(io::Error::last_os_error());

@@ -294,9 +294,12 @@ impl Pass {
         if self.mode == Mode::OnUse {
             diagnostics.detach();
         }
-        let is_eager = self.mode == Mode::Eager || diagnostics.must_wait;
+        // What leaves no file prints what is wanted.
+        let is_eager = self.mode == Mode::Eager || diagnostics.must_wait || outputs.is_empty();
         let diagnostics = Some(diagnostics).filter(|_| !is_eager);
-        let step = Arc::new(Step::new(name, key, description, outputs, strip, diagnostics));
+        let mut step = Step::new(name, key, description, outputs, strip, diagnostics);
+        step.printer = thunk.primary_output().map(|tag| step.output(tag));
+        let step = Arc::new(step);
         {
             let mut state = self.state();
             state.names.insert(name);
@@ -398,7 +401,10 @@ impl Pass {
     fn words(&self, reduction: &Reduction, strip: bool) -> Result<(Vec<u8>, Vec<u8>), CliError> {
         let read = |name: mesh_protocol::name::ValueName| match name.digest().length {
             0 => Ok(Vec::new()),
-            _ => self.site.store.read(name.digest(), limits::STREAM_BYTES),
+            length if length >= limits::STREAM_BYTES => {
+                Err(CliError::new(crate::exit::DATA, "it writes more than mesh keeps"))
+            }
+            _ => Ok(self.site.store.read(name.digest(), limits::STREAM_BYTES)?),
         };
         let (stdout, stderr) = (read(reduction.stdout)?, read(reduction.stderr)?);
         Ok((stdout, if strip { streams::without_colour(&stderr) } else { stderr }))
@@ -440,6 +446,9 @@ impl Pass {
     /// Reduces every output of a step. A failure of its own marks the call.
     async fn reduce(&self, step: &Step) -> Result<Vec<(PlannedOutput, OutputObject)>, ForceError> {
         let mut reduced = Vec::new();
+        if step.outputs.is_empty() {
+            return self.reduce_printer(step).await.map(|()| reduced);
+        }
         let (required, optional): (Vec<_>, Vec<_>) =
             step.outputs.iter().partition(|output| output.required);
         for output in required.into_iter().chain(optional) {
@@ -447,16 +456,31 @@ impl Pass {
                 Ok(object) => reduced.push((output.clone(), object)),
                 // It ran, and did not leave this one.
                 Err(_) if !output.required && !reduced.is_empty() => {}
-                Err(error) => {
-                    if self.is_own_failure(step, &error) {
-                        self.has_marked.store(true, Ordering::Release);
-                        self.site.mark(step.call.clone(), failed_reason(&error));
-                    }
-                    return Err(error);
-                }
+                Err(error) => return Err(self.marked(step, error)),
             }
         }
         Ok(reduced)
+    }
+
+    /// Runs a step that leaves no file: its only output is never there.
+    async fn reduce_printer(&self, step: &Step) -> Result<(), ForceError> {
+        let Some(output) = &step.printer else { return Ok(()) };
+        match self.driver.demand(output.clone()).await {
+            Ok(_) => Ok(()),
+            Err(error) => match self.site.store.recall(step.name) {
+                Ok(Some(_)) => Ok(()),
+                _ => Err(self.marked(step, error)),
+            },
+        }
+    }
+
+    /// Marks the call if it is to blame for the error.
+    fn marked(&self, step: &Step, error: ForceError) -> ForceError {
+        if self.is_own_failure(step, &error) {
+            self.has_marked.store(true, Ordering::Release);
+            self.site.mark(step.call.clone(), failed_reason(&error));
+        }
+        error
     }
 
     /// Did it run and fail, or did something that it needs?

@@ -31,6 +31,8 @@ pub(crate) struct Step {
     pub(crate) call: CallKey,
     pub(crate) description: String,
     pub(crate) outputs: Vec<PlannedOutput>,
+    /// What to ask for if there are none.
+    pub(crate) printer: Option<OutputRef>,
     /// Colours that nobody asked for are to be taken out of what it writes.
     pub(crate) strip_colour: bool,
     diagnostics: Mutex<Option<Diagnostics>>,
@@ -53,6 +55,7 @@ impl Step {
             call,
             description,
             outputs,
+            printer: None,
             strip_colour,
             diagnostics: Mutex::new(diagnostics),
             placeholders: Mutex::default(),

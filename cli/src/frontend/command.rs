@@ -109,9 +109,6 @@ impl From<LocalReason> for CommandError {
     }
 }
 
-/// An output that a thunk must have and a command need not: nothing is looked for there.
-const NO_OUTPUT: &str = "/tmp/.mesh-no-output";
-
 impl Frontends {
     /// Makes a thunk of a command.
     pub fn plan_command(
@@ -232,10 +229,6 @@ fn plan_plain(
     let not_given = not_given(&context, line);
     let launch = program::launch(&mut context, path, &line.words)?;
     context.program = launch.executable;
-    if !context.has_outputs() {
-        let kind = OutputKind { required: false, executable: false };
-        context.declare("none", NO_OUTPUT, kind)?;
-    }
     let closure = context.closure()?;
     let draft = Draft {
         arguments: launch.arguments,
@@ -280,8 +273,6 @@ fn finish(
     spec.limits.timeout_ms = line.timeout_ms.unwrap_or(spec.limits.timeout_ms);
     spec.limits.memory_bytes = line.memory_bytes.or(spec.limits.memory_bytes);
     let thunk = Thunk::try_from(spec).map_err(|error| LocalReason::Failed(error.to_string()))?;
-    let mut outputs = planned.outputs;
-    outputs.retain(|output| output.path != std::path::Path::new(NO_OUTPUT));
-    let description = planned.description;
+    let PlannedThunk { outputs, description, .. } = planned;
     Ok(PlannedCommand { thunk, outputs, not_given, description, unmodelled })
 }

@@ -25,6 +25,10 @@ use super::{Settings, Statistics, environment};
 /// Where a thunk's tools look for each other.
 const SANDBOX_PATH: &[&str] = &["/usr/bin", "/bin"];
 
+/// The one output of a thunk that leaves no file: it is never there.
+const NO_OUTPUT: &str = "/tmp/.mesh-no-output";
+const NO_OUTPUT_TAG: &str = "none";
+
 type ByContent<T> = RwLock<HashMap<(ValueName, Text), Arc<T>>>;
 
 /// Everything that outlives a plan.
@@ -208,11 +212,6 @@ impl<'a> Context<'a> {
         outputs.any(|output| path == output || is_below(path, output))
     }
 
-    /// Has an output been declared?
-    pub(crate) fn has_outputs(&self) -> bool {
-        !self.outputs.is_empty()
-    }
-
     /// `d`, then `d.2`, `d.3`…
     fn free_tag(&self, wanted: &str) -> Step<Tag> {
         let parse = |text: &str| {
@@ -332,7 +331,13 @@ impl<'a> Context<'a> {
         let program = program.ok_or_else(|| LocalReason::Path(self.program.clone()))?;
         let platform = Platform::host().ok_or(LocalReason::Unclear("no platform of ours"))?;
         let (outputs, planned): (Vec<_>, Vec<_>) = self.outputs.into_values().unzip();
-        let outputs = planned.iter().map(|p: &PlannedOutput| p.tag.clone()).zip(outputs).collect();
+        let tags = planned.iter().map(|p: &PlannedOutput| p.tag.clone());
+        let mut outputs: BTreeMap<Tag, Output> = tags.zip(outputs).collect();
+        if outputs.is_empty() {
+            // What it prints is all that is wanted; but a thunk has to have an output.
+            let output = Output { path: abs(NO_OUTPUT)?, required: false, dynamic: false };
+            outputs.insert(NO_OUTPUT_TAG.parse().map_err(|error| failed(&error))?, output);
+        }
         let mut directories = placed.directories;
         let trees = |path: &AbsPath| placed.inputs.contains_key(path);
         directories.extend(self.output_directories.into_iter().filter(|path| !trees(path)));
