@@ -40,6 +40,12 @@ pub const TREE_DEPTH: usize = 128;
 /// What is kept of a job's standard output or error, each; the rest is cut with a notice.
 pub const STREAM_BYTES: u64 = 16 * 1024 * 1024;
 
+/// Standard error of a failed job that is read for the last line; a longer one is not.
+pub const REASON_STDERR_BYTES: u64 = 64 * 1024;
+
+/// How much of that line goes into the reason of a failure.
+pub const REASON_LINE_CHARS: usize = 200;
+
 /// How long a chain "this output is that thunk's output" may grow before it counts as endless.
 pub const REDUCTION_CHAIN: usize = 1_000_000;
 

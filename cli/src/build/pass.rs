@@ -40,6 +40,9 @@ use crate::error::CliError;
 /// How often a call may find that it needs the content of one more placeholder.
 const PLANS_MAX: usize = 64;
 
+/// To a call that needs what will not come: the build command will run again.
+const DOOMED: Reply = Reply::Done { stdout: vec![], stderr: vec![], status: 1 };
+
 /// When a step runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Mode {
@@ -59,6 +62,7 @@ pub(crate) struct Pass {
     pub(crate) exits: Exits,
     driver: Driver,
     mode: Mode,
+    keep_going: bool,
     runtime: Handle,
     state: Mutex<State>,
     failed: FailedRuns,
@@ -87,7 +91,7 @@ impl FailedRuns {
 
 impl Pass {
     /// Starts the driver of a pass. To be called on the runtime.
-    pub(crate) fn driver(site: &Arc<Site>, keep_going: bool) -> (Driver, FailedRuns) {
+    pub(crate) fn driver(site: &Arc<Site>) -> (Driver, FailedRuns) {
         let failed = FailedRuns::default();
         let (told, console) = (failed.clone(), site.console.clone());
         let watcher = Box::new(move |progress| {
@@ -96,7 +100,8 @@ impl Pass {
             }
             console.take(&progress);
         });
-        let policy = ForcePolicy { keep_going, ..ForcePolicy::default() };
+        // Whether to go on is decided here: an eager call's failure is the caller's business.
+        let policy = ForcePolicy { keep_going: true, ..ForcePolicy::default() };
         let engine = Arc::clone(&site.engine);
         (Driver::start(site.store.clone(), engine, policy, 0, watcher), failed)
     }
@@ -108,6 +113,7 @@ impl Pass {
         (driver, failed): (Driver, FailedRuns),
         keeper: SlotKeeper,
         mode: Mode,
+        keep_going: bool,
     ) -> Result<Arc<Self>, CliError> {
         let ended = keeper.clone();
         let exits = Exits::start(move |pid| ended.gone_blocking(pid));
@@ -118,6 +124,7 @@ impl Pass {
             exits: exits.map_err(CliError::io("watching processes"))?,
             driver,
             mode,
+            keep_going,
             runtime: Handle::current(),
             state: Mutex::default(),
             failed,
@@ -151,7 +158,7 @@ impl Pass {
                 self.site.console.local(&call.arguments, &reason.to_string());
                 Reply::Local(text(&call.program))
             }
-            Err(Refusal::Doomed) => Reply::Done { stdout: vec![], stderr: vec![], status: 1 },
+            Err(Refusal::Doomed) => DOOMED,
         }
     }
 
@@ -345,10 +352,11 @@ impl Pass {
                 self.write_reduction(&step.outputs, &reduction, thunk)?;
                 self.replay(&reduction, step.strip_colour)
             }
-            Err(error) => {
+            Err(error) if self.is_own_failure(step, &error) => {
                 self.site.console.local(&call.arguments, &failed_reason(&error));
                 Ok(Reply::Report(text(&call.program)))
             }
+            Err(_) => Ok(DOOMED),
         }
     }
 
@@ -425,7 +433,10 @@ impl Pass {
     async fn run(self: &Arc<Self>, step: &Arc<Step>) -> End {
         let reduced = match self.reduce(step).await {
             Ok(reduced) => reduced,
-            Err(_) => return End::Failed,
+            Err(error) => {
+                self.give_up(step, &error).await;
+                return End::Failed;
+            }
         };
         let (pass, finished) = (Arc::clone(self), Arc::clone(step));
         let brought = tokio::task::spawn_blocking(move || pass.bring(&finished, &reduced)).await;
@@ -443,7 +454,7 @@ impl Pass {
         }
     }
 
-    /// Reduces every output of a step. A failure of its own marks the call.
+    /// Reduces every output of a step.
     async fn reduce(&self, step: &Step) -> Result<Vec<(PlannedOutput, OutputObject)>, ForceError> {
         let mut reduced = Vec::new();
         if step.outputs.is_empty() {
@@ -456,7 +467,7 @@ impl Pass {
                 Ok(object) => reduced.push((output.clone(), object)),
                 // It ran, and did not leave this one.
                 Err(_) if !output.required && !reduced.is_empty() => {}
-                Err(error) => return Err(self.marked(step, error)),
+                Err(error) => return Err(error),
             }
         }
         Ok(reduced)
@@ -469,18 +480,21 @@ impl Pass {
             Ok(_) => Ok(()),
             Err(error) => match self.site.store.recall(step.name) {
                 Ok(Some(_)) => Ok(()),
-                _ => Err(self.marked(step, error)),
+                _ => Err(error),
             },
         }
     }
 
-    /// Marks the call if it is to blame for the error.
-    fn marked(&self, step: &Step, error: ForceError) -> ForceError {
-        if self.is_own_failure(step, &error) {
+    /// A step that nobody waits for failed: if it is to blame itself, the real tool has to try it,
+    /// at its place in the build; and what is left of this pass is in vain.
+    async fn give_up(&self, step: &Step, error: &ForceError) {
+        if self.is_own_failure(step, error) {
             self.has_marked.store(true, Ordering::Release);
-            self.site.mark(step.call.clone(), failed_reason(&error));
+            self.site.mark(step.call.clone(), failed_reason(error));
+            if !self.keep_going {
+                self.driver.cancel("not tried: another step failed").await;
+            }
         }
-        error
     }
 
     /// Did it run and fail, or did something that it needs?

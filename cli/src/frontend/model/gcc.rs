@@ -337,7 +337,8 @@ fn toolchain(
             program(context, compiler, "objcopy")?;
         }
     }
-    if call.link_time && call.mode != Mode::Preprocess {
+    // Asked for dependencies only, the driver looks for it as if it were to link.
+    if call.link_time && call.mode != Mode::Preprocess || call.prints() {
         gcc_file(context, compiler, "liblto_plugin.so")?;
     }
     Ok(())
