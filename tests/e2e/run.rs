@@ -346,6 +346,19 @@ fn json_names_what_the_command_left() {
     assert!(shown.contains("/bin/sh") || shown.contains("dash"), "{shown}");
 }
 
+/// Jobs of root run as somebody else, who must be able to read the store.
+#[test]
+fn a_private_umask_keeps_nobody_out_of_their_own_sandbox() {
+    let site = Site::new();
+    let script = "umask 077; exec \"$0\" run -q -i \"$1\" -o out -- sh -c 'echo 1 | sort > out'";
+    let mut command = Command::new("sh");
+    command.args(["-c", script]).arg(binary()).arg("/usr/bin/sort").current_dir(site.path());
+    let run = ended(command.env("MESH_HOME", site.path().join("new/home")).output().unwrap());
+    assert_eq!((run.code, run.stderr.as_str()), (0, ""));
+    assert_eq!((site.read("out").as_str(), site.mode("out")), ("1\n", 0o600));
+    assert_eq!(site.mode("new/home"), 0o700, "what is not the store's stays private");
+}
+
 /// Where the tests run as root: the same for an ordinary user, whose files are their own.
 #[test]
 fn an_ordinary_user_can_do_the_same() {
