@@ -168,6 +168,10 @@ fn a_compile_gives_the_bytes_of_a_plain_one() {
     site.ok(&["-o", "bin/main", "--", "gcc", "main.o", "-o", "bin/main"]);
     assert_eq!(site.plain(&["bin/main"]).stdout, "42\n");
     assert_eq!(site.ok(&["--", "bin/main"]), "42\n");
+    let missing = site.run(&["--", "gcc", "-c", "absent.c"]);
+    assert_eq!((missing.code, missing.stderr.as_str()), (66, "mesh: absent.c does not exist\n"));
+    let unmodelled = site.run(&["--", "gcc", "-E", "main.c"]).stderr;
+    assert!(unmodelled.contains("hint: only what -i gives was there"), "{unmodelled}");
     site.write("main.c", "int main(void) { return nothing; }\n");
     let failing = ["gcc", "-c", "main.c"];
     let run = site.command(&[&["-q", "--"], &failing[..]].concat()).env("LC_ALL", "C").output();
@@ -296,6 +300,9 @@ fn what_is_not_named_cannot_be_seen() {
     let hints: Vec<&str> = run.stderr.lines().filter(|l| l.starts_with("hint: ")).collect();
     let wanted = ["hint: secret was not given with -i", "hint: sub/other was not given with -i"];
     assert_eq!(hints, wanted, "{run:?}");
+    let run = site.run(&["--", "ls", "sub", "/", "."]);
+    let hints: Vec<&str> = run.stderr.lines().filter(|l| l.starts_with("hint: ")).collect();
+    assert_eq!(hints, ["hint: sub was not given with -i"], "{run:?}");
     let run = site.run(&["--", "sort", "--files0-from=secret"]);
     assert!(run.stderr.contains("hint: secret was not given with -i"), "{run:?}");
     let run = site.run(&["--", "sh", "-c", "sort given"]);
