@@ -170,7 +170,7 @@ fn a_compile_gives_the_bytes_of_a_plain_one() {
     assert_eq!(site.ok(&["--", "bin/main"]), "42\n");
     let missing = site.run(&["--", "gcc", "-c", "absent.c"]);
     assert_eq!((missing.code, missing.stderr.as_str()), (66, "mesh: absent.c does not exist\n"));
-    let unmodelled = site.run(&["--", "gcc", "-E", "main.c"]).stderr;
+    let unmodelled = site.run(&["--", "gcc", "-c", "-save-temps", "main.c"]).stderr;
     assert!(unmodelled.contains("hint: only what -i gives was there"), "{unmodelled}");
     site.write("main.c", "int main(void) { return nothing; }\n");
     let failing = ["gcc", "-c", "main.c"];
