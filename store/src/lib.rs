@@ -191,6 +191,13 @@ impl Store {
         layout::relative_blob_path(digest)
     }
 
+    /// Waits until nobody has the program at `path` open for writing, so that it can be executed, or
+    /// until a second has passed. Whoever writes a program for others calls this before they may
+    /// start it.
+    pub fn settle_program(path: &Path) -> Result<(), StoreError> {
+        lease::wait_for_writers(path)
+    }
+
     /// Where a twin of the object is that may be executed, below the root; made if it is missing.
     ///
     /// Nobody has it open for writing, children that forked while it was written included: it can

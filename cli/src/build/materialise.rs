@@ -85,39 +85,3 @@ pub(crate) fn creation_mode(executable: bool) -> u32 {
 pub(crate) fn mode_of(path: &Path) -> Option<u32> {
     fs::symlink_metadata(path).ok().filter(Metadata::is_file).map(|metadata| metadata.mode())
 }
-
-/// Waits until nobody has the file open for writing: until then it cannot be executed
-/// (`ETXTBSY`). A child that this process forked a moment ago may hold it until it executes.
-pub(crate) fn settle_executable(path: &Path) {
-    const TRIES: u32 = 1000;
-    for _ in 0..TRIES {
-        let Ok(file) = File::open(path) else { return };
-        // A read lease is given only if nobody can write (fcntl(2), "Leases").
-        match lease::has_writers(&file) {
-            Some(true) => std::thread::sleep(std::time::Duration::from_millis(1)),
-            _ => return,
-        }
-    }
-}
-
-mod lease {
-    //! `F_SETLEASE`, which no crate in use offers.
-    #![allow(unsafe_code)]
-
-    use std::fs::File;
-    use std::os::fd::AsRawFd;
-
-    /// Is the file open for writing somewhere? `None` if the file system does not say.
-    pub(super) fn has_writers(file: &File) -> Option<bool> {
-        let set = |lease: i32| {
-            // SAFETY: fcntl with an integer argument on a descriptor that `file` keeps open.
-            unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, lease) }
-        };
-        if set(libc::F_RDLCK) == 0 {
-            set(libc::F_UNLCK);
-            return Some(false);
-        }
-        let busy = std::io::Error::last_os_error().raw_os_error() == Some(libc::EAGAIN);
-        busy.then_some(true)
-    }
-}

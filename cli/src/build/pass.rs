@@ -23,6 +23,7 @@ use mesh_protocol::limits;
 use mesh_protocol::name::{OutputRef, ThunkName};
 use mesh_protocol::sched::force::{Event, ForceError, ForcePolicy};
 use mesh_protocol::thunk::{OutputObject, Reduction};
+use mesh_store::Store;
 use tokio::runtime::Handle;
 
 use super::exits::Exits;
@@ -395,7 +396,7 @@ impl Pass {
             self.files.stored.know(&written, name);
             self.site.brought(name.digest().length);
             if executable {
-                materialise::settle_executable(&output.path);
+                Store::settle_program(&output.path)?;
             }
         }
         Ok(())
@@ -538,7 +539,7 @@ impl Pass {
             self.files.stored.know(&metadata, name);
             self.site.brought(name.digest().length);
             if executable {
-                materialise::settle_executable(&path);
+                Store::settle_program(&path)?;
             }
         }
         Ok(())
