@@ -365,9 +365,12 @@ impl Force {
     fn expand(&mut self, id: NodeId, effects: &mut Vec<Effect>) {
         let Some(thunk) = self.graph.get(id).thunk.clone() else { return };
         let mut waiting = 0;
+        let mut reduced = BTreeMap::new();
         for output in thunk.dependencies() {
             match self.graph.resolve(output) {
-                Resolution::Value(_) => {}
+                Resolution::Value(object) => {
+                    reduced.insert(output.clone(), object);
+                }
                 Resolution::Failed(failed) => {
                     return self.fail(id, failed.reason, failed.because_of);
                 }
@@ -379,23 +382,23 @@ impl Force {
             }
         }
         match waiting {
-            0 if thunk.dependencies().is_empty() => {
+            0 if reduced.is_empty() => {
                 self.graph.get_mut(id).progress = Progress::Ready;
                 self.ready.push_back(id);
             }
-            0 => self.substitute(id, &thunk, effects),
+            0 => self.substitute(id, &thunk, &reduced, effects),
             _ => self.graph.get_mut(id).progress = Progress::Waiting(waiting),
         }
     }
 
-    fn substitute(&mut self, id: NodeId, thunk: &Thunk, effects: &mut Vec<Effect>) {
-        let mut reduced = BTreeMap::new();
-        for output in thunk.dependencies() {
-            if let Resolution::Value(object) = self.graph.resolve(output) {
-                reduced.insert(output.clone(), object);
-            }
-        }
-        let substituted = thunk.substitute(&reduced).map_err(|error| error.to_string());
+    fn substitute(
+        &mut self,
+        id: NodeId,
+        thunk: &Thunk,
+        reduced: &BTreeMap<OutputRef, OutputObject>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let substituted = thunk.substitute(reduced).map_err(|error| error.to_string());
         let encoded = substituted.and_then(|thunk| match thunk.encode() {
             Ok((name, _)) => Ok((name, thunk)),
             Err(error) => Err(error.to_string()),
