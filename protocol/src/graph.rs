@@ -23,7 +23,8 @@ pub type Outputs = Arc<BTreeMap<Tag, OutputObject>>;
 pub struct NodeId(u32);
 
 impl NodeId {
-    fn index(self) -> usize {
+    /// Its number: they count from zero.
+    pub fn index(self) -> usize {
         self.0 as usize
     }
 }
@@ -131,9 +132,24 @@ impl Graph {
         (0..).map(NodeId).zip(&self.nodes)
     }
 
+    /// How many thunks there are.
+    pub fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Is there none?
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
     /// Adds somebody to be told when `id` ends.
     pub fn wait(&mut self, id: NodeId, waiter: Waiter) {
         self.get_mut(id).waiters.push(waiter);
+    }
+
+    /// Who is to be told when `id` ends.
+    pub fn waiters(&self, id: NodeId) -> &[Waiter] {
+        &self.get(id).waiters
     }
 
     /// Ends `id` and returns who is to be told.
