@@ -35,7 +35,7 @@ use crate::thunk::Thunk;
 use crate::time::Time;
 use crate::wire::claim::{
     Capabilities, FromRequester, FromWorker, InlineObject, Lease, LeaseFailure, LeaseId, Open,
-    Receipt, SignedReduction,
+    Receipt, SignedReduction, Window,
 };
 use crate::wire::offer::Offer;
 
@@ -386,6 +386,10 @@ impl Claims {
         if self.drain.is_some() || self.slots == 0 {
             // Nobody should wait in the queue of a machine that does not serve.
             self.hand_back(now, |stage| !matches!(stage, Stage::Running { .. }), effects);
+            // And who asks for nothing is not told that there is nothing.
+            for stream in self.streams.values_mut().filter(|stream| stream.leases.is_empty()) {
+                stream.dry_since.get_or_insert(now);
+            }
         }
         self.start_queued(now, effects);
         self.say_windows(now, effects);
@@ -406,8 +410,11 @@ impl Claims {
 
     fn tell(&mut self, now: Time, id: StreamId, message: FromWorker, effects: &mut Vec<Effect>) {
         if let Some(stream) = self.streams.get_mut(&id) {
-            if matches!(message, FromWorker::Heartbeat(_)) {
-                stream.told = now;
+            match message {
+                FromWorker::Heartbeat(_) => stream.told = now,
+                // Whoever hands back gets nothing until it asks again.
+                FromWorker::HandBack(_) => stream.window = Window::default(),
+                _ => {}
             }
             effects.push(Effect::Send(id, message));
         }

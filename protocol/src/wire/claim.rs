@@ -52,7 +52,8 @@ pub enum FromWorker {
     Heartbeat(BTreeSet<LeaseId>),
     /// That one ended.
     Receipt(Box<Receipt>),
-    /// I will not run these; nothing is wrong with them.
+    /// I will not run these; nothing is wrong with them. And no more until the next
+    /// [`FromWorker::Window`]: nobody throws thunks to and fro.
     HandBack(BTreeSet<LeaseId>),
 }
 

@@ -116,7 +116,7 @@ fn work(random: &mut Random, node: usize, fails: bool) -> Work {
         let label = if shared { format!("{i}") } else { format!("{node}.{i}") };
         let kind = if i == bad { "fails" } else { "works" };
         // Now and then, one takes far longer than its kind.
-        let took = 1_000 + random.below(longest) * if random.permille(30) { 10 } else { 1 };
+        let took = 1_000 + random.below(longest) * if random.permille(30) { 5 } else { 1 };
         let cpus = 1 + random.below(3) as u16 * u16::from(random.permille(200));
         let thunk = thunk(&label, took, kind, cpus, random.below(3), &sources);
         let by_hand =
@@ -166,7 +166,7 @@ impl Plan {
                 },
                 memory_mib: 1024,
                 slowness_permille: if random.permille(150) {
-                    8000
+                    4000
                 } else {
                     700 + random.below(600)
                 },

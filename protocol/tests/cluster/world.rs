@@ -1,7 +1,7 @@
 //! The network, the faults, and what must hold.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 
 use mesh_protocol::limits;
 use mesh_protocol::peer::{PeerId, StreamId};
@@ -15,7 +15,7 @@ use crate::node::{Disk, Input, Node, Output, peer};
 use crate::plan::{Fault, Plan, QUIET_US};
 
 /// Demands must be answered by then.
-const ANSWERED_BY_US: u64 = QUIET_US + 900_000_000;
+const ANSWERED_BY_US: u64 = QUIET_US + 5_000_000_000;
 
 /// More events than this: the machines keep each other busy.
 const EVENTS_MAX: u64 = 400_000;
@@ -28,11 +28,10 @@ enum Event {
         life: u32,
         input: Input,
     },
-    /// Something on a connection, for its end `at`.
+    /// The next message of a connection, at that end.
     On {
         link: usize,
         end: End,
-        message: Message,
     },
     Fault(Fault),
     Restart(usize),
@@ -58,6 +57,8 @@ struct Link {
     open: [bool; 2],
     /// When the last message to each end arrives.
     last: [u64; 2],
+    /// What is under way to each end.
+    queue: [VecDeque<Message>; 2],
 }
 
 struct Slot {
@@ -202,7 +203,7 @@ impl World {
         }
         match self.pending.remove(&number) {
             Some(Event::To { node, life, input }) => self.arrive(node, life, input),
-            Some(Event::On { link, end, message }) => self.arrive_on(link, end, message),
+            Some(Event::On { link, end }) => self.arrive_on(link, end),
             Some(Event::Fault(fault)) => self.fault(fault),
             Some(Event::Restart(node)) => self.restart(node),
             None => {}
@@ -269,7 +270,13 @@ impl World {
                 self.slots[to].next_served += 1;
                 let requester = (to, self.slots[to].life, served);
                 let worker = (node, life, stream);
-                self.links.push(Link { worker, requester, open: [true; 2], last: [self.now; 2] });
+                self.links.push(Link {
+                    worker,
+                    requester,
+                    open: [true; 2],
+                    last: [self.now; 2],
+                    queue: Default::default(),
+                });
                 self.slots[node].claims.insert(stream, link);
                 self.slots[to].served.insert(served, link);
                 if self.slots[to].node.is_none() {
@@ -329,10 +336,11 @@ impl World {
         let last = &mut self.links[link].last[end as usize];
         *last = at.max(*last);
         let at = *last;
-        self.push(at, Event::On { link, end, message });
+        self.links[link].queue[end as usize].push_back(message);
+        self.push(at, Event::On { link, end });
     }
 
-    fn arrive_on(&mut self, link: usize, end: End, message: Message) {
+    fn arrive_on(&mut self, link: usize, end: End) {
         let Link { worker, requester, open, .. } = &self.links[link];
         let (node, life, stream) = if end == End::Worker { *worker } else { *requester };
         if !open[end as usize] {
@@ -340,7 +348,7 @@ impl World {
         }
         if self.is_cut(worker.0, requester.0) {
             let at = self.partition.1;
-            return self.push(at, Event::On { link, end, message });
+            return self.push(at, Event::On { link, end });
         }
         let slot = &self.slots[node];
         if slot.life != life || slot.node.is_none() {
@@ -348,8 +356,9 @@ impl World {
         }
         if slot.frozen_until > self.now {
             let at = slot.frozen_until;
-            return self.push(at, Event::On { link, end, message });
+            return self.push(at, Event::On { link, end });
         }
+        let Some(message) = self.links[link].queue[end as usize].pop_front() else { return };
         let input = match message {
             Message::Input(input) => input,
             Message::Closed => {

@@ -65,7 +65,8 @@ impl Claims {
     /// what comes next is fetched when a slot is free. None is one more requester.
     fn window(&self, stream: Option<&Stream>) -> Window {
         let leaving = stream.is_some_and(|stream| stream.leaving.is_some());
-        if self.slots == 0 || self.drain.is_some() || leaving {
+        let full = self.jobs.len() >= limits::CLAIM_LEASES;
+        if self.slots == 0 || self.drain.is_some() || leaving || full {
             return Window::default();
         }
         let active = self.streams.values().filter(|stream| stream.is_active()).count();

@@ -206,6 +206,8 @@ pub struct Leases {
     avoid: BTreeMap<ThunkName, BTreeSet<Option<PeerId>>>,
     next_lease: u64,
     next_order: u64,
+    /// Late leases by class for which no claimant here has a slot, as of the last look.
+    overdue: BTreeMap<ResourceClass, u32>,
     /// When to look what could be done with idle slots.
     next_look: Option<Time>,
     /// When the next claimant may be tried again, if there is something to try it with.
@@ -228,17 +230,23 @@ impl Leases {
             avoid: BTreeMap::new(),
             next_lease: 0,
             next_order: 0,
+            overdue: BTreeMap::new(),
             next_look: None,
             next_pardon: None,
             counts: Counts::default(),
         }
     }
 
-    /// What nobody has taken, to be offered: thunks by class, and trees of those that come next.
+    /// What to offer: thunks by class that nobody has taken, or that are late where they are; and
+    /// trees of those that come next.
     pub fn unplaced(&self) -> (BTreeMap<ResourceClass, u32>, BTreeSet<ValueName>) {
+        let mut counts = self.pool.counts();
+        if counts.is_empty() {
+            counts.clone_from(&self.overdue);
+        }
         let heads = self.pool.heads().filter_map(|run| self.works.get(&run));
         let trees = heads.flat_map(|work| pool::trees(&work.thunk));
-        (self.pool.counts(), trees.take(limits::OFFER_TREES).collect())
+        (counts, trees.take(limits::OFFER_TREES).collect())
     }
 
     /// Claimants that have a value, as far as is known: sources for a lease.
@@ -313,7 +321,7 @@ impl Leases {
         }
         self.place(now, effects);
         if self.next_look.is_some_and(|look| look <= now) {
-            self.next_look = None;
+            self.next_look = (!self.granted.is_empty()).then_some(now + place::LOOK_US);
             self.use_idle_slots(now, effects);
         }
     }
@@ -414,6 +422,7 @@ impl Leases {
             FromWorker::Heartbeat(leases) => self.on_heartbeat(now, seat, &leases, effects),
             FromWorker::Receipt(receipt) => self.on_receipt(now, seat, *receipt, effects),
             FromWorker::HandBack(leases) => {
+                claimant.window = Window::default();
                 for lease in leases {
                     if let Some(granted) = self.take(seat, lease) {
                         self.put_back(granted.run, seat, "it was handed back", effects);

@@ -12,7 +12,7 @@ use crate::wire::claim::{FromRequester, LeaseId};
 use crate::wire::offer::ResourceClass;
 
 /// How long idle slots wait until somebody looks for what is late or stuck in a queue.
-const LOOK_US: u64 = limits::LEASE_STALE_US / 4;
+pub(super) const LOOK_US: u64 = limits::LEASE_STALE_US / 4;
 
 /// Thunks are first spread over slots that would run them, only then over queues.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,9 +38,10 @@ impl Leases {
         }
         self.say_dry(now, effects);
         self.next_pardon = if self.pool.is_empty() { None } else { self.first_pardon(now) };
-        let idle = self.pool.is_empty() && !self.granted.is_empty() && self.has_idle(now);
-        if idle && self.next_look.is_none() {
-            self.next_look = Some(now + LOOK_US);
+        if self.granted.is_empty() {
+            self.overdue.clear();
+        } else if self.pool.is_empty() {
+            self.next_look.get_or_insert(now + LOOK_US);
         }
     }
 
@@ -178,10 +179,6 @@ impl Leases {
         pardons.min()
     }
 
-    fn has_idle(&self, now: Time) -> bool {
-        self.seats.keys().any(|seat| self.room(now, *seat, Depth::Slots).is_some())
-    }
-
     /// Nothing is ready, but slots are free: take to them what waits in a queue elsewhere, or run a second
     /// copy of what is late.
     pub(super) fn use_idle_slots(&mut self, now: Time, effects: &mut Vec<Effect>) {
@@ -199,8 +196,15 @@ impl Leases {
                 self.grant(now, run, seat, effects);
             }
         }
-        if !self.granted.is_empty() && self.has_idle(now) {
-            self.next_look = Some(now + LOOK_US);
+        // Those for which there was no slot are offered to others.
+        self.overdue.clear();
+        for granted in self.granted.values() {
+            let late = self.is_stuck(now, granted) || self.late_by(now, granted).is_some();
+            if let (true, Some(work)) = (late, self.works.get(&granted.run))
+                && work.leases.len() == 1
+            {
+                *self.overdue.entry(work.class).or_insert(0) += 1;
+            }
         }
     }
 
@@ -215,32 +219,39 @@ impl Leases {
         self.grant(now, run, seat, effects);
     }
 
-    /// The oldest lease elsewhere that waits for a slot while `seat` has one. (Where there are slots
-    /// for all leases, it waits for its inputs, and would do so again.)
+    /// The oldest lease elsewhere that waits for a slot while `seat` has one.
     fn stuck_for(&self, now: Time, seat: Seat) -> Option<RunId> {
-        let waits = |granted: &&Granted| {
-            let holder = self.seats.get(&granted.seat);
-            let full = holder.is_some_and(|holder| holder.cores > holder.window.slots);
-            full && granted.started.is_none() && granted.at + limits::LEASE_STALE_US <= now
-        };
-        let waiting = self.granted.values().filter(waits);
-        let able = waiting.filter(|granted| self.could_take(now, granted, seat));
+        let stuck = self.granted.values().filter(|granted| self.is_stuck(now, granted));
+        let able = stuck.filter(|granted| self.could_take(now, granted, seat));
         able.min_by_key(|granted| (granted.at, granted.run)).map(|granted| granted.run)
+    }
+
+    /// Does it wait for a slot? (Where there are slots for all leases, it waits for its inputs, and
+    /// would do so again elsewhere.)
+    fn is_stuck(&self, now: Time, granted: &Granted) -> bool {
+        let holder = self.seats.get(&granted.seat);
+        let full = holder.is_some_and(|holder| holder.cores > holder.window.slots);
+        full && granted.started.is_none() && granted.at + limits::LEASE_STALE_US <= now
     }
 
     /// The run elsewhere that is most overdue and has no second copy.
     fn late_for(&self, now: Time, seat: Seat) -> Option<RunId> {
         let overdue = self.granted.values().filter_map(|granted| {
-            let work = self.works.get(&granted.run)?;
-            let kind = self.kinds.get(&work.thunk.spec().function.executable);
-            let late_us = self.policy.speculation.late_after_us(&kind);
-            let over = match granted.started {
-                Some(started) => (now - started).checked_sub(late_us?)?,
-                None => (now - granted.at).checked_sub(limits::UNSTARTED_US)?,
-            };
+            let over = self.late_by(now, granted)?;
             self.could_take(now, granted, seat).then_some((over, granted.run))
         });
         overdue.max().map(|(_, run)| run)
+    }
+
+    /// How far it is beyond what is usual, if it is.
+    fn late_by(&self, now: Time, granted: &Granted) -> Option<u64> {
+        let work = self.works.get(&granted.run)?;
+        let kind = self.kinds.get(&work.thunk.spec().function.executable);
+        let late_us = self.policy.speculation.late_after_us(&kind);
+        match granted.started {
+            Some(started) => (now - started).checked_sub(late_us?),
+            None => (now - granted.at).checked_sub(limits::UNSTARTED_US),
+        }
     }
 
     /// May `seat` have a copy of what somebody else holds alone?
