@@ -55,24 +55,24 @@ pub enum Trust {
     Nothing(Time),
 }
 
-/// The records of all peers, up to [`limits::SCORES_KEPT`].
+/// The records of all peers, up to [`limits::SCORES_KEPT`]; and, by no name, of this machine itself.
 #[derive(Debug, Default)]
-pub struct Scores(BTreeMap<PeerId, Score>);
+pub struct Scores(BTreeMap<Option<PeerId>, Score>);
 
 impl Scores {
     /// The record of a peer, if it has one.
-    pub fn get(&self, peer: &PeerId) -> Option<&Score> {
-        self.0.get(peer)
+    pub fn get(&self, peer: Option<PeerId>) -> Option<&Score> {
+        self.0.get(&peer)
     }
 
     /// All records.
-    pub fn iter(&self) -> impl Iterator<Item = (&PeerId, &Score)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&Option<PeerId>, &Score)> {
         self.0.iter()
     }
 
     /// How much it may be given.
-    pub fn trust(&self, now: Time, peer: &PeerId) -> Trust {
-        match self.0.get(peer) {
+    pub fn trust(&self, now: Time, peer: Option<PeerId>) -> Trust {
+        match self.0.get(&peer) {
             Some(score) if score.failures_in_a_row == 0 => Trust::Full,
             Some(score) if score.until > now => Trust::Nothing(score.until),
             Some(_) => Trust::Probe,
@@ -81,7 +81,7 @@ impl Scores {
     }
 
     /// It reduced a thunk in `took_us`, where the mean for such thunks is `usual_us` (none known: 0).
-    pub fn succeeded(&mut self, now: Time, peer: PeerId, took_us: u64, usual_us: u64) {
+    pub fn succeeded(&mut self, now: Time, peer: Option<PeerId>, took_us: u64, usual_us: u64) {
         let score = self.entry(now, peer);
         score.succeeded += 1;
         score.busy_us = score.busy_us.saturating_add(took_us);
@@ -93,7 +93,7 @@ impl Scores {
     }
 
     /// It failed of its own, or vanished with leases.
-    pub fn failed(&mut self, now: Time, peer: PeerId) {
+    pub fn failed(&mut self, now: Time, peer: Option<PeerId>) {
         let score = self.entry(now, peer);
         score.failed += 1;
         let doubled = limits::BACKOFF_US_MIN << score.failures_in_a_row.min(20);
@@ -101,7 +101,7 @@ impl Scores {
         score.until = now + doubled.min(limits::BACKOFF_US_MAX);
     }
 
-    fn entry(&mut self, now: Time, peer: PeerId) -> &mut Score {
+    fn entry(&mut self, now: Time, peer: Option<PeerId>) -> &mut Score {
         if self.0.len() >= limits::SCORES_KEPT && !self.0.contains_key(&peer) {
             let oldest = self.0.iter().min_by_key(|(peer, score)| (score.touched, **peer));
             if let Some(oldest) = oldest.map(|(peer, _)| *peer) {
@@ -118,24 +118,24 @@ impl Scores {
 mod tests {
     use super::*;
 
-    const PEER: PeerId = PeerId([1; 32]);
+    const PEER: Option<PeerId> = Some(PeerId([1; 32]));
 
     #[test]
     fn failures_back_off_twice_as_long_each_time_and_success_ends_it() {
         let mut scores = Scores::default();
         let mut now = Time::ZERO;
-        assert_eq!(scores.trust(now, &PEER), Trust::Full);
+        assert_eq!(scores.trust(now, PEER), Trust::Full);
         for exponent in 0..10_u32 {
             scores.failed(now, PEER);
             let until = now + (limits::BACKOFF_US_MIN << exponent).min(limits::BACKOFF_US_MAX);
-            assert_eq!(scores.trust(now, &PEER), Trust::Nothing(until));
-            assert_eq!(scores.trust(until, &PEER), Trust::Probe);
+            assert_eq!(scores.trust(now, PEER), Trust::Nothing(until));
+            assert_eq!(scores.trust(until, PEER), Trust::Probe);
             now = until;
         }
         scores.succeeded(now, PEER, 1000, 0);
-        assert_eq!(scores.trust(now, &PEER), Trust::Full);
+        assert_eq!(scores.trust(now, PEER), Trust::Full);
         scores.failed(now, PEER);
-        assert_eq!(scores.trust(now, &PEER), Trust::Nothing(now + limits::BACKOFF_US_MIN));
+        assert_eq!(scores.trust(now, PEER), Trust::Nothing(now + limits::BACKOFF_US_MIN));
     }
 
     #[test]
@@ -144,7 +144,7 @@ mod tests {
         for _ in 0..50 {
             scores.succeeded(Time::ZERO, PEER, 500, 1000);
         }
-        let speed = scores.get(&PEER).unwrap().speed_permille;
+        let speed = scores.get(PEER).unwrap().speed_permille;
         assert!((1950..=2000).contains(&speed), "{speed}");
     }
 
@@ -154,12 +154,12 @@ mod tests {
         let peer = |i: u32| {
             let mut key = [0; 32];
             key[..4].copy_from_slice(&i.to_be_bytes());
-            PeerId(key)
+            Some(PeerId(key))
         };
         for i in 0..=limits::SCORES_KEPT as u32 {
             scores.failed(Time::from_us(u64::from(i)), peer(i));
         }
         assert_eq!(scores.iter().count(), limits::SCORES_KEPT);
-        assert!(scores.get(&peer(0)).is_none() && scores.get(&peer(1)).is_some());
+        assert!(scores.get(peer(0)).is_none() && scores.get(peer(1)).is_some());
     }
 }

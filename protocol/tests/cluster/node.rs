@@ -149,6 +149,7 @@ impl Node {
     }
 
     pub(crate) fn demand(&mut self, now: Time, disk: &mut Disk, world: &mut Vec<Output>) {
+        self.lease(now, lease::Input::Others(true), disk, world);
         self.force_input(now, force::Input::Slots(limits::LEASE_POOL_CORES), disk, world);
         for (i, thunk) in disk.demands.clone().into_iter().enumerate() {
             let output = OutputRef { thunk, tag: out() };

@@ -66,6 +66,8 @@ pub enum Input {
     },
     /// Force does not want it any more.
     Stop(RunId),
+    /// Are there other members, so that somebody may come for what this machine fails at?
+    Others(bool),
     /// So many cores of this machine may be kept busy from now on.
     OwnSlots(u32),
     /// A run on this machine ended.
@@ -204,6 +206,7 @@ pub struct Leases {
     kinds: Kinds,
     /// Where a thunk failed: it goes elsewhere if there is an elsewhere.
     avoid: BTreeMap<ThunkName, BTreeSet<Option<PeerId>>>,
+    has_others: bool,
     next_lease: u64,
     next_order: u64,
     /// Late leases by class for which no claimant here has a slot, as of the last look.
@@ -228,6 +231,7 @@ impl Leases {
             scores: Scores::default(),
             kinds: Kinds::default(),
             avoid: BTreeMap::new(),
+            has_others: false,
             next_lease: 0,
             next_order: 0,
             overdue: BTreeMap::new(),
@@ -285,6 +289,7 @@ impl Leases {
                     own.window = Window { slots, prefetch: 0 };
                 }
             }
+            Input::Others(others) => self.has_others = others,
             Input::OwnEnded(lease, end) => self.on_own_ended(now, lease, end, effects),
             Input::Opened(stream, peer, open) => self.on_opened(now, stream, peer, open, effects),
             Input::Received(stream, message) => self.on_received(now, stream, message, effects),
@@ -357,6 +362,8 @@ impl Leases {
         match end {
             Ok(outputs) => {
                 self.kinds.record(&work.thunk.spec().function.executable, now - granted.at);
+                let kind = self.kinds.get(&work.thunk.spec().function.executable);
+                self.scores.succeeded(now, None, now - granted.at, kind.mean_us);
                 self.blame(now, work.name, None);
                 self.finish(now, granted.run, Ok(outputs), effects);
             }
@@ -380,7 +387,7 @@ impl Leases {
             // It knows best whether its older stream is alive.
             self.evict(now, seat, "it opened another stream", effects);
         }
-        let wait_us = match self.scores.trust(now, &peer) {
+        let wait_us = match self.scores.trust(now, Some(peer)) {
             Trust::Nothing(until) => until - now,
             _ if self.seats.len() > limits::CLAIMANTS => limits::OFFER_LIFE_US,
             _ => {
@@ -495,7 +502,7 @@ impl Leases {
         let Some(work) = self.works.get(&granted.run) else { return };
         let kind = &work.thunk.spec().function.executable;
         let took = now - granted.started.unwrap_or(granted.at);
-        self.scores.succeeded(now, peer, took, self.kinds.get(kind).mean_us);
+        self.scores.succeeded(now, Some(peer), took, self.kinds.get(kind).mean_us);
         self.kinds.record(kind, took);
         self.blame(now, work.name, Some(peer));
         if let Some(claimant) = self.seats.get_mut(&granted.seat) {
@@ -509,7 +516,7 @@ impl Leases {
     /// It succeeded there. Where it failed, it was that machine after all.
     fn blame(&mut self, now: Time, name: ThunkName, succeeded_at: Option<PeerId>) {
         let failed_at = self.avoid.remove(&name).unwrap_or_default();
-        for peer in failed_at.into_iter().filter(|peer| *peer != succeeded_at).flatten() {
+        for peer in failed_at.into_iter().filter(|peer| *peer != succeeded_at) {
             self.scores.failed(now, peer);
         }
     }
@@ -536,11 +543,11 @@ impl Leases {
             work.failures += 1;
             let has_copy = !work.leases.is_empty();
             let again = work.failures < limits::LEASE_MACHINE_FAILURES;
-            if let Some(peer) = peer {
+            // Where there is nobody else, force decides at once whether to try again here.
+            let elsewhere = self.has_others || self.seats.len() > 1;
+            if elsewhere {
                 self.scores.failed(now, peer);
             }
-            // Where there is nobody else, force decides at once whether to try again here.
-            let elsewhere = peer.is_some() || self.is_avoided(now, granted.run, granted.seat);
             if has_copy || (again && elsewhere) {
                 return self.put_back(granted.run, granted.seat, &reason, effects);
             }
@@ -631,8 +638,8 @@ impl Leases {
     fn lose(&mut self, now: Time, seat: Seat, reason: &str, effects: &mut Vec<Effect>) {
         let Some(claimant) = self.seats.get(&seat) else { return };
         let leases = claimant.leases.clone();
-        if let (Some(peer), false) = (claimant.peer, leases.is_empty()) {
-            self.scores.failed(now, peer);
+        if !leases.is_empty() {
+            self.scores.failed(now, claimant.peer);
         }
         for lease in leases {
             if let Some(granted) = self.take(seat, lease) {
@@ -651,7 +658,7 @@ impl Leases {
 
     fn misbehaved(&mut self, now: Time, seat: Seat, what: &'static str, effects: &mut Vec<Effect>) {
         if let Some(peer) = self.seats.get(&seat).and_then(|claimant| claimant.peer) {
-            self.scores.failed(now, peer);
+            self.scores.failed(now, Some(peer));
             effects.push(Effect::Event(Event::Misbehaved(peer, what)));
         }
         self.evict(now, seat, what, effects);

@@ -62,14 +62,13 @@ impl Leases {
 
     fn speed(&self, seat: Seat) -> u64 {
         let peer = self.seats.get(&seat).and_then(|claimant| claimant.peer);
-        let score = peer.and_then(|peer| self.scores.get(&peer));
-        score.map_or(1000, |score| score.speed_permille)
+        self.scores.get(peer).map_or(1000, |score| score.speed_permille)
     }
 
     /// Free cores of a claimant at that depth, and how many it has there; none if it gets nothing.
     fn room(&self, now: Time, seat: Seat, depth: Depth) -> Option<(u32, u32)> {
         let claimant = self.seats.get(&seat)?;
-        let trust = claimant.peer.map_or(Trust::Full, |peer| self.scores.trust(now, &peer));
+        let trust = self.scores.trust(now, claimant.peer);
         let window = match depth {
             Depth::Slots => claimant.window.slots,
             Depth::Queues => claimant.window.cores(),
@@ -123,9 +122,7 @@ impl Leases {
         };
         let could = |other: &Seat| {
             let claimant = &self.seats[other];
-            let trusted = claimant
-                .peer
-                .is_none_or(|peer| !matches!(self.scores.trust(now, &peer), Trust::Nothing(_)));
+            let trusted = !matches!(self.scores.trust(now, claimant.peer), Trust::Nothing(_));
             let machine = &claimant.capabilities;
             trusted
                 && claimant.window.slots > 0
@@ -171,8 +168,8 @@ impl Leases {
     }
 
     fn first_pardon(&self, now: Time) -> Option<Time> {
-        let peers = self.seats.values().filter_map(|claimant| claimant.peer);
-        let pardons = peers.filter_map(|peer| match self.scores.trust(now, &peer) {
+        let peers = self.seats.values().map(|claimant| claimant.peer);
+        let pardons = peers.filter_map(|peer| match self.scores.trust(now, peer) {
             Trust::Nothing(until) => Some(until),
             Trust::Full | Trust::Probe => None,
         });
