@@ -16,6 +16,7 @@ mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use plan::Plan;
 use world::{Summary, World};
 
 /// Seeds of an ordinary test run: a few seconds in a debug build.
@@ -72,6 +73,17 @@ fn every_seed_is_safe_and_comes_to_an_end() {
     assert!(total.answered > 0 && total.crashes > 0 && total.freezes > 0 && total.partitions > 0);
     assert!(total.lost_messages > 0 && total.remote_runs > total.own_runs / 10);
     assert!(total.put_back > 0 && total.speculated > 0 && total.moved > 0 && total.stray > 0);
+}
+
+/// 32 workers of 4 slots: 1,000 thunks of a second take 8 rounds at best, by a network that delays by
+/// half a millisecond. Simulated time, so this holds on any machine.
+#[test]
+fn a_thousand_seconds_on_128_slots_take_little_more_than_eight() {
+    let mut world = World::of(Plan::uniform(32, 4, 1_000, 1_000_000), 1, false);
+    let makespan_us = world.makespan_us().expect("it ends");
+    println!("{} ms: {:?}", makespan_us / 1000, world.summary());
+    assert!(makespan_us < 7_812_500 * 110 / 100, "{makespan_us} us");
+    assert_eq!(world.summary().put_back, 0);
 }
 
 #[test]

@@ -18,6 +18,7 @@ pub(crate) struct Plan {
     pub(crate) faults: Vec<(u64, Fault)>,
     pub(crate) gossip_loss_permille: u64,
     pub(crate) gossip_repeat_permille: u64,
+    pub(crate) gossip_delay_us_max: u64,
     pub(crate) delay_us_max: u64,
 }
 
@@ -188,7 +189,39 @@ impl Plan {
             faults,
             gossip_loss_permille: if lossy { random.below(500) } else { 0 },
             gossip_repeat_permille: if lossy { random.below(300) } else { 0 },
+            gossip_delay_us_max: 300_000,
             delay_us_max: [200, 5_000, 100_000][random.below(3) as usize],
+        }
+    }
+}
+
+impl Plan {
+    /// No faults: one requester without slots, equal workers, and equal thunks for all of them.
+    pub(crate) fn uniform(workers: usize, slots: u32, thunks: usize, took_us: u64) -> Self {
+        let mut made = BTreeMap::new();
+        let mut demands = Vec::new();
+        for i in 0..thunks {
+            let thunk = thunk(&i.to_string(), took_us, "works", 1, 0, &[]);
+            let (name, bytes) = thunk.encode().expect("within bounds");
+            demands.push((name, evaluate(&thunk)));
+            made.insert(name, (Arc::new(thunk), bytes));
+        }
+        let machine = |slots, graph| Machine {
+            slots,
+            memory_mib: 1024,
+            slowness_permille: 1000,
+            broken_permille: 0,
+            graph,
+        };
+        let requester = machine(0, Some(Work { thunks: made, demands }));
+        let workers = (0..workers).map(|_| machine(slots, None));
+        Self {
+            machines: std::iter::once(requester).chain(workers).collect(),
+            faults: Vec::new(),
+            gossip_loss_permille: 0,
+            gossip_repeat_permille: 0,
+            gossip_delay_us_max: 20_000,
+            delay_us_max: 1_000,
         }
     }
 }
