@@ -4,6 +4,8 @@
 //! Each line is the median of several rounds, in CPU time of this thread, so that other work on
 //! the machine disturbs it little; the figure in brackets is per thunk.
 
+mod measure;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::hint::black_box;
 use std::sync::Arc;
@@ -16,12 +18,12 @@ use mesh_protocol::thunk::{
     Function, Input as ThunkInput, Limits, Output, OutputObject, Platform, Source, Thunk, ThunkSpec,
 };
 
+use measure::measure;
+
 const THUNKS: usize = 100_000;
-const ROUNDS: usize = 5;
 
 fn main() {
-    // `cargo test --all-targets` starts this too, unoptimised; only `cargo bench` says this.
-    if !std::env::args().any(|argument| argument == "--bench") {
+    if !measure::is_asked_for() {
         return;
     }
     for inputs in [20, 200] {
@@ -37,26 +39,6 @@ fn main() {
         reduce(&graph, Known::AsWritten, shape.label);
         reduce(&graph, Known::Substituted, shape.label);
     }
-}
-
-/// CPU time of this thread, in nanoseconds (Linux, proc(5): `schedstat`).
-fn cpu_ns() -> u64 {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").expect("schedstat is there");
-    text.split(' ').next().and_then(|ns| ns.parse().ok()).expect("its first field is a number")
-}
-
-/// Prints the median of `ROUNDS` rounds of `work`, which handles `count` thunks.
-fn measure(label: &str, count: usize, mut work: impl FnMut()) {
-    let mut rounds: Vec<u64> = Vec::new();
-    for _ in 0..ROUNDS {
-        let start = cpu_ns();
-        work();
-        rounds.push(cpu_ns() - start);
-    }
-    rounds.sort_unstable();
-    let median = rounds[ROUNDS / 2];
-    let (ms, each) = (median as f64 / 1e6, median as f64 / 1e3 / count as f64);
-    println!("{label:<64} {ms:>9.1} ms  ({each:.2} us)");
 }
 
 fn path(text: &str) -> AbsPath {

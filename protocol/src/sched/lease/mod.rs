@@ -292,7 +292,14 @@ impl Leases {
             Input::Others(others) => self.has_others = others,
             Input::OwnEnded(lease, end) => self.on_own_ended(now, lease, end, effects),
             Input::Opened(stream, peer, open) => self.on_opened(now, stream, peer, open, effects),
-            Input::Received(stream, message) => self.on_received(now, stream, message, effects),
+            Input::Received(stream, message) => {
+                // The most frequent message of all makes room for nothing.
+                let is_start = matches!(message, FromWorker::Started(_));
+                self.on_received(now, stream, message, effects);
+                if is_start {
+                    return;
+                }
+            }
             Input::Closed(stream) => {
                 self.lose(now, Seat::Stream(stream), "its stream broke", effects);
             }

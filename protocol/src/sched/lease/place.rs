@@ -68,11 +68,14 @@ impl Leases {
     /// Free cores of a claimant at that depth, and how many it has there; none if it gets nothing.
     fn room(&self, now: Time, seat: Seat, depth: Depth) -> Option<(u32, u32)> {
         let claimant = self.seats.get(&seat)?;
-        let trust = self.scores.trust(now, claimant.peer);
         let window = match depth {
             Depth::Slots => claimant.window.slots,
             Depth::Queues => claimant.window.cores(),
         };
+        if window <= claimant.cores {
+            return None;
+        }
+        let trust = self.scores.trust(now, claimant.peer);
         let bound = match trust {
             Trust::Full => window,
             Trust::Probe => window.min(u32::from(claimant.leases.is_empty())),
@@ -168,8 +171,8 @@ impl Leases {
     }
 
     fn first_pardon(&self, now: Time) -> Option<Time> {
-        let peers = self.seats.values().map(|claimant| claimant.peer);
-        let pardons = peers.filter_map(|peer| match self.scores.trust(now, peer) {
+        let idle = self.seats.values().filter(|claimant| claimant.window.slots > claimant.cores);
+        let pardons = idle.filter_map(|claimant| match self.scores.trust(now, claimant.peer) {
             Trust::Nothing(until) => Some(until),
             Trust::Full | Trust::Probe => None,
         });

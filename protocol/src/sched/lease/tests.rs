@@ -198,6 +198,19 @@ fn a_broken_stream_puts_back_and_its_late_receipt_counts_for_nothing() {
 }
 
 #[test]
+fn only_the_holder_can_end_a_lease() {
+    let mut bench = Bench::new();
+    let run = bench.open(1, 1, 0).ready("a");
+    let (lease, name) = bench.one();
+    bench.open(2, 1, 0).receipt(2, lease, Ok(reduced(name)));
+    bench.hear(2, FromWorker::HandBack(BTreeSet::from([lease])));
+    bench.tell(Input::OwnEnded(lease, Ok(Arc::default())));
+    assert_eq!((bench.ended(), bench.leases.load()), (vec![], (1, 1)));
+    bench.receipt(1, lease, Ok(reduced(name)));
+    assert_eq!(bench.ended(), [(run, true)]);
+}
+
+#[test]
 fn who_is_silent_is_given_up_and_what_is_not_named_expires() {
     let mut bench = Bench::new();
     bench.open(1, 1, 0).ready("a");
