@@ -17,6 +17,7 @@ mod materialise;
 mod notify;
 mod pass;
 pub(crate) mod placeholder;
+mod renew;
 mod site;
 mod slot_keeper;
 mod slots;
