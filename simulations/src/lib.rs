@@ -1,1 +1,4 @@
-//! Filled in the next steps.
+//! The simulator.
+
+pub mod kernel;
+pub mod limits;
