@@ -1,4 +1,7 @@
 //! The simulator.
 
+pub mod config;
 pub mod kernel;
 pub mod limits;
+pub mod network;
+pub mod platform;
