@@ -5,3 +5,4 @@ pub mod kernel;
 pub mod limits;
 pub mod network;
 pub mod platform;
+pub mod workload;
