@@ -13,3 +13,5 @@ pub const USES_MAX: usize = 64_000_000;
 pub const SCENARIO_BYTES_MAX: u64 = 1 << 20;
 /// The largest workload or churn file.
 pub const INPUT_BYTES_MAX: u64 = 1 << 30;
+/// The most combinations of one sweep: each holds an open scenario.
+pub const CELLS_MAX: usize = 10_000;

@@ -44,6 +44,7 @@ pub struct Document {
     file: String,
     directory: PathBuf,
     root: BTreeMap<String, Node>,
+    fingerprint: u64,
 }
 
 impl Document {
@@ -71,7 +72,8 @@ impl Document {
         let line = |at: usize| Origin::Line(lines.of(at));
         let root = convert_table(table.get_ref(), &line)
             .map_err(|mistake| mistake.located(file, String::new()))?;
-        Ok(Self { file: file.to_owned(), directory: directory.to_owned(), root })
+        let fingerprint = hash(0xcbf2_9ce4_8422_2325, text);
+        Ok(Self { file: file.to_owned(), directory: directory.to_owned(), root, fingerprint })
     }
 
     /// Lays `key=value` over the document. The key is a path whose steps are keys or, in arrays,
@@ -82,6 +84,7 @@ impl Document {
         };
         let (key, value) = (key.trim(), value.trim());
         let node = parse_override(value);
+        self.fingerprint = hash(self.fingerprint, assignment);
         match place(&mut self.root, key, node) {
             Ok(()) => Ok(()),
             Err((problem, allowed)) => Err(self.bad_override(key, &problem, &allowed)),
@@ -91,6 +94,11 @@ impl Document {
     /// The whole document.
     pub fn root(&self) -> Section<'_> {
         Section::new(self, String::new(), &self.root, Origin::Line(1))
+    }
+
+    /// A number that changes with the text and the overrides.
+    pub fn fingerprint(&self) -> u64 {
+        self.fingerprint
     }
 
     /// What errors call the file.
@@ -112,6 +120,11 @@ impl Document {
             allowed: allowed.to_owned(),
         }
     }
+}
+
+/// FNV-1a: tells changes, not attacks.
+fn hash(start: u64, text: &str) -> u64 {
+    text.bytes().fold(start, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
 }
 
 fn parse_override(value: &str) -> Node {
