@@ -1,7 +1,7 @@
 //! Hosts that go and come, and what is lost with them.
 
 use super::holdings::Place;
-use super::lease::Stage;
+use super::lease::{Lease, Stage};
 use super::slab::Key;
 use super::state::{Event, Phase, Sim};
 use crate::platform::{Absences, HostId};
@@ -58,7 +58,7 @@ impl Sim<'_> {
     }
 
     /// A lease is lost with its host, unless its receipt is on the way already.
-    fn orphan(&mut self, key: Key<super::lease::Lease>, host: HostId) {
+    fn orphan(&mut self, key: Key<Lease>, host: HostId) {
         let now = self.queue.now();
         let Some(lease) = self.leases.get(key) else { return };
         match lease.stage {
@@ -78,7 +78,7 @@ impl Sim<'_> {
     }
 
     /// Takes a lease back with what is to happen to it; returns its task.
-    fn cancel(&mut self, key: Key<super::lease::Lease>) -> Option<TaskId> {
+    fn cancel(&mut self, key: Key<Lease>) -> Option<TaskId> {
         let lease = self.release(key)?;
         if let Some(event) = lease.event {
             self.queue.cancel(event);
@@ -111,8 +111,16 @@ impl Sim<'_> {
         self.next_absence(host);
     }
 
-    /// Nobody who is there holds the object: it does not exist until it is made again.
+    /// Nobody who is there holds the object: it does not exist until it is made again. A host that
+    /// misses one input reports all that it cannot get.
     pub(super) fn lose(&mut self, object: ObjectId) {
+        let mut lost = vec![object];
+        while let Some(object) = lost.pop() {
+            self.lose_one(object, &mut lost);
+        }
+    }
+
+    fn lose_one(&mut self, object: ObjectId, lost: &mut Vec<ObjectId>) {
         let graph = self.setup.graph;
         let ObjectOrigin::Product(maker) = graph.object(object).origin else { return };
         if !std::mem::replace(&mut self.exists[object.index()], false) {
@@ -131,7 +139,7 @@ impl Sim<'_> {
             self.tasks[consumer.index()].missing += 1;
             match phase {
                 Phase::Ready => self.tasks[consumer.index()].phase = Phase::Waiting,
-                Phase::Leased(key) => self.take_back(key, object),
+                Phase::Leased(key) => self.take_back(key, object, lost),
                 _ => {}
             }
         }
@@ -151,12 +159,18 @@ impl Sim<'_> {
     }
 
     /// Takes back a lease that still waits for a lost object.
-    fn take_back(&mut self, key: Key<super::lease::Lease>, object: ObjectId) {
+    fn take_back(&mut self, key: Key<Lease>, object: ObjectId, lost: &mut Vec<ObjectId>) {
         let Some(lease) = self.leases.get(key) else { return };
-        let host = lease.host;
+        let (task, host) = (lease.task, lease.host);
         if lease.stage != Stage::Preparing || self.holds(host, object) {
             return;
         }
+        let inputs = self.setup.graph.inputs(task).iter().copied();
+        lost.extend(inputs.filter(|&input| {
+            self.exists[input.index()]
+                && !self.holds(host, input)
+                && self.source(input, host).is_none()
+        }));
         self.stop_waiting(key, host);
         if let Some(task) = self.cancel(key) {
             self.tasks[task.index()].phase = Phase::Waiting;

@@ -104,7 +104,7 @@ impl Sim<'_> {
     }
 
     /// From where to fetch: of some holders the one that feeds the fewest others.
-    fn source(&self, object: ObjectId, to: HostId) -> Option<HostId> {
+    pub(super) fn source(&self, object: ObjectId, to: HostId) -> Option<HostId> {
         if self.setup.data == DataModel::Edges {
             return Some(self.made_at[object.index()]);
         }
