@@ -1,5 +1,6 @@
 //! The command line, as it is typed.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
@@ -19,6 +20,28 @@ pub(crate) struct Args {
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
+    /// Run make with its compilers, linkers and archivers as thunks: `mesh build -- make ARGS…`
+    ///
+    /// All arguments are make's.
+    #[command(disable_help_flag = true)]
+    Make(MakeArgs),
+    /// Run a build command with its compilers, linkers and archivers as thunks
+    ///
+    /// The build goes on before its compilers have run: what they will leave is a placeholder until
+    /// it is there, and a program that opens one waits. Files, errors and exit status are those of
+    /// the build without mesh. What has been compiled before is not compiled again. What mesh does
+    /// not understand runs as if mesh were absent, and is counted as local.
+    Build(BuildArgs),
+    /// Run a build command, but leave placeholders in place of what its tools would make
+    ///
+    /// `mesh force FILE…` makes them real, with all that they depend on.
+    Infer(InferArgs),
+    /// Run one command as a thunk, and bring what it leaves to its place
+    ///
+    /// The command sees its own program with what that loads, and what is given with -i, at the
+    /// same paths as here; nothing else. What it writes on standard output and error is shown when
+    /// it has ended, and the exit status is its own. What ran before is not run again.
+    Run(RunArgs),
     /// Store files or directories and print their names
     Put(PutArgs),
     /// Write an object to a file, or a tree to a directory
@@ -30,7 +53,7 @@ pub(crate) enum Command {
     /// Make, show and draw thunks
     #[command(subcommand)]
     Thunk(ThunkCommand),
-    /// Reduce thunks to values and print their names
+    /// Reduce thunks to values, make placeholders real, and print their names
     ///
     /// What is remembered is not run again. `mesh force -` reads thunks in the JSON form, one a
     /// line, and writes one JSON result a line as each is done:
@@ -52,6 +75,82 @@ pub(crate) enum Command {
     ///
     /// For bash: mesh completions bash > ~/.local/share/bash-completion/completions/mesh
     Completions(CompletionsArgs),
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct MakeArgs {
+    /// Arguments of make
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) arguments: Vec<OsString>,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct BuildArgs {
+    /// Let each tool's caller wait until the tool has run
+    #[arg(long)]
+    pub(crate) eager: bool,
+    /// Run and bring only what these files need; the rest stays placeholders
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with = "eager")]
+    pub(crate) targets_only: Vec<PathBuf>,
+    /// Write counts and what ran locally, as JSON, to this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
+    /// After a failure, go on with what does not depend on it
+    #[arg(short, long)]
+    pub(crate) keep_going: bool,
+    /// Cores to keep busy (default: all)
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) slots: Option<u32>,
+    /// Say nothing but what the build and its tools say
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// The build command
+    #[arg(required = true, last = true, value_name = "CMD")]
+    pub(crate) command: Vec<OsString>,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct InferArgs {
+    /// Say nothing but what the build says
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// The build command
+    #[arg(required = true, last = true, value_name = "CMD")]
+    pub(crate) command: Vec<OsString>,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct RunArgs {
+    /// A file or directory that the command reads; of a program, what it loads as well
+    #[arg(short, long = "input", value_name = "PATH")]
+    pub(crate) inputs: Vec<PathBuf>,
+    /// A file or directory that it leaves; a path that ends in / is a directory
+    #[arg(short, long = "output", value_name = "PATH")]
+    pub(crate) outputs: Vec<PathBuf>,
+    /// A variable of its environment; without a value, the one that it has here
+    #[arg(long, value_name = "NAME[=VALUE]")]
+    pub(crate) env: Vec<OsString>,
+    /// What it reads on standard input (default: nothing); - is standard input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) stdin: Option<PathBuf>,
+    /// Wall time that it may take (default: a day)
+    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
+    pub(crate) timeout: Option<u64>,
+    /// Memory that it may take: a number of bytes, or one with K, M, G or T
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) memory: Option<u64>,
+    /// Run it even if its result is known
+    #[arg(long)]
+    pub(crate) no_memo: bool,
+    /// Print one JSON object in place of what the command writes
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Say nothing but what the command says
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// The command
+    #[arg(required = true, last = true, value_name = "CMD")]
+    pub(crate) command: Vec<OsString>,
 }
 
 #[derive(ClapArgs, Debug)]
@@ -129,8 +228,8 @@ pub(crate) struct ThunkGraphArgs {
 
 #[derive(ClapArgs, Debug)]
 pub(crate) struct ForceArgs {
-    /// T… or T…#tag; - reads thunks as JSON lines
-    #[arg(required = true)]
+    /// T…, T…#tag, or a file in which `mesh infer` left a placeholder; - reads thunks as JSON lines
+    #[arg(required = true, value_name = "NAME|FILE")]
     pub(crate) names: Vec<String>,
     /// Cores to keep busy (default: all)
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
@@ -138,7 +237,7 @@ pub(crate) struct ForceArgs {
     /// Go on with what does not depend on a failed thunk
     #[arg(short, long)]
     pub(crate) keep_going: bool,
-    /// No closing line
+    /// No progress, no closing line
     #[arg(short, long)]
     pub(crate) quiet: bool,
 }
@@ -185,6 +284,17 @@ pub(crate) struct CompletionsArgs {
     pub(crate) shell: Shell,
 }
 
+/// Seconds, perhaps with a fraction, as milliseconds.
+fn parse_seconds(text: &str) -> Result<u64, String> {
+    let seconds: f64 = text.parse().map_err(|_| "a time is a number of seconds")?;
+    let milliseconds = (seconds * 1000.0).ceil();
+    let most = mesh_protocol::limits::TIMEOUT_MS_MAX;
+    if !(1.0..=most as f64).contains(&milliseconds) {
+        return Err(format!("a time is more than 0 and at most {} seconds", most / 1000));
+    }
+    Ok(milliseconds as u64)
+}
+
 /// `20G` and the like, in powers of 1024.
 fn parse_size(text: &str) -> Result<u64, String> {
     let unit = text.char_indices().next_back().map_or(0, |(at, last)| match last {
@@ -211,6 +321,15 @@ mod tests {
     #[test]
     fn the_definition_is_consistent() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn times() {
+        assert_eq!(parse_seconds("1.5"), Ok(1500));
+        assert_eq!(parse_seconds("0.0001"), Ok(1));
+        for bad in ["", "0", "-1", "NaN", "inf", "1e9", "5s"] {
+            assert!(parse_seconds(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

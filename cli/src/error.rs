@@ -64,6 +64,13 @@ impl CliError {
     }
 }
 
+/// What failed, without the hint.
+impl Display for CliError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
 impl From<StoreError> for CliError {
     fn from(error: StoreError) -> Self {
         let (code, hint) = match &error {

@@ -1,7 +1,6 @@
 //! The `mesh` command.
 
 mod args;
-#[expect(dead_code, reason = "the supervisor that uses these parts is being built")]
 mod build;
 mod commands;
 mod error;
@@ -18,6 +17,12 @@ use error::CliError;
 fn main() -> std::process::ExitCode {
     // The sandbox engine starts this binary again as its launcher.
     mesh_node::exec::run_launcher_if_asked();
+    if let Some(code) = build::guardian::run_if_asked() {
+        return code;
+    }
+    if let Some(tool) = build::interposer::tool_name() {
+        return build::interposer::run(&tool);
+    }
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => {
@@ -28,7 +33,7 @@ fn main() -> std::process::ExitCode {
         }
     };
     match dispatch(args.command) {
-        Ok(()) => exit::SUCCESS.into(),
+        Ok(code) => code.into(),
         Err(error) => {
             error.print();
             error.code().into()
@@ -36,8 +41,13 @@ fn main() -> std::process::ExitCode {
     }
 }
 
-fn dispatch(command: Command) -> Result<(), CliError> {
+/// Runs a command. The exit code is the build command's where one runs.
+fn dispatch(command: Command) -> Result<u8, CliError> {
     match command {
+        Command::Make(args) => return commands::build::make(&args),
+        Command::Build(args) => return commands::build::build(&args),
+        Command::Infer(args) => return commands::build::infer(&args),
+        Command::Run(args) => return commands::run::run(&args),
         Command::Put(args) => commands::put::run(&args),
         Command::Get(args) => commands::get::run(&args),
         Command::Cat(args) => commands::cat::run(&args),
@@ -52,5 +62,6 @@ fn dispatch(command: Command) -> Result<(), CliError> {
         Command::Store(StoreCommand::Stats(args)) => commands::store::stats(&args),
         Command::Doctor(args) => commands::doctor::run(&args),
         Command::Completions(args) => commands::completions::run(&args),
-    }
+    }?;
+    Ok(exit::SUCCESS)
 }

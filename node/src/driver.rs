@@ -15,7 +15,7 @@ use mesh_protocol::sched::force::{
 };
 use mesh_protocol::thunk::{OutputObject, Reduction, Thunk};
 use mesh_store::{Store, StoreError};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::exec::{Engine, EngineError, Exit, Job, Outcome};
@@ -39,6 +39,15 @@ pub type Watcher = Box<dyn FnMut(Progress) + Send>;
 
 type Answer = Result<OutputObject, ForceError>;
 
+/// How many cores thunks keep busy, and could.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Load {
+    /// Runs under way.
+    pub running: u32,
+    /// Thunks that are ready and wait for a slot.
+    pub wanted: u32,
+}
+
 enum Request {
     Add(ThunkName, Arc<Thunk>),
     Demand(OutputRef, oneshot::Sender<Answer>),
@@ -50,6 +59,7 @@ enum Request {
 #[derive(Clone)]
 pub struct Driver {
     requests: mpsc::Sender<Request>,
+    load: watch::Receiver<Load>,
 }
 
 impl Driver {
@@ -62,6 +72,7 @@ impl Driver {
         watcher: Watcher,
     ) -> Self {
         let (requests, inbox) = mpsc::channel(REQUESTS_MAX);
+        let (tell_load, load) = watch::channel(Load::default());
         let mut shell = Shell {
             store,
             engine,
@@ -71,10 +82,16 @@ impl Driver {
             runs: JoinSet::new(),
             leases: BTreeMap::new(),
             watcher,
+            load: tell_load,
         };
         shell.apply(Input::Slots(slots));
         tokio::spawn(shell.serve(inbox));
-        Self { requests }
+        Self { requests, load }
+    }
+
+    /// Tells at each change how busy thunks keep the slots.
+    pub fn load(&self) -> watch::Receiver<Load> {
+        self.load.clone()
     }
 
     /// Makes a thunk known that the store does not hold.
@@ -118,6 +135,7 @@ struct Shell {
     runs: JoinSet<RunEnd>,
     leases: BTreeMap<LeaseId, AbortHandle>,
     watcher: Watcher,
+    load: watch::Sender<Load>,
 }
 
 impl Shell {
@@ -193,6 +211,10 @@ impl Shell {
             self.force.handle(input, &mut effects);
             inputs.extend(effects.drain(..).filter_map(|effect| self.perform(effect)));
         }
+        let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        let load =
+            Load { running: count(self.force.running()), wanted: count(self.force.wanted_slots()) };
+        self.load.send_if_modified(|known| std::mem::replace(known, load) != load);
     }
 
     fn perform(&mut self, effect: Effect) -> Option<Input> {

@@ -58,7 +58,7 @@
 //! # Cost
 //! One core of a 2-core virtual machine: 30 M bare events a second at 1,000 pending ones, 13 M at
 //! 100,000; a million independent tasks on 10,000 hosts in one second and 180 MB, on 100,000 hosts in
-//! two seconds and 220 MB; about 160 bytes per task and 400 per host. `flow` costs as many steps per
+//! two seconds and 220 MB; about 180 bytes per task and 470 per host. `flow` costs as many steps per
 //! change as flows share links with it: 20,000 tasks on 1,000 hosts that fetch through one user's
 //! link take six seconds (`cargo bench -p mesh-simulations`).
 

@@ -44,7 +44,7 @@ fn fibonacci_runs_each_step_once_and_nothing_the_second_time() {
 }
 
 /// The tree of a shell with what it loads.
-fn shell(mesh: &Mesh) -> String {
+pub(crate) fn shell(mesh: &Mesh) -> String {
     let place = tempfile::tempdir().unwrap();
     let copy = |from: &str, to: &str| {
         let to = place.path().join(to.trim_start_matches('/'));
@@ -60,7 +60,7 @@ fn shell(mesh: &Mesh) -> String {
     mesh.ok(["put".as_ref(), place.path().as_os_str()])
 }
 
-fn script(shell: &str, script: &str, more: Value) -> Value {
+pub(crate) fn script(shell: &str, script: &str, more: Value) -> Value {
     let mut thunk = json!({
         "function": {"executable": "/bin/sh", "arguments": ["sh", "-c", script]},
         "inputs": {"/": {"source": {"value": shell}, "mode": "tree"}},

@@ -2,4 +2,6 @@
 #![allow(clippy::unwrap_used, missing_docs)] // a failed step fails the test
 
 mod force;
+mod run;
 mod store;
+mod terminal;

@@ -6,28 +6,31 @@
 //! together never exceed the slots. See "POSIX Jobserver Interaction" in the manual of GNU make.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::fd::AsRawFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
 use rustix::fs::{FileType, Mode, OFlags};
+use tokio::net::unix::pipe::Receiver;
 
 /// The pool, behind a named pipe so that every kind of client finds it.
 #[derive(Debug)]
 pub(crate) struct Jobserver {
-    path: PathBuf,
     /// For clients that inherit descriptors (GNU make before 4.4), blocking.
     shared: File,
     /// Our own end, which never blocks.
-    own: File,
+    own: Receiver,
+    /// Where slots are put back.
+    back: Arc<File>,
 }
 
 /// A slot taken from the pool; put back when dropped.
 #[derive(Debug)]
-pub(crate) struct Slot(File);
+pub(crate) struct Slot(Arc<File>);
 
 impl Jobserver {
-    /// A pool of `slots`, its pipe at `path`.
+    /// A pool of `slots`, its pipe at `path`. To be called on a tokio runtime.
     pub(crate) fn create(path: &Path, slots: u32) -> io::Result<Self> {
         let mode = Mode::RUSR | Mode::WUSR;
         rustix::fs::mknodat(rustix::fs::CWD, path, FileType::Fifo, mode, 0)?;
@@ -36,21 +39,33 @@ impl Jobserver {
             let flags = i32::try_from(flags.bits()).unwrap_or(0);
             OpenOptions::new().read(true).write(true).custom_flags(flags).open(path)
         };
-        let (shared, own) = (open(OFlags::empty())?, open(OFlags::NONBLOCK)?);
+        let (shared, back) = (open(OFlags::empty())?, Arc::new(open(OFlags::NONBLOCK)?));
         for _ in 1..slots {
-            (&own).write_all(b"+")?;
+            (&*back).write_all(b"+")?;
         }
-        Ok(Self { path: path.to_owned(), shared, own })
+        let own = Receiver::from_file(open(OFlags::NONBLOCK)?)?;
+        Ok(Self { shared, own, back })
+    }
+
+    /// Waits until a slot may be free.
+    pub(crate) async fn readable(&self) -> io::Result<()> {
+        self.own.readable().await
     }
 
     /// Takes a slot if one is free.
     pub(crate) fn try_take(&self) -> io::Result<Option<Slot>> {
         let mut byte = [0];
-        match (&self.own).read(&mut byte) {
-            Ok(_) => Ok(Some(Slot(self.own.try_clone()?))),
+        match self.own.try_read(&mut byte) {
+            Ok(_) => Ok(Some(Slot(Arc::clone(&self.back)))),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// How many slots lie in the pipe.
+    pub(crate) fn free(&self) -> u32 {
+        let bytes = rustix::io::ioctl_fionread(&self.own).unwrap_or(0);
+        u32::try_from(bytes).unwrap_or(u32::MAX)
     }
 
     /// The descriptor that commands of the build inherit.
@@ -58,22 +73,17 @@ impl Jobserver {
         &self.shared
     }
 
-    /// What `MAKEFLAGS` must say for GNU make before 4.4: descriptors.
-    pub(crate) fn flags_by_descriptor(&self) -> String {
-        let number = self.shared.as_raw_fd();
+    /// What `MAKEFLAGS` must say for any GNU make that inherits this descriptor.
+    pub(crate) fn flags_by_descriptor(shared: &File) -> String {
+        let number = shared.as_raw_fd();
         format!(" -j --jobserver-auth={number},{number}")
-    }
-
-    /// What `MAKEFLAGS` must say for ninja, and GNU make from 4.4 on: the pipe's path.
-    pub(crate) fn flags_by_path(&self) -> String {
-        format!(" -j --jobserver-auth=fifo:{}", self.path.display())
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
         // The pipe has room for what was taken out of it.
-        let _ = self.0.write_all(b"+");
+        let _ = (&*self.0).write_all(b"+");
     }
 }
 
@@ -82,23 +92,25 @@ mod tests {
     use super::*;
     use std::process::Command;
 
-    #[test]
-    fn slots_are_taken_and_come_back() {
+    #[tokio::test]
+    async fn slots_are_taken_and_come_back() {
         let place = tempfile::tempdir().unwrap();
         let pool = Jobserver::create(&place.path().join("slots"), 3).unwrap();
+        pool.readable().await.unwrap();
         let first = pool.try_take().unwrap().unwrap();
         let second = pool.try_take().unwrap().unwrap();
         assert!(pool.try_take().unwrap().is_none(), "the third is make's own");
         drop(first);
+        pool.readable().await.unwrap();
         let again = pool.try_take().unwrap();
         assert!(again.is_some());
         drop((again, second));
-        assert!(pool.try_take().unwrap().is_some());
+        assert_eq!(pool.free(), 2);
     }
 
     /// Two recipes meet if, and only if, make runs them at once: each waits for the other.
-    #[test]
-    fn make_runs_as_many_commands_as_there_are_slots() {
+    #[tokio::test]
+    async fn make_runs_as_many_commands_as_there_are_slots() {
         let place = tempfile::tempdir().unwrap();
         let makefile = "all: a b\n\
             a: ; @mkfifo there; : > there; : < back\n\
@@ -112,11 +124,10 @@ mod tests {
         rustix::io::fcntl_setfd(pool.shared(), rustix::io::FdFlags::empty()).unwrap();
         let made = Command::new("make")
             .current_dir(place.path())
-            .env("MAKEFLAGS", pool.flags_by_descriptor())
+            .env("MAKEFLAGS", Jobserver::flags_by_descriptor(pool.shared()))
             .status()
             .unwrap();
         assert!(made.success());
-        assert!(pool.try_take().unwrap().is_some(), "make gave its slot back");
-        assert!(pool.flags_by_path().contains("fifo:/"));
+        assert_eq!(pool.free(), 1, "make gave its slot back");
     }
 }

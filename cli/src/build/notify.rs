@@ -12,8 +12,15 @@
 #![allow(unsafe_code)] // seccomp(2) with a listener and its ioctls: no maintained pure-Rust crate has them.
 
 use std::ffi::CString;
-use std::io;
+use std::io::{self, IoSliceMut};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 
 /// Calls that look a file up by path, with the places of its arguments.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +41,8 @@ enum How {
     Create,
     /// Executes.
     Execute,
+    /// Changes what paths mean.
+    Root,
 }
 
 const WATCHED: &[Watched] = &[
@@ -43,6 +52,9 @@ const WATCHED: &[Watched] = &[
     Watched { number: libc::SYS_creat, directory: None, path: 0, how: How::Create },
     Watched { number: libc::SYS_openat, directory: Some(0), path: 1, how: How::Flags(2) },
     Watched { number: libc::SYS_openat2, directory: Some(0), path: 1, how: How::Structure(2) },
+    Watched { number: libc::SYS_chroot, directory: None, path: 0, how: How::Root },
+    Watched { number: libc::SYS_pivot_root, directory: None, path: 0, how: How::Root },
+    Watched { number: libc::SYS_setns, directory: None, path: 0, how: How::Root },
     Watched { number: libc::SYS_execve, directory: None, path: 0, how: How::Execute },
     Watched { number: libc::SYS_execveat, directory: Some(0), path: 1, how: How::Execute },
 ];
@@ -52,22 +64,31 @@ const AUDIT_ARCH: u32 = 0xC000_003E;
 #[cfg(target_arch = "aarch64")]
 const AUDIT_ARCH: u32 = 0xC000_00B7;
 
+/// `SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP` (Linux 6.6).
+const SYNC_WAKE_UP: usize = 1;
+
 /// Wait for the answer even when a signal comes (Linux 5.19): else `make`'s SIGCHLD restarts opens.
 const WAIT_KILLABLE_RECV: libc::c_ulong = 1 << 5;
 
 /// What a program is about to do with the file behind a path.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Access {
-    /// It will see what is in it, and perhaps change it.
-    Content,
+    /// It will read what is in it.
+    Read,
+    /// It may change it.
+    Write,
     /// It will empty it first.
     Truncate,
+    /// It will become it.
+    Execute,
 }
 
 /// One call that waits for our answer.
 #[derive(Debug)]
 pub(crate) struct Notification {
     id: u64,
+    /// Who calls: a thread, and where it is the only one, a process.
+    pub(crate) pid: u32,
     /// The path as our process can reach it: through the caller's root, directory or descriptor.
     pub(crate) path: CString,
     /// What it is for.
@@ -76,15 +97,127 @@ pub(crate) struct Notification {
 
 /// Our end: where the calls of the build arrive.
 #[derive(Debug)]
-pub(crate) struct Listener(OwnedFd);
+pub(crate) struct Listener {
+    descriptor: OwnedFd,
+    /// A process may have another root directory than we have.
+    has_roots: AtomicBool,
+}
+
+/// Which calls a build's filter reports.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Watch {
+    /// Executions and opens.
+    All,
+    /// Executions only: there are no placeholders to be opened.
+    Executions,
+}
+
+impl Watch {
+    fn covers(self, call: &Watched) -> bool {
+        self == Self::All || matches!(call.how, How::Execute | How::Root)
+    }
+}
+
+/// Does the kernel have user notification, and does no listener above us have it already?
+pub(crate) fn is_available() -> bool {
+    // A second listener is refused when a filter is installed, not before; but then this process
+    // runs under a filter of its own.
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let filters = status.lines().find_map(|line| line.strip_prefix("Seccomp_filters:"));
+    let is_filtered = filters.is_some_and(|count| count.trim() != "0");
+    !is_filtered || can_listen()
+}
+
+/// Tries it in a child that does nothing else.
+fn can_listen() -> bool {
+    let Ok((ours, theirs)) = UnixStream::pair() else { return false };
+    let filter = filter(Watch::Executions);
+    let number = theirs.as_raw_fd();
+    let mut command = Command::new("/proc/self/exe");
+    // SAFETY: only system calls between fork and exec, which is never reached.
+    unsafe {
+        command.pre_exec(move || {
+            install_and_send(&filter, number)?;
+            libc::_exit(0)
+        });
+    }
+    // The child ends before it executes: that is an error to spawn(), and none to us.
+    let _ = command.spawn();
+    drop(theirs);
+    matches!(receive_descriptor(&ours), Ok(Some(_)))
+}
+
+/// Starts a command whose calls are reported, with all that come of it.
+///
+/// `serve` is given the listener on a thread of its own, because the command's own execution is
+/// the first call that waits for an answer; `inherited` are descriptors that it keeps open.
+pub(crate) fn spawn(
+    command: &mut Command,
+    watch: Watch,
+    inherited: Vec<RawFd>,
+    serve: impl FnOnce(Listener) + Send + 'static,
+) -> io::Result<Child> {
+    let (ours, theirs) = UnixStream::pair()?;
+    let filter = filter(watch);
+    let number = theirs.as_raw_fd();
+    let prepare = move || {
+        for descriptor in &inherited {
+            keep_open(*descriptor)?;
+        }
+        install_and_send(&filter, number)
+    };
+    // SAFETY: `prepare` runs between fork and exec and only makes system calls.
+    unsafe { command.pre_exec(prepare) };
+    let server = std::thread::Builder::new().name("mesh-opens".to_owned()).spawn(move || {
+        if let Ok(Some(listener)) = receive_descriptor(&ours) {
+            serve(Listener::new(listener));
+        }
+    })?;
+    let spawned = command.spawn();
+    drop(theirs);
+    // It ends when no process of the build is left; nobody needs to wait for that.
+    drop(server);
+    spawned
+}
+
+/// Starts a command as it is, with descriptors that it keeps open.
+pub(crate) fn spawn_unwatched(command: &mut Command, inherited: Vec<RawFd>) -> io::Result<Child> {
+    let prepare = move || inherited.iter().try_for_each(|descriptor| keep_open(*descriptor));
+    // SAFETY: `prepare` runs between fork and exec and only makes system calls.
+    unsafe { command.pre_exec(prepare) };
+    command.spawn()
+}
+
+/// Clears close-on-exec. Between fork and exec: no allocation, no lock.
+fn keep_open(descriptor: RawFd) -> io::Result<()> {
+    // SAFETY: fcntl on a number; a closed one gives EBADF.
+    match unsafe { libc::fcntl(descriptor, libc::F_SETFD, 0) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// The descriptor that [`install_and_send`] sends; `None` if the child ended before.
+fn receive_descriptor(socket: &UnixStream) -> io::Result<Option<OwnedFd>> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let mut byte = [0];
+    recvmsg(socket, &mut [IoSliceMut::new(&mut byte)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
+    let mut descriptors = ancillary.drain().filter_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+        _ => None,
+    });
+    Ok(descriptors.next())
+}
 
 /// Builds the filter: everything but the watched calls of this architecture passes untouched.
-pub(crate) fn filter() -> Vec<libc::sock_filter> {
+fn filter(watch: Watch) -> Vec<libc::sock_filter> {
     let load = |offset: u32| statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, offset);
     let give = |action: u32| statement(libc::BPF_RET | libc::BPF_K, action);
-    let count = u8::try_from(WATCHED.len()).unwrap_or(u8::MAX);
+    let calls: Vec<&Watched> = WATCHED.iter().filter(|call| watch.covers(call)).collect();
+    let count = u8::try_from(calls.len()).unwrap_or(u8::MAX);
     let mut program = vec![load(4), jump(AUDIT_ARCH, 0, count + 1), load(0)];
-    for (i, call) in (0_u8..).zip(WATCHED) {
+    for (i, call) in (0_u8..).zip(calls) {
         program.push(jump(call.number as u32, count - i, 0));
     }
     program.push(give(libc::SECCOMP_RET_ALLOW));
@@ -104,7 +237,7 @@ fn jump(k: u32, equal: u8, different: u8) -> libc::sock_filter {
 /// Installs the filter on the calling thread and sends the listener over `socket`.
 ///
 /// Made for the moment between fork and exec: it allocates nothing and takes no lock.
-pub(crate) fn install_and_send(filter: &[libc::sock_filter], socket: RawFd) -> io::Result<()> {
+fn install_and_send(filter: &[libc::sock_filter], socket: RawFd) -> io::Result<()> {
     let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_ptr().cast_mut() };
     let install = |flags: libc::c_ulong| {
         // SAFETY: `program` and the filter behind it live through the call, which only reads them.
@@ -153,7 +286,12 @@ fn send_descriptor(socket: RawFd, descriptor: RawFd) -> io::Result<()> {
 impl Listener {
     /// Takes what [`install_and_send`] sent.
     pub(crate) fn new(descriptor: OwnedFd) -> Self {
-        Self(descriptor)
+        let listener = Self { descriptor, has_roots: AtomicBool::new(false) };
+        // From Linux 6.6 on: the kernel hands the processor over to whoever has to answer and
+        // back, instead of waking another one. Elsewhere each call costs some microseconds more.
+        let flags = SYNC_WAKE_UP as *mut libc::c_void;
+        let _ = listener.ioctl(libc::SECCOMP_IOCTL_NOTIF_SET_FLAGS as _, flags);
+        listener
     }
 
     /// Waits for the next call. `None` when no process of the build is left.
@@ -173,8 +311,10 @@ impl Listener {
                 }
                 Err(error) => return Err(error),
             }
-            match describe(&raw) {
-                Some((path, access)) => return Ok(Some(Notification { id: raw.id, path, access })),
+            match self.describe(&raw) {
+                Some((path, access)) => {
+                    return Ok(Some(Notification { id: raw.id, pid: raw.pid, path, access }));
+                }
                 None => self.proceed(raw.id)?,
             }
         }
@@ -185,9 +325,22 @@ impl Listener {
         self.proceed(notification.id)
     }
 
+    /// Ends the caller, which waits for something that will never be there.
+    pub(crate) fn terminate(&self, notification: Notification) -> io::Result<()> {
+        let pid = i32::try_from(notification.pid).ok().and_then(rustix::process::Pid::from_raw);
+        if let Some(pid) = pid {
+            // It may have ended already.
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        }
+        self.answer(notification.id, -libc::EINTR, 0)
+    }
+
     fn proceed(&self, id: u64) -> io::Result<()> {
-        let flags = libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32;
-        let mut answer = libc::seccomp_notif_resp { id, val: 0, error: 0, flags };
+        self.answer(id, 0, libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32)
+    }
+
+    fn answer(&self, id: u64, error: i32, flags: u32) -> io::Result<()> {
+        let mut answer = libc::seccomp_notif_resp { id, val: 0, error, flags };
         match self.ioctl(libc::SECCOMP_IOCTL_NOTIF_SEND as _, (&raw mut answer).cast()) {
             // The caller has died meanwhile.
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
@@ -195,16 +348,49 @@ impl Listener {
         }
     }
 
+    /// The path and the purpose of a call; `None` if they cannot be read (then the call fails by
+    /// itself) or do not matter.
+    fn describe(&self, raw: &libc::seccomp_notif) -> Option<(CString, Access)> {
+        let call = WATCHED.iter().find(|call| call.number == i64::from(raw.data.nr))?;
+        let arguments = raw.data.args;
+        let access = match call.how {
+            How::Flags(at) => access_of(arguments[at]),
+            How::Structure(at) => {
+                access_of(u64::from_ne_bytes(read_memory(raw.pid, arguments[at])?))
+            }
+            How::Create => Access::Truncate,
+            How::Execute => Access::Execute,
+            How::Root => {
+                self.has_roots.store(true, Ordering::Relaxed);
+                return None;
+            }
+        };
+        let path = read_path(raw.pid, arguments[call.path])?;
+        // Devices; and other names of files that the process has open, which it opened before us.
+        if path.starts_with(b"/proc/") || path.starts_with(b"/dev/") {
+            return None;
+        }
+        let base = match call.directory.map(|at| arguments[at] as RawFd) {
+            // The way through `/proc` costs more than all the rest.
+            _ if path.starts_with(b"/") && !self.has_roots.load(Ordering::Relaxed) => String::new(),
+            _ if path.starts_with(b"/") => format!("/proc/{}/root", raw.pid),
+            None | Some(libc::AT_FDCWD) => format!("/proc/{}/cwd/", raw.pid),
+            Some(directory) => format!("/proc/{}/fd/{directory}/", raw.pid),
+        };
+        CString::new([base.as_bytes(), &path].concat()).ok().map(|path| (path, access))
+    }
+
     fn ioctl(&self, request: libc::c_ulong, argument: *mut libc::c_void) -> io::Result<()> {
         // SAFETY: each caller passes the structure that its request is defined on.
-        match unsafe { libc::ioctl(self.0.as_raw_fd(), request as _, argument) } {
+        match unsafe { libc::ioctl(self.descriptor.as_raw_fd(), request as _, argument) } {
             0 => Ok(()),
             _ => Err(io::Error::last_os_error()),
         }
     }
 
     fn is_abandoned(&self) -> io::Result<bool> {
-        let mut poll = libc::pollfd { fd: self.0.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        let mut poll =
+            libc::pollfd { fd: self.descriptor.as_raw_fd(), events: libc::POLLIN, revents: 0 };
         // SAFETY: one valid pollfd.
         if unsafe { libc::poll(&raw mut poll, 1, -1) } < 0 {
             return Err(io::Error::last_os_error());
@@ -213,24 +399,13 @@ impl Listener {
     }
 }
 
-/// The path and the purpose of a call; `None` if they cannot be read (then the call fails by itself).
-fn describe(raw: &libc::seccomp_notif) -> Option<(CString, Access)> {
-    let call = WATCHED.iter().find(|call| call.number == i64::from(raw.data.nr))?;
-    let arguments = raw.data.args;
-    let path = read_path(raw.pid, arguments[call.path])?;
-    let flags = match call.how {
-        How::Flags(at) => arguments[at],
-        How::Structure(at) => u64::from_ne_bytes(read_memory(raw.pid, arguments[at])?),
-        How::Create => libc::O_TRUNC as u64,
-        How::Execute => 0,
-    };
-    let access = if flags & libc::O_TRUNC as u64 != 0 { Access::Truncate } else { Access::Content };
-    let base = match call.directory.map(|at| arguments[at] as RawFd) {
-        _ if path.starts_with(b"/") => format!("/proc/{}/root", raw.pid),
-        None | Some(libc::AT_FDCWD) => format!("/proc/{}/cwd/", raw.pid),
-        Some(directory) => format!("/proc/{}/fd/{directory}/", raw.pid),
-    };
-    CString::new([base.as_bytes(), &path].concat()).ok().map(|path| (path, access))
+fn access_of(flags: u64) -> Access {
+    let has = |flag: i32| flags & flag as u64 == flag as u64;
+    match flags & libc::O_ACCMODE as u64 {
+        _ if has(libc::O_TRUNC) => Access::Truncate,
+        mode if mode == libc::O_RDONLY as u64 => Access::Read,
+        _ => Access::Write,
+    }
 }
 
 fn read_memory<const N: usize>(pid: u32, address: u64) -> Option<[u8; N]> {

@@ -7,65 +7,66 @@
 //! what it was, so that `make` sees the order in which its commands ran.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use mesh_cli::frontend::Inode;
 use mesh_protocol::name::OutputRef;
+
+use super::journal::Journal;
 
 const MAGIC: &str = "mesh placeholder 1\n";
 
+/// Shorter than any placeholder is.
+pub(crate) const BYTES_MIN: u64 = 80;
+
 /// Longer than any placeholder is: a bigger file need not be opened to know that it is none.
-const BYTES_MAX: u64 = 256;
-
-/// Which file, whatever its path.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) struct Inode {
-    device: u64,
-    number: u64,
-}
-
-impl Inode {
-    /// The inode that a stat found.
-    pub(crate) fn of(metadata: &fs::Metadata) -> Self {
-        Self { device: metadata.dev(), number: metadata.ino() }
-    }
-}
+pub(crate) const BYTES_MAX: u64 = 256;
 
 /// A placeholder that this build made and that has not become a file yet.
 #[derive(Debug)]
-pub(crate) struct Placeholder {
+struct Placeholder {
     /// What it stands for.
-    pub(crate) output: OutputRef,
+    output: OutputRef,
     /// Where it was made; the build may have moved it since.
-    pub(crate) path: PathBuf,
-    file: File,
+    path: PathBuf,
+    /// Locked by whoever fills or removes it.
+    file: Mutex<File>,
 }
 
 /// The placeholders of one build.
-#[derive(Debug, Default)]
-pub(crate) struct Placeholders(Mutex<BTreeMap<Inode, Placeholder>>);
+#[derive(Debug)]
+pub(crate) struct Placeholders {
+    table: Mutex<BTreeMap<Inode, Arc<Placeholder>>>,
+    journal: Option<Arc<Journal>>,
+}
 
 impl Placeholders {
-    fn table(&self) -> MutexGuard<'_, BTreeMap<Inode, Placeholder>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// None yet. Without a journal they stay when the build ends without having filled them.
+    pub(crate) fn new(journal: Option<Arc<Journal>>) -> Self {
+        Self { table: Mutex::default(), journal }
+    }
+
+    fn table(&self) -> MutexGuard<'_, BTreeMap<Inode, Arc<Placeholder>>> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Puts a placeholder at `path`, in place of what is there, as assemblers and linkers replace
-    /// their output: the old file is unlinked, never written to.
+    /// their output: the old file is unlinked, never written to. `mode` as in open(2).
     pub(crate) fn create(&self, path: &Path, output: OutputRef, mode: u32) -> io::Result<Inode> {
-        match fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
+        if let Some(journal) = &self.journal {
+            journal.promise(&output, path)?;
         }
+        remove_if_there(path)?;
         let mut options = OpenOptions::new();
         let mut file = options.read(true).write(true).create_new(true).mode(mode).open(path)?;
-        file.write_all(format!("{MAGIC}{output}\n").as_bytes())?;
         let inode = Inode::of(&file.metadata()?);
-        let placeholder = Placeholder { output, path: path.to_owned(), file };
-        self.table().insert(inode, placeholder);
+        file.write_all(format!("{MAGIC}{output}\n").as_bytes())?;
+        let placeholder = Placeholder { output, path: path.to_owned(), file: Mutex::new(file) };
+        self.table().insert(inode, Arc::new(placeholder));
         Ok(inode)
     }
 
@@ -74,63 +75,114 @@ impl Placeholders {
         self.table().get(&inode).map(|placeholder| placeholder.output.clone())
     }
 
+    /// Where the placeholder was made.
+    pub(crate) fn path(&self, inode: Inode) -> Option<PathBuf> {
+        self.table().get(&inode).map(|placeholder| placeholder.path.clone())
+    }
+
+    /// Takes over a placeholder that another build left at `path`.
+    pub(crate) fn adopt(&self, path: &Path, inode: Inode, output: OutputRef) -> io::Result<()> {
+        let file = File::options().read(true).write(true).open(path)?;
+        // If another file is there by now, filling will not find the placeholder in it.
+        let placeholder = Placeholder { output, path: path.to_owned(), file: Mutex::new(file) };
+        self.table().entry(inode).or_insert_with(|| Arc::new(placeholder));
+        Ok(())
+    }
+
     /// Forgets a placeholder whose file somebody else is about to overwrite.
     pub(crate) fn abandon(&self, inode: Inode) {
         self.table().remove(&inode);
     }
 
-    /// Takes a placeholder out, to be filled or removed.
-    pub(crate) fn take(&self, inode: Inode) -> Option<Placeholder> {
-        self.table().remove(&inode)
-    }
-
     /// All that are left.
-    pub(crate) fn remaining(&self) -> Vec<(Inode, OutputRef)> {
-        let outputs = self.table();
-        outputs.iter().map(|(inode, placeholder)| (*inode, placeholder.output.clone())).collect()
+    pub(crate) fn remaining(&self) -> Vec<Inode> {
+        self.table().keys().copied().collect()
     }
-}
 
-impl Placeholder {
     /// Makes it the real file: bytes, and execute bits if the output has them. Its mtime stays.
-    ///
-    /// Does nothing if the build has deleted or overwritten it meanwhile.
-    pub(crate) fn fill(mut self, bytes: &mut File, executable: bool) -> io::Result<()> {
-        let before = self.file.metadata()?;
-        if before.nlink() == 0 || !self.is_untouched()? {
-            return Ok(());
+    /// Gives how the file looks now; `None` if the build has deleted or overwritten it meanwhile.
+    pub(crate) fn fill(
+        &self,
+        inode: Inode,
+        bytes: &mut File,
+        executable: bool,
+    ) -> io::Result<Option<Metadata>> {
+        let Some(placeholder) = self.table().get(&inode).cloned() else { return Ok(None) };
+        let mut file = placeholder.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = file.metadata()?;
+        let lives = before.nlink() > 0 && is_untouched(&mut file, &placeholder.output)?;
+        if lives {
+            if let Some(journal) = &self.journal {
+                journal.filling(inode, &placeholder.path)?;
+            }
+            write_all(&mut file, &before, bytes, executable)?;
+            if let Some(journal) = &self.journal {
+                journal.filled(inode)?;
+            }
         }
-        self.file.set_len(0)?;
-        self.file.rewind()?;
-        io::copy(bytes, &mut self.file)?;
-        let mut permissions = before.permissions();
-        let mode = before.mode();
-        let wanted = if executable { mode | (mode & 0o444) >> 2 } else { mode & !0o111 };
-        if wanted != mode {
-            std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, wanted);
-            self.file.set_permissions(permissions)?;
-        }
-        self.file.set_modified(before.modified()?)
+        let after = file.metadata()?;
+        // Only now does it stop being a placeholder: who opened it meanwhile has waited.
+        self.table().remove(&inode);
+        Ok(lives.then_some(after))
     }
 
     /// Removes it, wherever the build has moved it: what it stood for will not come.
-    pub(crate) fn remove(mut self) -> io::Result<()> {
-        if self.file.metadata()?.nlink() == 0 || !self.is_untouched()? {
+    pub(crate) fn remove(&self, inode: Inode) -> io::Result<()> {
+        let Some(placeholder) = self.table().remove(&inode) else { return Ok(()) };
+        let mut file = placeholder.file.lock().unwrap_or_else(PoisonError::into_inner);
+        if file.metadata()?.nlink() == 0 || !is_untouched(&mut file, &placeholder.output)? {
             return Ok(());
         }
-        let wanted = Inode::of(&self.file.metadata()?);
-        let Some(directory) = self.path.parent() else { return Ok(()) };
+        let Some(directory) = placeholder.path.parent() else { return Ok(()) };
         let beside = fs::read_dir(directory)?.filter_map(|entry| Some(entry.ok()?.path()));
-        for path in std::iter::once(self.path.clone()).chain(beside) {
-            if fs::symlink_metadata(&path).is_ok_and(|found| Inode::of(&found) == wanted) {
+        for path in std::iter::once(placeholder.path.clone()).chain(beside) {
+            if fs::symlink_metadata(&path).is_ok_and(|found| Inode::of(&found) == inode) {
                 fs::remove_file(&path)?;
             }
         }
         Ok(())
     }
+}
 
-    fn is_untouched(&mut self) -> io::Result<bool> {
-        Ok(read_from(&mut self.file)?.as_ref() == Some(&self.output))
+/// Makes a placeholder that a finished build left at `path` the real file.
+pub(crate) fn fill_at(
+    path: &Path,
+    output: OutputRef,
+    bytes: &mut File,
+    executable: bool,
+) -> io::Result<()> {
+    let table = Placeholders::new(None);
+    let inode = Inode::of(&fs::metadata(path)?);
+    table.adopt(path, inode, output)?;
+    table.fill(inode, bytes, executable).map(drop)
+}
+
+fn write_all(
+    file: &mut File,
+    before: &Metadata,
+    bytes: &mut File,
+    executable: bool,
+) -> io::Result<()> {
+    file.set_len(0)?;
+    file.rewind()?;
+    io::copy(bytes, file)?;
+    let mode = before.mode();
+    let wanted = if executable { mode | (mode & 0o444) >> 2 } else { mode & !0o111 };
+    if wanted != mode {
+        file.set_permissions(fs::Permissions::from_mode(wanted))?;
+    }
+    file.set_modified(before.modified()?)
+}
+
+fn is_untouched(file: &mut File, output: &OutputRef) -> io::Result<bool> {
+    Ok(read_from(file)?.as_ref() == Some(output))
+}
+
+/// Removes a file; it is no error if there is none.
+pub(crate) fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 
@@ -173,14 +225,14 @@ mod tests {
     fn every_name_of_a_placeholder_gets_the_bytes_and_keeps_its_time() {
         let directory = tempfile::tempdir().unwrap();
         let [made, moved, linked] = ["a.Tpo", "a.Po", "b"].map(|name| directory.path().join(name));
-        let table = Placeholders::default();
+        let table = Placeholders::new(None);
         let inode = table.create(&made, output(), 0o644).unwrap();
         let past = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000);
         File::options().write(true).open(&made).unwrap().set_modified(past).unwrap();
         fs::rename(&made, &moved).unwrap();
         fs::hard_link(&moved, &linked).unwrap();
         assert_eq!(table.output(Inode::of(&fs::metadata(&linked).unwrap())), Some(output()));
-        table.take(inode).unwrap().fill(&mut bytes(b"real"), true).unwrap();
+        table.fill(inode, &mut bytes(b"real"), true).unwrap();
         for path in [moved, linked] {
             assert_eq!(fs::read(&path).unwrap(), b"real");
             let metadata = fs::metadata(&path).unwrap();
@@ -193,13 +245,13 @@ mod tests {
     fn what_the_build_overwrote_or_deleted_is_left_alone() {
         let directory = tempfile::tempdir().unwrap();
         let [first, second] = ["a", "b"].map(|name| directory.path().join(name));
-        let table = Placeholders::default();
+        let table = Placeholders::new(None);
         let overwritten = table.create(&first, output(), 0o644).unwrap();
         let deleted = table.create(&second, output(), 0o644).unwrap();
         fs::write(&first, "mine").unwrap();
         fs::remove_file(&second).unwrap();
         for inode in [overwritten, deleted] {
-            table.take(inode).unwrap().fill(&mut bytes(b"real"), false).unwrap();
+            assert!(table.fill(inode, &mut bytes(b"real"), false).unwrap().is_none());
         }
         assert_eq!(fs::read(&first).unwrap(), b"mine");
         assert!(!second.exists());
@@ -209,11 +261,11 @@ mod tests {
     fn a_placeholder_is_removed_also_after_a_move_beside() {
         let directory = tempfile::tempdir().unwrap();
         let [made, moved] = ["a.Tpo", "a.Po"].map(|name| directory.path().join(name));
-        let table = Placeholders::default();
+        let table = Placeholders::new(None);
         let inode = table.create(&made, output(), 0o644).unwrap();
         fs::rename(&made, &moved).unwrap();
         assert_eq!(read(&moved).unwrap(), Some(output()));
-        table.take(inode).unwrap().remove().unwrap();
+        table.remove(inode).unwrap();
         assert!(!moved.exists());
         assert!(table.remaining().is_empty());
     }

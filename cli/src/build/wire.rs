@@ -51,6 +51,8 @@ pub(crate) enum Reply {
     },
     /// Become the real tool: the program at this path.
     Local(String),
+    /// Run the real tool, and report its exit status in one byte.
+    Report(String),
 }
 
 /// The caller's standard input, output and error.

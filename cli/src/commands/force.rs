@@ -1,21 +1,23 @@
 //! `mesh force`
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, ErrorKind};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use mesh_node::driver::Driver;
+use mesh_node::driver::{Driver, Progress, Watcher};
 use mesh_node::exec::{SandboxEngine, SandboxOptions};
 use mesh_protocol::limits;
-use mesh_protocol::name::{ObjectName, OutputRef, Tag, ThunkName};
-use mesh_protocol::sched::force::ForcePolicy;
+use mesh_protocol::name::{ObjectName, OutputRef, Tag, ThunkName, ValueName};
+use mesh_protocol::sched::force::{Event, ForcePolicy};
 use mesh_protocol::thunk::{OutputObject, Thunk};
 use mesh_store::Store;
 use serde_json::{Map, Value, json};
 
 use super::print_line;
 use crate::args::ForceArgs;
+use crate::build::placeholder;
 use crate::error::CliError;
-use crate::ui::Tally;
+use crate::ui::{Console, Verbosity};
 use crate::{exit, home, resolve};
 
 /// Lines of standard input that are worked on at once; more wait unread.
@@ -23,58 +25,131 @@ const LINES_AT_ONCE: usize = 4096;
 
 pub(crate) fn run(args: &ForceArgs) -> Result<(), CliError> {
     let store = home::open_store()?;
-    let tally = Tally::new();
+    let console = Console::new(if args.quiet { Verbosity::Quiet } else { Verbosity::Normal });
     let runtime = tokio::runtime::Runtime::new().map_err(CliError::io("starting threads"))?;
     let done = runtime.block_on(async {
-        let driver = start(&store, args, &tally)?;
+        let driver = start(&store, args, &console)?;
         if args.names == ["-"] {
-            lines(&store, &driver).await
+            lines(&store, &driver, &console).await
         } else {
-            names(&store, &driver, &args.names).await
+            names(&store, &driver, &console, &args.names).await
         }
     });
+    let summary = console.finish();
     store.flush()?;
-    if !args.quiet {
-        eprintln!("mesh: {tally}");
-    }
+    console.note(summary);
     done
 }
 
-fn start(store: &Store, args: &ForceArgs, tally: &Tally) -> Result<Driver, CliError> {
+fn start(store: &Store, args: &ForceArgs, console: &Console) -> Result<Driver, CliError> {
     let engine = SandboxEngine::start(store.clone(), SandboxOptions::default())
         .map_err(|error| CliError::new(exit::UNAVAILABLE, error).hint("mesh doctor says more"))?;
     let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
     let policy = ForcePolicy { keep_going: args.keep_going, ..ForcePolicy::default() };
-    let watcher = tally.watcher(store.clone());
+    let watcher = watcher(store.clone(), console.clone());
     let slots = args.slots.unwrap_or(cores);
     Ok(Driver::start(store.clone(), Arc::new(engine), policy, slots, watcher))
 }
 
-async fn names(store: &Store, driver: &Driver, names: &[String]) -> Result<(), CliError> {
+/// Counts, and shows what thunks wrote on standard error and why they failed.
+fn watcher(store: Store, console: Console) -> Watcher {
+    Box::new(move |progress| {
+        console.take(&progress);
+        match progress {
+            Progress::Event(Event::Failed(name, failure)) => {
+                console.print(format!("mesh: {name:?} failed: {}\n", failure.reason).as_bytes());
+            }
+            Progress::Ended(_, Ok(outcome)) => {
+                let stderr = store.read(outcome.stderr.digest(), limits::STREAM_BYTES);
+                console.print(&stderr.unwrap_or_default());
+            }
+            Progress::Ended(name, Err(reason)) => {
+                console.print(format!("mesh: {name:?}: {reason}\n").as_bytes());
+            }
+            Progress::Event(_) | Progress::Started(..) => {}
+        }
+    })
+}
+
+/// What a word of the command line asks for.
+enum Wanted {
+    Value(ValueName),
+    Output(OutputRef),
+    /// A file of the user that is to become what it stands for.
+    Placeholder(PathBuf, OutputRef),
+    /// A file that stands for nothing but itself.
+    File(PathBuf),
+}
+
+impl Wanted {
+    fn read(store: &Store, text: &str) -> Result<Self, CliError> {
+        match text.parse::<ObjectName>() {
+            Ok(ObjectName::Value(name)) => Ok(Self::Value(name)),
+            Ok(ObjectName::Thunk(thunk, Some(tag))) => Ok(Self::Output(OutputRef { thunk, tag })),
+            Ok(ObjectName::Thunk(thunk, None)) => Ok(Self::Output(primary(store, thunk)?)),
+            Err(error) => {
+                let path = PathBuf::from(text);
+                match placeholder::read(&path) {
+                    Ok(Some(output)) => Ok(Self::Placeholder(path, output)),
+                    Ok(None) => Ok(Self::File(path)),
+                    Err(io) if io.kind() == ErrorKind::NotFound && !text.contains(['/', '.']) => {
+                        Err(error.into())
+                    }
+                    Err(io) => Err(CliError::io(&path)(io)),
+                }
+            }
+        }
+    }
+
+    /// Forces it. The name of what it came to.
+    async fn bring(self, store: &Store, driver: &Driver) -> Result<ValueName, CliError> {
+        match self {
+            Self::Value(name) => Ok(name),
+            Self::Output(output) => value_of(&reduce(driver, output).await?),
+            Self::Placeholder(path, output) => {
+                let object = reduce(driver, output.clone()).await?;
+                let name = value_of(&object)?;
+                let mut bytes = store.open_blob(name.digest())?;
+                let executable = matches!(object, OutputObject::File { executable: true, .. });
+                placeholder::fill_at(&path, output, &mut bytes, executable)
+                    .map_err(CliError::io(&path))?;
+                Ok(name)
+            }
+            Self::File(path) => Ok(store.name_file(&path)?.name),
+        }
+    }
+}
+
+async fn reduce(driver: &Driver, output: OutputRef) -> Result<OutputObject, CliError> {
+    driver.demand(output).await.map_err(|error| CliError::new(exit::FOUND_WRONG, error))
+}
+
+fn value_of(object: &OutputObject) -> Result<ValueName, CliError> {
+    match object {
+        OutputObject::File { name, .. } | OutputObject::Tree(name) => Ok(*name),
+        OutputObject::Thunk(thunk) => {
+            Err(CliError::new(exit::INTERNAL, format_args!("{thunk} is not a value")))
+        }
+    }
+}
+
+async fn names(
+    store: &Store,
+    driver: &Driver,
+    console: &Console,
+    names: &[String],
+) -> Result<(), CliError> {
     let mut demands = Vec::new();
     for text in names {
-        let demand = match text.parse()? {
-            ObjectName::Value(name) => Err(name),
-            ObjectName::Thunk(thunk, Some(tag)) => Ok(OutputRef { thunk, tag }),
-            ObjectName::Thunk(thunk, None) => Ok(primary(store, thunk)?),
-        };
-        let driver = driver.clone();
-        demands.push(tokio::spawn(async move {
-            match demand {
-                Err(value) => Ok(value),
-                Ok(output) => match driver.demand(output).await {
-                    Ok(OutputObject::File { name, .. } | OutputObject::Tree(name)) => Ok(name),
-                    Ok(OutputObject::Thunk(thunk)) => Err(format!("{thunk} is not a value")),
-                    Err(error) => Err(error.to_string()),
-                },
-            }
-        }));
+        let wanted = Wanted::read(store, text)?;
+        let (store, driver) = (store.clone(), driver.clone());
+        demands.push(tokio::spawn(async move { wanted.bring(&store, &driver).await }));
     }
     let mut failed = None;
     for demand in demands {
         match demand.await.map_err(|error| CliError::new(exit::INTERNAL, error))? {
-            Ok(name) => print_line(name)?,
-            Err(reason) => failed = Some(CliError::new(exit::FOUND_WRONG, reason)),
+            Ok(name) => console.aside(|| print_line(name))?,
+            Err(error) => failed = Some(error),
         }
     }
     failed.map_or(Ok(()), Err)
@@ -93,7 +168,7 @@ fn primary(store: &Store, name: ThunkName) -> Result<OutputRef, CliError> {
 }
 
 /// Thunks as JSON lines on standard input, results as JSON lines on standard output as they come.
-async fn lines(store: &Store, driver: &Driver) -> Result<(), CliError> {
+async fn lines(store: &Store, driver: &Driver, console: &Console) -> Result<(), CliError> {
     let (sender, mut incoming) = tokio::sync::mpsc::channel(LINES_AT_ONCE);
     std::thread::spawn(move || {
         for (number, line) in (1_u64..).zip(BufReader::new(std::io::stdin()).lines()) {
@@ -120,7 +195,7 @@ async fn lines(store: &Store, driver: &Driver) -> Result<(), CliError> {
             Some(done) = works.join_next() => {
                 let result = done.map_err(|error| CliError::new(exit::INTERNAL, error))?;
                 wrong += u64::from(result.get("error").is_some());
-                print_line(Value::Object(result))?;
+                console.aside(|| print_line(Value::Object(result)))?;
             }
         }
     }

@@ -1,5 +1,7 @@
 //! One file per command.
 
+mod bring;
+pub(crate) mod build;
 pub(crate) mod cat;
 pub(crate) mod completions;
 pub(crate) mod doctor;
@@ -10,6 +12,7 @@ pub(crate) mod graph;
 pub(crate) mod log;
 pub(crate) mod ls;
 pub(crate) mod put;
+pub(crate) mod run;
 pub(crate) mod store;
 pub(crate) mod thunk;
 

@@ -65,22 +65,36 @@ impl Closure {
     }
 }
 
-/// The closures made so far, by the paths they were asked for.
+/// What a closure is asked for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Roots<'r> {
+    /// Programs and plugins: they and all that they load.
+    pub(crate) files: &'r BTreeSet<PathBuf>,
+    /// Real paths of programs and libraries of which only what they load is wanted. A library that
+    /// is not found stays away: its absence shows when it is loaded, as it would here.
+    pub(crate) loads: &'r BTreeSet<PathBuf>,
+}
+
+/// [`Roots`] as they are remembered.
+type Key = (Vec<PathBuf>, Vec<PathBuf>);
+
+/// The closures made so far, by what they were asked for.
 #[derive(Debug, Default)]
 pub(crate) struct Closures {
-    known: Mutex<HashMap<Vec<PathBuf>, Arc<Closure>>>,
+    known: Mutex<HashMap<Key, Arc<Closure>>>,
 }
 
 impl Closures {
     /// The closure of these programs and files.
     pub(crate) fn of(
         &self,
-        roots: &BTreeSet<PathBuf>,
+        roots: Roots<'_>,
         files: &dyn Files,
         directories: &DirectoryCache,
         trees: &TreeStore,
     ) -> Step<Arc<Closure>> {
-        let key: Vec<PathBuf> = roots.iter().cloned().collect();
+        let list = |paths: &BTreeSet<PathBuf>| paths.iter().cloned().collect::<Vec<_>>();
+        let key = (list(roots.files), list(roots.loads));
         let known = self.lock().get(&key).cloned();
         if let Some(closure) = known.filter(|closure| closure.still_holds()) {
             return Ok(closure);
@@ -90,7 +104,7 @@ impl Closures {
         Ok(closure)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Vec<PathBuf>, Arc<Closure>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Arc<Closure>>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -107,6 +121,14 @@ struct Waiting {
     path: String,
     /// RPATHs of those that load it.
     search: Vec<String>,
+    /// Does it do if a library is missing?
+    lenient: bool,
+}
+
+impl Waiting {
+    fn lenient(path: &str) -> Self {
+        Self { path: path.to_owned(), search: Vec::new(), lenient: true }
+    }
 }
 
 impl<'a> Builder<'a> {
@@ -120,10 +142,17 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn build(mut self, roots: &BTreeSet<PathBuf>, trees: &TreeStore) -> Step<Closure> {
-        for root in roots {
-            let path = root.to_str().ok_or_else(|| LocalReason::Path(root.clone()))?.to_owned();
-            self.waiting.push(Waiting { path, search: Vec::new() });
+    fn build(mut self, roots: Roots<'_>, trees: &TreeStore) -> Step<Closure> {
+        for root in roots.files {
+            let path = text(root)?.to_owned();
+            self.waiting.push(Waiting { path, search: Vec::new(), lenient: false });
+        }
+        for path in roots.loads {
+            let real: Rc<str> = text(path)?.into();
+            if let (Some(needs), Some(stamp)) = (elf::needs(path), Stamp::at(path)) {
+                self.stamps.push((real.to_string(), stamp));
+                self.add_needs(&real, &needs, &Waiting::lenient(&real))?;
+            }
         }
         while let Some(next) = self.waiting.pop() {
             self.add(&next)?;
@@ -133,7 +162,9 @@ impl<'a> Builder<'a> {
 
     fn add(&mut self, wanted: &Waiting) -> Step<()> {
         let missing = || LocalReason::Toolchain(format!("{} is missing", wanted.path));
-        let place = self.view.resolve(View::ROOT, &wanted.path).ok_or_else(missing)?;
+        let Some(place) = self.view.resolve(View::ROOT, &wanted.path) else {
+            return if wanted.lenient { Ok(()) } else { Err(missing().into()) };
+        };
         let is_new = !self.view.shown.contains_key(&place.real);
         self.view.add(&place, false)?;
         if !is_new {
@@ -141,7 +172,7 @@ impl<'a> Builder<'a> {
         }
         self.stamps.push((place.real.to_string(), Stamp::at(&*place.real).ok_or_else(missing)?));
         if let Some(needs) = elf::needs(Path::new(&*place.real)) {
-            return self.add_needs(&place.real, &needs, &wanted.search);
+            return self.add_needs(&place.real, &needs, wanted);
         }
         if is_script(&place.real) {
             return Err(LocalReason::Script(wanted.path.clone()).into());
@@ -149,9 +180,10 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    fn add_needs(&mut self, real: &Rc<str>, needs: &Needs, inherited: &[String]) -> Step<()> {
-        if let Some(interpreter) = &needs.interpreter {
-            self.waiting.push(Waiting { path: interpreter.clone(), search: Vec::new() });
+    fn add_needs(&mut self, real: &Rc<str>, needs: &Needs, loader: &Waiting) -> Step<()> {
+        let lenient = loader.lenient;
+        if let Some(path) = needs.interpreter.clone() {
+            self.waiting.push(Waiting { path, search: Vec::new(), lenient });
         }
         let origin = real.rsplit_once('/').map_or("", |(directory, _)| directory);
         let mut search: Vec<String> = needs
@@ -159,18 +191,24 @@ impl<'a> Builder<'a> {
             .iter()
             .map(|path| path.replace("${ORIGIN}", origin).replace("$ORIGIN", origin))
             .collect();
-        search.extend(inherited.iter().cloned());
+        search.extend(loader.search.iter().cloned());
         for library in &needs.libraries {
-            let path = self.find_library(library, needs, &search)?;
+            let Some(path) = self.find_library(library, needs, &search) else {
+                if lenient {
+                    continue;
+                }
+                let reason = format!("library {library} not found");
+                return Err(LocalReason::Toolchain(reason).into());
+            };
             self.library_names.insert(library.clone());
-            self.waiting.push(Waiting { path, search: search.clone() });
+            self.waiting.push(Waiting { path, search: search.clone(), lenient });
         }
         Ok(())
     }
 
-    fn find_library(&mut self, name: &str, needs: &Needs, search: &[String]) -> Step<String> {
+    fn find_library(&mut self, name: &str, needs: &Needs, search: &[String]) -> Option<String> {
         if name.contains('/') {
-            return Ok(name.to_owned());
+            return Some(name.to_owned());
         }
         let fits = |path: &str| {
             elf::needs(Path::new(path)).is_some_and(|found| found.machine == needs.machine)
@@ -181,7 +219,7 @@ impl<'a> Builder<'a> {
         for directory in own {
             let path = format!("{directory}/{name}");
             if fits(&path) {
-                return Ok(path);
+                return Some(path);
             }
         }
         for directory in configured_directories() {
@@ -190,10 +228,10 @@ impl<'a> Builder<'a> {
                 if !self.library_path.contains(&directory) {
                     self.library_path.push(directory);
                 }
-                return Ok(path);
+                return Some(path);
             }
         }
-        Err(LocalReason::Toolchain(format!("library {name} not found")).into())
+        None
     }
 
     fn finish(self, trees: &TreeStore) -> Step<Closure> {
@@ -222,6 +260,10 @@ impl<'a> Builder<'a> {
     }
 }
 
+fn text(path: &Path) -> Step<&str> {
+    path.to_str().ok_or_else(|| LocalReason::Path(path.to_owned()).into())
+}
+
 /// The directories of `/etc/ld.so.conf` and what it includes.
 pub(crate) fn configured_directories() -> Vec<String> {
     let mut directories = Vec::new();
@@ -237,6 +279,11 @@ pub(crate) fn configured_directories() -> Vec<String> {
         directories.extend(lines.filter(|line| line.starts_with('/')).map(str::to_owned));
     }
     directories
+}
+
+/// Is it an ELF file that a machine of this kind can load?
+pub(crate) fn is_loadable(path: &str) -> bool {
+    elf::needs(Path::new(path)).is_some()
 }
 
 /// Does the file begin with `#!`?

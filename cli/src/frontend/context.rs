@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use mesh_protocol::name::{Tag, ValueName};
+use mesh_protocol::path::AbsPath;
 use mesh_protocol::thunk::{Function, Limits, Output, Platform, Source, Thunk, ThunkSpec};
 
-use super::closure::Closures;
+use super::closure::{Closure, Closures, Roots};
 use super::dirs::{DirectoryCache, Kind};
 use super::layout::{self, TreeStore, abs};
 use super::lex::{self, Directives, Text};
@@ -18,11 +19,15 @@ use super::plan::{Call, FileSource, Files, PlannedOutput, PlannedThunk};
 use super::probe::{Answers, Prober};
 use super::reason::{LocalReason, Step};
 use super::tool::is_program;
-use super::view::{DirId, Place, View};
+use super::view::{DirId, Place, View, is_below};
 use super::{Settings, Statistics, environment};
 
 /// Where a thunk's tools look for each other.
 const SANDBOX_PATH: &[&str] = &["/usr/bin", "/bin"];
+
+/// The one output of a thunk that leaves no file: it is never there.
+const NO_OUTPUT: &str = "/tmp/.mesh-no-output";
+const NO_OUTPUT_TAG: &str = "none";
 
 type ByContent<T> = RwLock<HashMap<(ValueName, Text), Arc<T>>>;
 
@@ -62,9 +67,15 @@ pub(crate) struct Context<'a> {
     pub(crate) path: String,
     /// Programs and files whose closure is needed.
     pub(crate) roots: BTreeSet<PathBuf>,
+    /// Programs and libraries that are shown otherwise, but need to be loaded.
+    pub(crate) loads: BTreeSet<PathBuf>,
     /// Real paths of system include directories.
     pub(crate) anchors: Vec<Rc<str>>,
+    /// Interpreters whose standard library is shown.
+    pub(crate) runtimes: BTreeSet<PathBuf>,
     outputs: BTreeMap<Tag, (Output, PlannedOutput)>,
+    /// Outputs that are directories from the start.
+    output_directories: BTreeSet<AbsPath>,
     /// Directories of `PATH` outside [`SANDBOX_PATH`] where a tool was found.
     extra_path: Vec<String>,
 }
@@ -98,8 +109,11 @@ impl<'a> Context<'a> {
             cwd,
             path: visible_path(settings, call),
             roots: BTreeSet::new(),
+            loads: BTreeSet::new(),
             anchors: Vec::new(),
+            runtimes: BTreeSet::new(),
             outputs: BTreeMap::new(),
+            output_directories: BTreeSet::new(),
             extra_path: Vec::new(),
         })
     }
@@ -153,16 +167,24 @@ impl<'a> Context<'a> {
         if matches!(name, "" | "." | "..") {
             return Err(special().into());
         }
-        let id = self
-            .directory(directory)
-            .ok_or_else(|| LocalReason::NoOutputDirectory(text.to_owned()))?;
+        let Some(id) = self.directory(directory) else {
+            // Its directory will be made if whoever calls has declared it already.
+            let place = abs(&self.view.path_of(self.cwd))?.join(text);
+            let is_declared = place.is_ok_and(|place| self.is_output(place.as_str()));
+            let reason = || LocalReason::NoOutputDirectory(text.to_owned()).into();
+            return is_declared.then_some(()).ok_or_else(reason);
+        };
         if !matches!(self.view.kind(id, name), None | Some(Kind::File)) {
             return Err(special().into());
         }
         let directory = self.view.path_of(id);
         let separator = if directory.len() == 1 { "" } else { "/" };
-        let path = format!("{directory}{separator}{name}");
-        let output = Output { path: abs(&path)?, required: kind.required, dynamic: false };
+        self.declare(tag, &format!("{directory}{separator}{name}"), kind)
+    }
+
+    /// Declares an output at a real path, unless there is one.
+    pub(crate) fn declare(&mut self, tag: &str, path: &str, kind: OutputKind) -> Step<()> {
+        let output = Output { path: abs(path)?, required: kind.required, dynamic: false };
         if self.outputs.values().any(|(known, _)| known.path == output.path) {
             return Ok(());
         }
@@ -175,6 +197,19 @@ impl<'a> Context<'a> {
         };
         self.outputs.insert(tag, (output, planned));
         Ok(())
+    }
+
+    /// Declares an output that is a directory, there and empty when the tool starts.
+    pub(crate) fn declare_directory(&mut self, tag: &str, path: &str) -> Step<()> {
+        self.declare(tag, path, OutputKind::FILE)?;
+        self.output_directories.insert(abs(path)?);
+        Ok(())
+    }
+
+    /// Is this real path an output, or in one that is a directory?
+    pub(crate) fn is_output(&self, path: &str) -> bool {
+        let mut outputs = self.outputs.values().map(|(output, _)| output.path.as_str());
+        outputs.any(|output| path == output || is_below(path, output))
     }
 
     /// `d`, then `d.2`, `d.3`…
@@ -195,15 +230,23 @@ impl<'a> Context<'a> {
     pub(crate) fn require_program(&mut self, name: &str) -> Step<PathBuf> {
         let found = self.find_program(name);
         let found = found.ok_or_else(|| LocalReason::Toolchain(format!("{name} not found")))?;
-        if let Some(directory) = found.parent().and_then(Path::to_str)
+        if let Some(directory) = found.parent()
             && !name.contains('/')
+        {
+            self.add_to_path(directory);
+        }
+        self.roots.insert(found.clone());
+        Ok(found)
+    }
+
+    /// Lets the tool find programs of this directory by their bare names.
+    pub(crate) fn add_to_path(&mut self, directory: &Path) {
+        if let Some(directory) = directory.to_str()
             && !SANDBOX_PATH.contains(&directory)
             && !self.extra_path.iter().any(|known| known == directory)
         {
             self.extra_path.push(directory.to_owned());
         }
-        self.roots.insert(found.clone());
-        Ok(found)
     }
 
     /// Where a name leads along `PATH`, the interposer aside.
@@ -259,26 +302,45 @@ impl<'a> Context<'a> {
         Ok(made)
     }
 
-    /// The finished thunk.
+    /// The finished thunk of a modelled tool.
     pub(crate) fn finish(mut self, draft: Draft) -> Step<PlannedThunk> {
-        let failed = |error: &dyn std::fmt::Display| LocalReason::Failed(error.to_string());
         self.roots.insert(self.program.clone());
-        let caches = self.caches;
-        let closure =
-            caches.closures.of(&self.roots, self.view.files, &caches.directories, &caches.trees)?;
+        let closure = self.closure()?;
         environment::check_library_path(&self, &closure)?;
+        self.assemble(draft, &closure)
+    }
+
+    /// Everything that is loaded to run what was asked for.
+    pub(crate) fn closure(&self) -> Step<Arc<Closure>> {
+        let caches = self.caches;
+        let roots = Roots { files: &self.roots, loads: &self.loads };
+        caches.closures.of(roots, self.view.files, &caches.directories, &caches.trees)
+    }
+
+    /// The thunk of all that has been collected.
+    pub(crate) fn assemble(self, draft: Draft, closure: &Closure) -> Step<PlannedThunk> {
+        let failed = |error: &dyn std::fmt::Display| LocalReason::Failed(error.to_string());
         let mut environment = draft.environment;
         let path = self.extra_path.iter().map(String::as_str).chain(SANDBOX_PATH.iter().copied());
-        environment.insert("PATH".to_owned(), path.collect::<Vec<_>>().join(":"));
-        if !closure.library_path.is_empty() {
-            environment.insert("LD_LIBRARY_PATH".to_owned(), closure.library_path.join(":"));
-        }
-        let placed = layout::place(&self.view, &closure, &self.anchors, &caches.trees)?;
+        let path = path.collect::<Vec<_>>().join(":");
+        environment.entry("PATH".to_owned()).or_insert(path);
+        add_library_path(&mut environment, closure);
+        let caches = self.caches;
+        let placed = layout::place(&self.view, closure, &self.anchors, &caches.trees)?;
         let program = self.program.to_str();
         let program = program.ok_or_else(|| LocalReason::Path(self.program.clone()))?;
         let platform = Platform::host().ok_or(LocalReason::Unclear("no platform of ours"))?;
         let (outputs, planned): (Vec<_>, Vec<_>) = self.outputs.into_values().unzip();
-        let outputs = planned.iter().map(|p: &PlannedOutput| p.tag.clone()).zip(outputs).collect();
+        let tags = planned.iter().map(|p: &PlannedOutput| p.tag.clone());
+        let mut outputs: BTreeMap<Tag, Output> = tags.zip(outputs).collect();
+        if outputs.is_empty() {
+            // What it prints is all that is wanted; but a thunk has to have an output.
+            let output = Output { path: abs(NO_OUTPUT)?, required: false, dynamic: false };
+            outputs.insert(NO_OUTPUT_TAG.parse().map_err(|error| failed(&error))?, output);
+        }
+        let mut directories = placed.directories;
+        let trees = |path: &AbsPath| placed.inputs.contains_key(path);
+        directories.extend(self.output_directories.into_iter().filter(|path| !trees(path)));
         let spec = ThunkSpec {
             function: Function {
                 executable: abs(program)?,
@@ -288,7 +350,7 @@ impl<'a> Context<'a> {
             },
             inputs: placed.inputs,
             symlinks: placed.symlinks,
-            directories: placed.directories,
+            directories,
             outputs,
             stdin: None,
             limits: Limits::for_platform(platform),
@@ -312,6 +374,18 @@ pub(crate) struct OutputKind {
 impl OutputKind {
     pub(crate) const FILE: Self = Self { required: true, executable: false };
     pub(crate) const PROGRAM: Self = Self { required: true, executable: true };
+}
+
+/// Libraries outside the loader's own directories come behind those that the caller prefers.
+fn add_library_path(environment: &mut BTreeMap<String, String>, closure: &Closure) {
+    if closure.library_path.is_empty() {
+        return;
+    }
+    let path = environment.entry("LD_LIBRARY_PATH".to_owned()).or_default();
+    if !path.is_empty() {
+        path.push(':');
+    }
+    path.push_str(&closure.library_path.join(":"));
 }
 
 fn visible_path(settings: &Settings, call: &Call) -> String {

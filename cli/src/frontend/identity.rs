@@ -8,11 +8,29 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// a change right after a look may leave the same stamp. What is younger than this is not trusted.
 const TICK: Duration = Duration::from_millis(100);
 
+/// Which file, whatever its path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Inode {
+    device: u64,
+    number: u64,
+}
+
+impl Inode {
+    /// The inode that a `stat` found.
+    pub fn of(metadata: &Metadata) -> Self {
+        Self { device: metadata.dev(), number: metadata.ino() }
+    }
+
+    /// Device and inode number.
+    pub fn parts(self) -> (u64, u64) {
+        (self.device, self.number)
+    }
+}
+
 /// What `stat` says that changes whenever the content does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Stamp {
-    device: u64,
-    inode: u64,
+    inode: Inode,
     size: u64,
     modified: (i64, i64),
     changed: (i64, i64),
@@ -21,12 +39,15 @@ pub(crate) struct Stamp {
 impl Stamp {
     pub(crate) fn of(metadata: &Metadata) -> Self {
         Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
+            inode: Inode::of(metadata),
             size: metadata.size(),
             modified: (metadata.mtime(), metadata.mtime_nsec()),
             changed: (metadata.ctime(), metadata.ctime_nsec()),
         }
+    }
+
+    pub(crate) fn inode(&self) -> Inode {
+        self.inode
     }
 
     /// The stamp of what is at `path`, behind symbolic links; none if nothing is.

@@ -17,7 +17,7 @@ use mesh_protocol::tree::{Tree, TreeEntry};
 use super::closure::Closure;
 use super::plan::{FileSource, Files};
 use super::reason::{LocalReason, Step};
-use super::view::View;
+use super::view::{View, is_below};
 
 /// Fewer headers than this are named one by one: a tree would be another object to move.
 const GROUP_MIN: usize = 8;
@@ -114,6 +114,9 @@ pub(crate) fn place(
 ) -> Step<Placed> {
     let mut placed = Placed::default();
     placed.inputs.insert(AbsPath::root(), Input::tree(closure.tree));
+    for (path, name) in &view.trees {
+        placed.inputs.insert(abs(path)?, Input::tree(*name));
+    }
     let groups = groups(view, closure, anchors);
     for (anchor, members) in &groups {
         let name = put_group(view, anchor, members, trees)?;
@@ -121,7 +124,8 @@ pub(crate) fn place(
     }
     let is_grouped = |path: &str| groups.values().any(|members| members.contains(path));
     for (path, shown) in &view.shown {
-        if !(closure.contains(path) || shown.groupable && is_grouped(path)) {
+        let in_tree = shown.groupable && (is_grouped(path) || view.is_in_tree(path));
+        if !closure.contains(path) && !in_tree {
             placed.inputs.insert(abs(path)?, input(&shown.file));
         }
     }
@@ -132,7 +136,8 @@ pub(crate) fn place(
         }
     }
     for path in &view.directories {
-        if !is_implied(view, path) && !closure.contains_directory(path) && path.len() > 1 {
+        let is_made = is_implied(view, path) || closure.contains_directory(path);
+        if !is_made && !view.trees.contains_key(path) && path.len() > 1 {
             placed.directories.insert(abs(path)?);
         }
     }
@@ -146,7 +151,7 @@ fn groups<'v>(view: &'v View<'_>, closure: &Closure, anchors: &[Rc<str>]) -> Gro
     let mut others: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (path, shown) in &view.shown {
         let is_value = matches!(shown.file.source, Source::Value(_));
-        if !shown.groupable || !is_value || closure.contains(path) {
+        if !shown.groupable || !is_value || closure.contains(path) || view.is_in_tree(path) {
             continue;
         }
         match anchors.iter().filter(|a| is_below(path, a)).min_by_key(|a| a.len()) {
@@ -201,10 +206,6 @@ fn put_group(
     paths.extend(links.map(|(path, target)| (below(path), Leaf::Link(target))));
     let leaves: Vec<(&str, Leaf<'_>)> = paths.iter().map(|(p, leaf)| (p.as_str(), *leaf)).collect();
     trees.put(view.files, &leaves)
-}
-
-fn is_below(path: &str, directory: &str) -> bool {
-    path.strip_prefix(directory).is_some_and(|rest| rest.starts_with('/'))
 }
 
 /// Does a shown file or link make this directory exist?

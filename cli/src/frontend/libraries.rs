@@ -7,7 +7,6 @@ use std::path::Path;
 use super::closure::configured_directories;
 use super::context::Context;
 use super::elf;
-use super::host::size_of;
 use super::ldargs::{Item, LinkLine};
 use super::ldscript;
 use super::plan::FileSource;
@@ -191,7 +190,8 @@ impl<'c, 'a> Libraries<'c, 'a> {
     }
 
     fn script(&mut self, place: &Place) -> Step<()> {
-        if size_of(Path::new(&*place.real)).is_none_or(|size| size > SCRIPT_BYTES_MAX) {
+        let found = super::stored::regular_file(Path::new(&*place.real)).ok().flatten();
+        if found.is_none_or(|metadata| metadata.len() > SCRIPT_BYTES_MAX) {
             return Ok(());
         }
         let bytes = self.context.view.read(&place.real)?;

@@ -9,6 +9,9 @@
 //! [`view::View`] (headers by [`scan`], the toolchain by [`closure`]), and lets [`layout`] turn
 //! that into a thunk.
 //!
+//! A command that has no model is planned by [`Frontends::plan_command`] ([`command`]): its inputs
+//! and outputs are given, and what it takes to start it is found ([`program`], [`runtime`]).
+//!
 //! Participants: the caller brings [`Files`] (names of contents, placeholders, a place for
 //! trees); the file system itself is asked here for directories and links only. Every cache lives
 //! in [`Frontends`], is shared by threads, and is checked against the file system at each use.
@@ -18,11 +21,12 @@
 //! sandbox, after which the caller runs it locally.
 
 mod closure;
+mod command;
 mod context;
+mod directory;
 mod dirs;
 mod elf;
 mod environment;
-mod host;
 mod identity;
 mod layout;
 mod ldargs;
@@ -37,17 +41,22 @@ mod options;
 mod outputs;
 mod plan;
 mod probe;
+mod program;
 mod reason;
 mod response;
+mod runtime;
 mod scan;
 mod search;
+mod stored;
 mod table;
 mod tool;
 mod view;
 
-pub use host::HostFiles;
+pub use command::{CommandError, CommandLine, PlannedCommand};
+pub use identity::Inode;
 pub use plan::{Call, FileSource, Files, Plan, PlannedOutput, PlannedThunk, ReadError};
 pub use reason::LocalReason;
+pub use stored::{StoreFiles, regular_file};
 pub use tool::{Tool, tool_names_in};
 
 use std::path::PathBuf;

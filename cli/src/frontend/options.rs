@@ -75,6 +75,13 @@ pub(crate) struct Invocation {
     pub(crate) debug: bool,
 }
 
+impl Invocation {
+    /// Is the result what the driver prints (`-E`, `-M` without `-o`)?
+    pub(crate) fn prints(&self) -> bool {
+        self.mode == Mode::Preprocess && self.output.is_none()
+    }
+}
+
 /// Understands the words behind `argv[0]`.
 pub(crate) fn parse(arguments: &[String], is_cxx: bool) -> Step<Invocation> {
     let mut parser = Parser {
@@ -82,7 +89,7 @@ pub(crate) fn parse(arguments: &[String], is_cxx: bool) -> Step<Invocation> {
         invocation: Invocation::default(),
         language: None,
         is_cxx,
-        output_to_stdout: None,
+        is_dependencies_only: false,
     };
     parser.run()?;
     parser.finish()
@@ -94,7 +101,8 @@ struct Parser<'a> {
     /// What `-x` said last.
     language: Option<Language>,
     is_cxx: bool,
-    output_to_stdout: Option<String>,
+    /// `-M` or `-MM`.
+    is_dependencies_only: bool,
 }
 
 impl Parser<'_> {
@@ -149,7 +157,11 @@ impl Parser<'_> {
             M::Preprocess => call.mode = call.mode.max(Mode::Preprocess),
             M::Assembly => call.mode = call.mode.max(Mode::Assembly),
             M::Object => call.mode = call.mode.max(Mode::Object),
-            M::DependenciesOnly => self.output_to_stdout = Some(given.word.to_owned()),
+            // It implies `-E`, whatever else is asked for.
+            M::DependenciesOnly => {
+                call.mode = Mode::Preprocess;
+                self.is_dependencies_only = true;
+            }
             M::Dependencies => call.dependencies = true,
             M::DependencyFile => call.dependency_file = Some(value),
             M::Output => call.output = Some(value),
@@ -207,15 +219,15 @@ impl Parser<'_> {
     }
 
     fn finish(mut self) -> Step<Invocation> {
-        if let Some(word) = self.output_to_stdout {
-            return Err(LocalReason::StandardOutput(word).into());
-        }
         let call = &mut self.invocation;
+        if self.is_dependencies_only {
+            if call.dependencies || call.output.is_some() {
+                return Err(LocalReason::Unclear("-M with an output").into());
+            }
+            call.mode = Mode::Preprocess;
+        }
         if call.output.as_deref() == Some("-") || call.dependency_file.as_deref() == Some("-") {
             return Err(LocalReason::StandardOutput("-".to_owned()).into());
-        }
-        if call.mode == Mode::Preprocess && call.output.is_none() {
-            return Err(LocalReason::StandardOutput("-E".to_owned()).into());
         }
         if call.dependency_file.is_some() && !call.dependencies {
             return Err(LocalReason::Unclear("-MF without -MD").into());

@@ -104,8 +104,14 @@ fn questions_and_streams_stay_here() {
     ] {
         assert!(matches!(local(line), LocalReason::Question(_)), "{line}");
     }
-    for line in ["-E a.c", "-M a.c", "-MM a.c", "-S a.c -o -", "-c a.c -MD -MF -"] {
+    for line in ["-S a.c -o -", "-c a.c -MD -MF -"] {
         assert!(matches!(local(line), LocalReason::StandardOutput(_)), "{line}");
+    }
+    for line in ["-E a.c", "-M a.c", "-MM -c a.c b.c", "-E -P a.c"] {
+        assert!(parsed(line).prints(), "{line}");
+    }
+    for line in ["-M a.c -o x", "-MM -MD a.c"] {
+        assert!(matches!(local(line), LocalReason::Unclear(_)), "{line}");
     }
     assert_eq!(local("-E -"), LocalReason::StandardInput);
     assert_eq!(local("-x c -c -o a.o -"), LocalReason::StandardInput);

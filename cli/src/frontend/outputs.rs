@@ -19,7 +19,7 @@ pub(crate) fn expected(call: &Invocation) -> Vec<Expected> {
     let mut all = Vec::new();
     for source in &call.sources {
         let base = auxiliary_base(call, source);
-        if call.mode != Mode::Link {
+        if call.mode != Mode::Link && !call.prints() {
             let path = call.output.clone().unwrap_or_else(|| main_name(call, source));
             all.push(Expected { tag: "out", path, required: true });
         }

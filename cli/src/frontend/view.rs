@@ -11,6 +11,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use mesh_protocol::name::ValueName;
 use mesh_protocol::thunk::Source;
 
 use super::dirs::{DirectoryCache, Kind, Listing};
@@ -78,6 +79,8 @@ pub(crate) struct View<'a> {
     pub(crate) links: BTreeMap<Rc<str>, Rc<str>>,
     /// Directories that exist even if nothing in them is shown.
     pub(crate) directories: BTreeSet<Rc<str>>,
+    /// Whole directories by real path.
+    pub(crate) trees: BTreeMap<Rc<str>, ValueName>,
 }
 
 impl<'a> View<'a> {
@@ -89,6 +92,7 @@ impl<'a> View<'a> {
             shown: BTreeMap::new(),
             links: BTreeMap::new(),
             directories: BTreeSet::new(),
+            trees: BTreeMap::new(),
         };
         view.intern("/".into());
         view
@@ -230,13 +234,23 @@ impl<'a> View<'a> {
         })
     }
 
+    /// Is this path in a directory that is shown as a whole?
+    pub(crate) fn is_in_tree(&self, path: &str) -> bool {
+        self.trees.keys().any(|tree| is_below(path, tree))
+    }
+
     /// Is it a placeholder?
     pub(crate) fn is_placeholder(file: &FileSource) -> bool {
         matches!(file.source, Source::Output(_))
     }
 }
 
-fn join(directory: &str, name: &str) -> Rc<str> {
+/// Is `path` strictly inside `directory`? Not for the root.
+pub(crate) fn is_below(path: &str, directory: &str) -> bool {
+    path.strip_prefix(directory).is_some_and(|rest| rest.starts_with('/'))
+}
+
+pub(crate) fn join(directory: &str, name: &str) -> Rc<str> {
     if directory.len() == 1 {
         format!("/{name}").into()
     } else {
@@ -323,8 +337,13 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
 
-    use super::super::host::HostFiles;
+    use super::super::stored::StoreFiles;
     use super::*;
+
+    fn files(place: &Path) -> StoreFiles {
+        let options = mesh_store::StoreOptions::new(place.join("store"));
+        StoreFiles::new(mesh_store::Store::open(options).unwrap())
+    }
 
     #[test]
     fn links_and_parents_are_walked_as_the_kernel_does() {
@@ -336,7 +355,7 @@ mod tests {
         fs::write(root.join("a/y.h"), "y").unwrap();
         symlink("../real/deep", root.join("a/link")).unwrap();
         symlink("../real/x.h", root.join("a/x.h")).unwrap();
-        let (files, cache) = (HostFiles::new(), DirectoryCache::default());
+        let (files, cache) = (files(dir.path()), DirectoryCache::default());
         let mut view = View::new(&files, &cache);
         let base = view.directory(View::ROOT, root.to_str().unwrap()).unwrap().0;
         let text = |path: &str| root.join(path).to_str().unwrap().to_owned();
@@ -364,7 +383,7 @@ mod tests {
     fn endless_links_lead_nowhere() {
         let dir = tempfile::tempdir().unwrap();
         symlink("loop", dir.path().join("loop")).unwrap();
-        let (files, cache) = (HostFiles::new(), DirectoryCache::default());
+        let (files, cache) = (files(dir.path()), DirectoryCache::default());
         let view = View::new(&files, &cache);
         let text = dir.path().join("loop");
         assert!(view.resolve(View::ROOT, text.to_str().unwrap()).is_none());

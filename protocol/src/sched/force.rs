@@ -87,6 +87,9 @@ pub enum Event {
     Needed(ThunkName),
     /// The memo had it.
     Reused(ThunkName),
+    /// Its dependencies are values: the second, which names them, stands for it from now on. What
+    /// then happens is told of the second alone. (It may have happened already, for another thunk.)
+    Substituted(ThunkName, ThunkName),
     /// It ran and left its outputs.
     Executed(ThunkName),
     /// It failed and will be tried again.
@@ -405,7 +408,9 @@ impl Force {
             Err(reason) => return self.fail(id, reason.into(), None),
         };
         let other = self.graph.node(name);
-        self.graph.get_mut(id).progress = Progress::Substituted(other);
+        let node = self.graph.get_mut(id);
+        node.progress = Progress::Substituted(other);
+        effects.push(Effect::Event(Event::Substituted(node.name, name)));
         match &self.graph.get(other).progress {
             Progress::Done(_) | Progress::Failed(_) => self.ended.push_back(Waiter::Node(id)),
             _ => {

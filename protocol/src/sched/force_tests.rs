@@ -60,6 +60,7 @@ struct World {
     memo: BTreeMap<ThunkName, Outputs>,
     run: Run,
     executed: Vec<String>,
+    events: Vec<Event>,
     answers: BTreeMap<DemandId, Result<OutputObject, ForceError>>,
     pending: Vec<Input>,
     seed: u64,
@@ -74,6 +75,7 @@ impl World {
             memo: BTreeMap::new(),
             run,
             executed: Vec::new(),
+            events: Vec::new(),
             answers: BTreeMap::new(),
             pending: vec![Input::Slots(slots)],
             seed: 1,
@@ -140,7 +142,8 @@ impl World {
             Effect::Answer(demand, answer) => {
                 assert!(self.answers.insert(demand, answer).is_none(), "answered once");
             }
-            Effect::Stop(_) | Effect::Event(_) => {}
+            Effect::Event(event) => self.events.push(event),
+            Effect::Stop(_) => {}
         }
     }
 }
@@ -178,6 +181,24 @@ fn the_same_bytes_stop_the_rebuild() {
     assert_ne!(b1, b2);
     assert_eq!(world.force(b2).unwrap(), first);
     assert_eq!(world.executed, ["a1", "b", "a2"]);
+}
+
+#[test]
+fn the_events_lead_from_a_thunk_to_what_stands_for_it() {
+    let mut world = World::new(1, ForcePolicy::default(), concatenate());
+    let a = world.add(thunk("a", &[]));
+    let b = world.add(thunk("b", &[of(a)]));
+    world.force(b).unwrap();
+    let reduced = thunk("b", &[Source::Value(ValueName::of(b"a()"))]).encode().unwrap().0;
+    let expected = [
+        Event::Needed(b),
+        Event::Needed(a),
+        Event::Executed(a),
+        Event::Substituted(b, reduced),
+        Event::Needed(reduced),
+        Event::Executed(reduced),
+    ];
+    assert_eq!(world.events, expected);
 }
 
 #[test]

@@ -53,7 +53,7 @@ pub(super) fn plan(
     }
     let colour = !(call.colour || call.records || call.link_time);
     let mut arguments = vec![context.program.to_string_lossy().into_owned()];
-    arguments.extend(colour.then(|| "-fdiagnostics-color=always".to_owned()));
+    arguments.extend(colour.then(|| super::COLOUR.to_owned()));
     arguments.extend(words);
     let description = describe(&call);
     context.finish(Draft { arguments, environment, strip_colour_unless_tty: colour, description })

@@ -17,6 +17,9 @@ use super::tool::Tool;
 
 pub(crate) use r#as::is_harmless as is_harmless_for_as;
 
+/// What compilers are told where `strip_colour_unless_tty` is set.
+pub(crate) const COLOUR: &str = "-fdiagnostics-color=always";
+
 /// Plans a call of the tool.
 pub(crate) fn plan(tool: Tool, context: Context<'_>) -> Step<PlannedThunk> {
     let words = context.call.arguments.get(1..).unwrap_or_default();

@@ -1,0 +1,123 @@
+//! Programs of the build that open or execute placeholders wait here until those are files.
+
+use std::fs::Metadata;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use mesh_cli::frontend::Inode;
+use mesh_protocol::name::OutputRef;
+use tokio::runtime::Handle;
+
+use super::notify::{Access, Listener, Notification};
+use super::pass::Pass;
+use super::step::End;
+
+/// Programs that mostly wait for others: they take no slot.
+const COORDINATORS: &[&str] = &[
+    "sh", "bash", "dash", "ash", "ksh", "zsh", "make", "gmake", "ninja", "samu", "cmake", "env",
+    "libtool", "xargs", "nice", "time", "timeout", "mesh",
+];
+
+/// Answers the build's calls until no process of it is left. Blocks.
+pub(crate) fn serve(listener: Listener, pass: &Arc<Pass>, runtime: &Handle) {
+    let listener = Arc::new(listener);
+    loop {
+        let notification = match listener.next() {
+            Ok(Some(notification)) => notification,
+            // Without a listener the calls of what is left fail, and the build with them.
+            Ok(None) | Err(_) => return,
+        };
+        let path = PathBuf::from(std::ffi::OsStr::from_bytes(notification.path.as_bytes()));
+        let Ok(metadata) = std::fs::metadata(&path) else {
+            // It is not there, and the call will say so.
+            drop(listener.allow(notification));
+            continue;
+        };
+        let call = Use { listener: Arc::clone(&listener), notification, path, metadata };
+        match call.needs(pass) {
+            None => drop(call.listener.allow(call.notification)),
+            Some(need) => drop(runtime.spawn(call.wait(need, Arc::clone(pass)))),
+        }
+    }
+}
+
+/// A program is about to use a file.
+struct Use {
+    listener: Arc<Listener>,
+    notification: Notification,
+    path: PathBuf,
+    metadata: Metadata,
+}
+
+/// What has to happen before it may.
+struct Need {
+    /// This placeholder has to be a file.
+    real: Option<OutputRef>,
+    /// It starts a command, or one of those that are not counted.
+    starts: Option<Program>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Program {
+    Command,
+    Coordinator,
+}
+
+impl Use {
+    /// `None`: nothing; the call can go on at once.
+    fn needs(&self, pass: &Pass) -> Option<Need> {
+        let access = self.notification.access;
+        if !self.metadata.is_file() {
+            return None;
+        }
+        if access == Access::Truncate {
+            pass.files.placeholders.abandon(Inode::of(&self.metadata));
+        }
+        if matches!(access, Access::Truncate | Access::Write) {
+            pass.files.stored.forget(&self.metadata);
+        }
+        let real = match access {
+            Access::Truncate => None,
+            _ => pass.files.output_at(&self.path, &self.metadata).ok().flatten(),
+        };
+        let starts = (access == Access::Execute).then(|| self.program(pass));
+        (real.is_some() || starts.is_some()).then_some(Need { real, starts })
+    }
+
+    fn program(&self, pass: &Pass) -> Program {
+        let name = self.path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let is_interposer = Inode::of(&self.metadata) == pass.site.interposer;
+        if is_interposer || COORDINATORS.contains(&name) {
+            Program::Coordinator
+        } else {
+            Program::Command
+        }
+    }
+
+    async fn wait(self, need: Need, pass: Arc<Pass>) {
+        let pid = self.notification.pid;
+        if let Some(output) = need.real {
+            pass.keeper.waits(pid).await;
+            let end = pass.real(&self.path, Inode::of(&self.metadata), output).await;
+            pass.keeper.waited(pid).await;
+            if end == End::Failed {
+                drop(self.listener.terminate(self.notification));
+                return;
+            }
+        }
+        match need.starts {
+            None => {}
+            Some(Program::Coordinator) => pass.keeper.gone(pid).await,
+            Some(Program::Command) => {
+                let may_go = pass.keeper.command(pid).await;
+                if !pass.exits.add(pid) {
+                    pass.keeper.gone(pid).await;
+                }
+                let _ = may_go.await;
+            }
+        }
+        // The caller may have been killed meanwhile.
+        drop(self.listener.allow(self.notification));
+    }
+}

@@ -1,0 +1,58 @@
+//! The guardian: a process that outlives a build that is killed, and cleans up after it.
+//!
+//! `kill -9` of a build's process group leaves nobody who could remove its placeholders, so the
+//! build starts this process first, in a group of its own. It waits for the end of the build, seen
+//! by the end of its standard input, and removes what the journal says is unfinished.
+
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, ExitCode, Stdio};
+
+use super::journal;
+
+/// What the guardian is called, in `argv[0]`.
+const NAME: &str = "mesh-guardian";
+
+/// A guardian at work. It looks at the journal when this is dropped, or when this process dies.
+#[derive(Debug)]
+pub(crate) struct Guardian {
+    child: Child,
+    end: Option<ChildStdin>,
+}
+
+impl Guardian {
+    /// Starts one for the build with this journal.
+    pub(crate) fn start(journal: &Path) -> io::Result<Self> {
+        let mut child = Command::new("/proc/self/exe")
+            .arg0(NAME)
+            .arg(journal)
+            .current_dir("/")
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let end = child.stdin.take();
+        Ok(Self { child, end })
+    }
+}
+
+impl Drop for Guardian {
+    fn drop(&mut self) {
+        self.end = None;
+        // It is gone, or ends at once: there is nothing left to do.
+        let _ = self.child.wait();
+    }
+}
+
+/// Becomes the guardian if this process was started as one.
+pub(crate) fn run_if_asked() -> Option<ExitCode> {
+    let mut arguments = std::env::args_os();
+    let is_asked = arguments.next().is_some_and(|name| name == NAME);
+    let journal = arguments.next().filter(|_| is_asked)?;
+    // Nothing is ever written: this returns when the build's end of the pipe is closed.
+    let _ = io::copy(&mut io::stdin(), &mut io::sink());
+    let cleaned = journal::clean(Path::new(&journal), rustix::fs::FlockOperation::LockExclusive);
+    Some(if cleaned.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

@@ -1,0 +1,134 @@
+//! What all passes of a build share: store, engine, frontends, counts.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use mesh_cli::frontend::{Frontends, Inode, Settings, tool_names_in};
+use mesh_node::exec::Engine;
+use mesh_protocol::name::ValueName;
+use mesh_protocol::thunk::Thunk;
+use mesh_store::Store;
+
+use super::step::CallKey;
+use super::streams::OwnStreams;
+use super::terminal::Terminal;
+use crate::error::CliError;
+use crate::ui::Console;
+
+/// See the module's description.
+pub(crate) struct Site {
+    pub(crate) store: Store,
+    pub(crate) engine: Arc<dyn Engine>,
+    pub(crate) frontends: Frontends,
+    pub(crate) console: Console,
+    /// The build's terminal, if ours shows a live block.
+    pub(crate) terminal: Option<Terminal>,
+    pub(crate) own_streams: OwnStreams,
+    /// The directory of links to this binary, first in the build's `PATH`.
+    pub(crate) tools: PathBuf,
+    /// This binary.
+    pub(crate) interposer: Inode,
+    /// Calls whose sandbox failed in an earlier pass, with the reason: they run here.
+    marked: Mutex<BTreeMap<CallKey, String>>,
+    /// Values that were given to thunks.
+    inputs: Mutex<BTreeSet<ValueName>>,
+    infer_us: AtomicU64,
+    bytes_out: AtomicU64,
+}
+
+impl Site {
+    /// A site for one build. `home` is this user's state.
+    pub(crate) fn new(
+        store: Store,
+        engine: Arc<dyn Engine>,
+        console: Console,
+        home: &Path,
+    ) -> Result<Self, CliError> {
+        let own = std::env::current_exe().map_err(CliError::io("/proc/self/exe"))?;
+        let metadata = std::fs::metadata(&own).map_err(CliError::io(&own))?;
+        let tools = home.join("tools");
+        link_tools(&tools, &own).map_err(CliError::io(&tools))?;
+        // Without one the block waits until the build command has ended.
+        let terminal = Terminal::open(&console).ok().flatten();
+        let own_streams = OwnStreams::new(terminal.as_ref().map(Terminal::file));
+        let settings = Settings { hidden_directories: vec![tools.clone()] };
+        Ok(Self {
+            store,
+            engine,
+            frontends: Frontends::new(settings),
+            console,
+            terminal,
+            own_streams,
+            tools,
+            interposer: Inode::of(&metadata),
+            marked: Mutex::default(),
+            inputs: Mutex::default(),
+            infer_us: AtomicU64::new(0),
+            bytes_out: AtomicU64::new(0),
+        })
+    }
+
+    fn marks(&self) -> MutexGuard<'_, BTreeMap<CallKey, String>> {
+        self.marked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on this call runs here.
+    pub(crate) fn mark(&self, call: CallKey, reason: String) {
+        self.marks().insert(call, reason);
+    }
+
+    /// Why this call has to run here.
+    pub(crate) fn mark_of(&self, call: &CallKey) -> Option<String> {
+        self.marks().get(call).cloned()
+    }
+
+    /// Counts the time that planning took.
+    pub(crate) fn planned(&self, thunk: &Thunk, took: Duration) {
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.infer_us.fetch_add(micros, Ordering::Relaxed);
+        let mut inputs = self.inputs.lock().unwrap_or_else(PoisonError::into_inner);
+        inputs.extend(thunk.values());
+    }
+
+    /// Counts bytes that came back as files.
+    pub(crate) fn brought(&self, bytes: u64) {
+        self.bytes_out.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// The time that planning took in all.
+    pub(crate) fn infer(&self) -> Duration {
+        Duration::from_micros(self.infer_us.load(Ordering::Relaxed))
+    }
+
+    /// Bytes of the distinct values that thunks named, trees by their own listing; and bytes of
+    /// the files that were written.
+    pub(crate) fn bytes(&self) -> (u64, u64) {
+        let inputs = self.inputs.lock().unwrap_or_else(PoisonError::into_inner);
+        let given = inputs.iter().map(|name| name.digest().length).sum();
+        (given, self.bytes_out.load(Ordering::Relaxed))
+    }
+}
+
+/// Makes a link to this binary for every modelled tool in `PATH`. The directory stays: a build
+/// that wrote a tool's path down, as configure scripts do, finds the real tool through it later.
+fn link_tools(tools: &Path, own: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(tools)?;
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let directories: Vec<PathBuf> =
+        std::env::split_paths(&path).filter(|directory| directory != tools).collect();
+    for name in tool_names_in(&directories) {
+        let link = tools.join(&name);
+        if std::fs::read_link(&link).is_ok_and(|target| target == own) {
+            continue;
+        }
+        // Another build may be making the same link.
+        let fresh = tools.join(format!(".{name}.{}", std::process::id()));
+        symlink(own, &fresh)?;
+        std::fs::rename(&fresh, &link)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,334 @@
+//! The supervisor: runs the user's build command with its tools interposed, pass by pass.
+
+use std::ffi::OsString;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus};
+use std::sync::Arc;
+use std::time::Duration;
+
+use mesh_node::exec::{SandboxEngine, SandboxOptions};
+use mesh_store::Store;
+use tokio::net::UnixListener;
+use tokio::runtime::Handle;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::guardian::Guardian;
+use super::interposer::SOCKET_VARIABLE;
+use super::jobserver::Jobserver;
+use super::journal::{self, Journal};
+use super::make::{BuildCommand, Client};
+use super::notify::{self, Watch};
+use super::pass::{Mode, Pass};
+use super::placeholder::Placeholders;
+use super::site::Site;
+use super::slot_keeper::SlotKeeper;
+use super::{force_on_use, wire};
+use crate::error::CliError;
+use crate::exit;
+use crate::ui::Console;
+
+/// Lazy passes that end in a failure before the build goes on eagerly: there, a failing call costs
+/// no further pass.
+const LAZY_PASSES_MAX: u32 = 3;
+
+/// What a build is to do.
+#[derive(Clone, Debug)]
+pub(crate) struct BuildOptions {
+    /// The build command.
+    pub(crate) command: Vec<OsString>,
+    /// When steps run.
+    pub(crate) mode: Mode,
+    /// Bring only these; the rest stays placeholders. Not with [`Mode::Eager`].
+    pub(crate) targets: Option<Vec<PathBuf>>,
+    /// Go on with what does not depend on a failure.
+    pub(crate) keep_going: bool,
+    /// Cores to keep busy.
+    pub(crate) slots: u32,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(crate) struct BuildEnd {
+    /// The exit code of the build command.
+    pub(crate) code: u8,
+    /// Time spent on planning.
+    pub(crate) infer: Duration,
+    /// Bytes of inputs that thunks named, and of outputs that were written.
+    pub(crate) bytes: (u64, u64),
+}
+
+/// Runs a build to its end.
+pub(crate) fn run(
+    options: &BuildOptions,
+    home: &Path,
+    store: &Store,
+    console: &Console,
+) -> Result<BuildEnd, CliError> {
+    let builds = home.join("builds");
+    std::fs::create_dir_all(&builds).map_err(CliError::io(&builds))?;
+    let builds = builds.canonicalize().map_err(CliError::io(&builds))?;
+    journal::clean_all(&builds).map_err(CliError::io(&builds))?;
+    raise_open_files();
+    let runtime = tokio::runtime::Runtime::new().map_err(CliError::io("starting threads"))?;
+    let ended = runtime.block_on(async {
+        let engine = SandboxEngine::start(store.clone(), SandboxOptions::default());
+        let engine = match engine {
+            Ok(engine) => Arc::new(engine),
+            Err(error) => return without_sandbox(options, console, &error).await,
+        };
+        let site = Arc::new(Site::new(store.clone(), engine, console.clone(), home)?);
+        let build = Build { options, site, builds: &builds };
+        build.passes().await
+    });
+    // What is left on its threads waits for processes that outlive the build.
+    runtime.shutdown_background();
+    ended
+}
+
+/// Placeholders are held open; a large build has thousands.
+fn raise_open_files() {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let raised = rustix::process::Rlimit { current: limit.maximum, maximum: limit.maximum };
+    // If not, large builds run into the limit, and say so.
+    let _ = rustix::process::setrlimit(rustix::process::Resource::Nofile, raised);
+}
+
+/// A machine that cannot run thunks still builds.
+async fn without_sandbox(
+    options: &BuildOptions,
+    console: &Console,
+    error: &dyn std::fmt::Display,
+) -> Result<BuildEnd, CliError> {
+    console.note(format_args!("{error}; building as if mesh were absent"));
+    let mut command = plain_command(&options.command)?;
+    let _sharing = console.share();
+    let child = command.spawn().map_err(not_started(&options.command))?;
+    let status = Waiter::new(child)?.wait(|| async {}).await?;
+    Ok(BuildEnd { code: code_of(status.status), infer: Duration::ZERO, bytes: (0, 0) })
+}
+
+fn plain_command(words: &[OsString]) -> Result<Command, CliError> {
+    let Some((program, arguments)) = words.split_first() else {
+        return Err(CliError::new(exit::USAGE, "there is no build command"));
+    };
+    let mut command = Command::new(program);
+    command.args(arguments);
+    Ok(command)
+}
+
+fn not_started(words: &[OsString]) -> impl FnOnce(std::io::Error) -> CliError {
+    let program = words.first().cloned().unwrap_or_default();
+    CliError::io(PathBuf::from(program))
+}
+
+struct Build<'a> {
+    options: &'a BuildOptions,
+    site: Arc<Site>,
+    builds: &'a Path,
+}
+
+impl Build<'_> {
+    async fn passes(&self) -> Result<BuildEnd, CliError> {
+        let mut mode = self.options.mode;
+        for number in 1.. {
+            let ended = self.pass(mode).await?;
+            let Some(again) = ended.again else {
+                let code = ended.code;
+                return Ok(BuildEnd { code, infer: self.site.infer(), bytes: self.site.bytes() });
+            };
+            if number >= LAZY_PASSES_MAX {
+                mode = Mode::Eager;
+            }
+            let what = again.join(", ");
+            self.site.console.note(format_args!(
+                "{what}: failed in its sandbox; running the build again to try it here"
+            ));
+        }
+        Err(CliError::new(exit::INTERNAL, "a build has more passes than numbers"))
+    }
+
+    async fn pass(&self, mode: Mode) -> Result<PassEnd, CliError> {
+        let makeflags = std::env::var_os("MAKEFLAGS");
+        let command = BuildCommand::new(self.options.command.clone(), makeflags.as_deref());
+        let place = tempfile::Builder::new().prefix("mesh-build-").tempdir();
+        let place = place.map_err(CliError::io(std::env::temp_dir()))?;
+        let (watched, mode) = match notify::is_available() {
+            true => (true, mode),
+            false => {
+                self.site.console.note("this system lets nobody watch opens: building eagerly");
+                (false, Mode::Eager)
+            }
+        };
+        let journal = if mode == Mode::Lazy { Some(self.journal()?) } else { None };
+        let guardian = match &journal {
+            Some(journal) => {
+                Some(Guardian::start(journal.path()).map_err(CliError::io("starting mesh again"))?)
+            }
+            None => None,
+        };
+        let pipe = place.path().join("slots");
+        let jobserver =
+            Jobserver::create(&pipe, self.options.slots).map_err(CliError::io(&pipe))?;
+        let shared = jobserver.shared().try_clone().map_err(CliError::io(&pipe))?;
+        let flags = Jobserver::flags_by_descriptor(&shared);
+        let driver = Pass::driver(&self.site, self.options.keep_going || command.keep_going);
+        let has_clients = command.client == Client::Descriptors;
+        let keeper =
+            SlotKeeper::start(driver.0.clone(), jobserver, self.options.slots, has_clients);
+        let placeholders = Placeholders::new(journal.clone());
+        let pass = Pass::new(Arc::clone(&self.site), placeholders, driver, keeper, mode)?;
+        let socket = place.path().join("socket");
+        let listener = UnixListener::bind(&socket).map_err(CliError::io(&socket))?;
+        let accepting = tokio::spawn(accept(listener, Arc::clone(&pass)));
+
+        let mut process = plain_command(&command.words)?;
+        process.env(SOCKET_VARIABLE, &socket).env("PATH", self.path()?);
+        if let Some(terminal) = &self.site.terminal {
+            terminal.lend(&mut process).map_err(CliError::io("the build's terminal"))?;
+        }
+        let mut inherited = Vec::new();
+        if has_clients {
+            process.env("MAKEFLAGS", format!("{}{flags}", command.makeflags));
+            inherited.push(shared.as_raw_fd());
+        }
+        // Without a terminal of its own the build command writes to ours itself.
+        let sharing = self.site.terminal.is_none().then(|| self.site.console.share());
+        let child = self.spawn(&mut process, watched.then_some(mode), inherited, &pass)?;
+        let interrupted = || pass.cancel("interrupted");
+        let ended = Waiter::new(child)?.wait(interrupted).await?;
+        drop(sharing);
+        let drained = pass.drain(self.options.targets.as_deref()).await;
+        accepting.abort();
+        if let Some(terminal) = &self.site.terminal {
+            terminal.settle();
+        }
+        let again = pass.end();
+        if let Some(journal) = &journal {
+            journal.finish().map_err(CliError::io(journal.path()))?;
+        }
+        drop(guardian);
+        drained?;
+        let again = again? && !ended.is_interrupted && mode != Mode::Eager;
+        let again = again.then(|| pass.marked_steps());
+        Ok(PassEnd { code: code_of(ended.status), again })
+    }
+
+    fn journal(&self) -> Result<Arc<Journal>, CliError> {
+        Journal::create(self.builds).map(Arc::new).map_err(CliError::io(self.builds))
+    }
+
+    fn path(&self) -> Result<OsString, CliError> {
+        let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into());
+        let all = std::iter::once(self.site.tools.clone()).chain(std::env::split_paths(&path));
+        std::env::join_paths(all).map_err(|error| {
+            CliError::new(exit::DATA, error).hint("set MESH_HOME to a path without a colon")
+        })
+    }
+
+    fn spawn(
+        &self,
+        process: &mut Command,
+        watched: Option<Mode>,
+        inherited: Vec<std::os::fd::RawFd>,
+        pass: &Arc<Pass>,
+    ) -> Result<Child, CliError> {
+        let words = &self.options.command;
+        let Some(mode) = watched else {
+            return notify::spawn_unwatched(process, inherited).map_err(not_started(words));
+        };
+        let watch = if mode == Mode::Eager { Watch::Executions } else { Watch::All };
+        let (pass, runtime) = (Arc::clone(pass), Handle::current());
+        let serve = move |listener| force_on_use::serve(listener, &pass, &runtime);
+        notify::spawn(process, watch, inherited, serve).map_err(not_started(words))
+    }
+}
+
+/// How a pass ended.
+struct PassEnd {
+    code: u8,
+    /// The build command has to run again, because these steps failed in their sandboxes.
+    again: Option<Vec<String>>,
+}
+
+/// Takes calls, each on a thread of its own: planning blocks, and so do callers that wait.
+async fn accept(listener: UnixListener, pass: Arc<Pass>) {
+    loop {
+        let Ok((socket, _)) = listener.accept().await else { return };
+        let pid = socket.peer_cred().ok().and_then(|peer| peer.pid()).unwrap_or(0);
+        let Ok(socket) = socket.into_std() else { continue };
+        let pass = Arc::clone(&pass);
+        let serve = move || attend(&socket, &pass, u32::try_from(pid).unwrap_or(0));
+        // Without a thread the connection closes, and the interposer becomes the real tool.
+        drop(std::thread::Builder::new().name("mesh-call".to_owned()).spawn(serve));
+    }
+}
+
+/// One call. If its process dies there is nobody to tell.
+fn attend(socket: &UnixStream, pass: &Arc<Pass>, pid: u32) {
+    if socket.set_nonblocking(false).is_err() {
+        return;
+    }
+    let Ok(Some((request, streams))) = wire::receive_request(socket) else { return };
+    let reply = pass.answer(request, streams, pid);
+    drop(wire::send_reply(socket, &reply));
+}
+
+/// Waits for a child and passes on the signals that end programs.
+struct Waiter {
+    child: Child,
+    interrupt: Signal,
+    terminate: Signal,
+    hang_up: Signal,
+}
+
+struct Ended {
+    status: ExitStatus,
+    is_interrupted: bool,
+}
+
+impl Waiter {
+    fn new(child: Child) -> Result<Self, CliError> {
+        let listen = |kind| signal(kind).map_err(CliError::io("listening to signals"));
+        Ok(Self {
+            child,
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+            hang_up: listen(SignalKind::hangup())?,
+        })
+    }
+
+    async fn wait<F: Future<Output = ()>>(
+        mut self,
+        interrupted: impl Fn() -> F,
+    ) -> Result<Ended, CliError> {
+        use rustix::process::{Pid, Signal, kill_process};
+        let pid = Pid::from_child(&self.child);
+        let mut is_interrupted = false;
+        let mut waiting = tokio::task::spawn_blocking(move || self.child.wait());
+        loop {
+            let signal = tokio::select! {
+                status = &mut waiting => {
+                    let status = status.map_err(|error| CliError::new(exit::INTERNAL, error))?;
+                    let status = status.map_err(CliError::io("waiting for the build command"))?;
+                    return Ok(Ended { status, is_interrupted });
+                }
+                _ = self.interrupt.recv() => Signal::INT,
+                _ = self.terminate.recv() => Signal::TERM,
+                _ = self.hang_up.recv() => Signal::HUP,
+            };
+            is_interrupted = true;
+            interrupted().await;
+            // A terminal has sent it to the whole group; then the command has it twice.
+            let _ = kill_process(pid, signal);
+        }
+    }
+}
+
+/// As a shell would say it.
+fn code_of(status: ExitStatus) -> u8 {
+    use std::os::unix::process::ExitStatusExt;
+    let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
+    u8::try_from(code).unwrap_or(u8::MAX)
+}

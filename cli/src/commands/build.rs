@@ -1,0 +1,69 @@
+//! `mesh make`, `mesh build`, `mesh infer`
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use crate::args::{BuildArgs, InferArgs, MakeArgs};
+use crate::build::{self, BuildOptions, Mode};
+use crate::error::CliError;
+use crate::home;
+use crate::ui::report::Report;
+use crate::ui::{Console, Verbosity};
+
+pub(crate) fn make(args: &MakeArgs) -> Result<u8, CliError> {
+    let command = std::iter::once("make".into()).chain(args.arguments.iter().cloned()).collect();
+    run(&options(command, Mode::Lazy), None, Verbosity::Normal)
+}
+
+pub(crate) fn build(args: &BuildArgs) -> Result<u8, CliError> {
+    let targets = Some(&args.targets_only).filter(|targets| !targets.is_empty());
+    let mode = match (args.eager, targets) {
+        (true, _) => Mode::Eager,
+        (false, Some(_)) => Mode::OnUse,
+        (false, None) => Mode::Lazy,
+    };
+    let default = options(args.command.clone(), mode);
+    let options = BuildOptions {
+        targets: targets.cloned(),
+        keep_going: args.keep_going,
+        slots: args.slots.unwrap_or(default.slots),
+        ..default
+    };
+    run(&options, args.report.as_ref(), verbosity(args.quiet))
+}
+
+pub(crate) fn infer(args: &InferArgs) -> Result<u8, CliError> {
+    let options =
+        BuildOptions { targets: Some(Vec::new()), ..options(args.command.clone(), Mode::OnUse) };
+    run(&options, None, verbosity(args.quiet))
+}
+
+fn verbosity(quiet: bool) -> Verbosity {
+    if quiet { Verbosity::Quiet } else { Verbosity::Normal }
+}
+
+fn options(command: Vec<OsString>, mode: Mode) -> BuildOptions {
+    let slots = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
+    BuildOptions { command, mode, targets: None, keep_going: false, slots }
+}
+
+fn run(
+    options: &BuildOptions,
+    report: Option<&PathBuf>,
+    verbosity: Verbosity,
+) -> Result<u8, CliError> {
+    let store = home::open_store()?;
+    let console = Console::new(verbosity);
+    let ended = build::run(options, &home::directory()?, &store, &console);
+    let summary = console.finish();
+    let flushed = store.flush();
+    let ended = ended?;
+    if verbosity == Verbosity::Normal {
+        eprintln!("mesh: {summary}");
+    }
+    if let Some(path) = report {
+        Report::new(&summary, ended.infer, ended.bytes.0, ended.bytes.1).write(path)?;
+    }
+    flushed?;
+    Ok(ended.code)
+}

@@ -1,0 +1,365 @@
+//! `mesh run`
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::io::{self, IsTerminal, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use mesh_cli::frontend::{
+    CommandError, CommandLine, FileSource, Files, Frontends, Inode, LocalReason, PlannedCommand,
+    ReadError, Settings, StoreFiles, regular_file,
+};
+use mesh_node::driver::{Driver, Progress, Watcher};
+use mesh_node::exec::{Exit, Outcome, SandboxEngine, SandboxOptions};
+use mesh_protocol::limits;
+use mesh_protocol::name::{OutputRef, Tag, ThunkName, ValueName};
+use mesh_protocol::sched::force::ForcePolicy;
+use mesh_protocol::thunk::{OutputObject, Usage};
+use mesh_store::Store;
+use serde_json::json;
+
+use super::bring::Bring;
+use super::{print_bytes, print_line};
+use crate::args::RunArgs;
+use crate::build::placeholder;
+use crate::error::CliError;
+use crate::ui::{Console, Verbosity};
+use crate::{exit, home};
+
+/// What a shell ends with if there is no such command.
+const NOT_FOUND: u8 = 127;
+/// What a shell ends with if the command cannot be executed.
+const NOT_EXECUTABLE: u8 = 126;
+/// What timeout(1) ends with.
+const TIMED_OUT: u8 = 124;
+/// A shell adds this to the number of the signal that ended a command.
+const SIGNALLED: i32 = 128;
+/// The signal of the kernel's out-of-memory killer.
+const SIGKILL: i32 = 9;
+
+/// How a command ended, now or when it ran.
+struct Ended {
+    exit: Exit,
+    outputs: BTreeMap<Tag, OutputObject>,
+    stdout: ValueName,
+    stderr: ValueName,
+    usage: Usage,
+    reused: bool,
+}
+
+pub(crate) fn run(args: &RunArgs) -> Result<u8, CliError> {
+    // First, while there is no other thread that makes files.
+    let umask = read_umask();
+    let store = home::open_store()?;
+    let console = Console::new(if args.quiet { Verbosity::Quiet } else { Verbosity::Normal });
+    let planned = plan(args, &store)?;
+    let (thunk, bytes) = planned.thunk.encode().map_err(|e| CliError::new(exit::DATA, e))?;
+    store.put_bytes(&bytes)?;
+    console.planned(thunk, &planned.description);
+    if args.no_memo {
+        store.forget(thunk)?;
+    }
+    let runtime = tokio::runtime::Runtime::new().map_err(CliError::io("starting threads"))?;
+    let ended = runtime.block_on(execute(&store, &console, thunk, &planned));
+    let summary = console.finish();
+    store.flush()?;
+    let ended = ended?;
+    let brought = bring(&Bring::new(&store, &planned.thunk, umask), &planned, &ended);
+    if args.json {
+        print_json(thunk, &planned, &ended)?;
+    } else {
+        show(&store, &ended)?;
+    }
+    console.note(summary);
+    brought?;
+    finish(args, &planned, &ended)
+}
+
+fn read_umask() -> u32 {
+    use rustix::fs::Mode;
+    use rustix::process::umask;
+    let mask = umask(Mode::RWXG | Mode::RWXO);
+    umask(mask);
+    mask.bits()
+}
+
+fn plan(args: &RunArgs, store: &Store) -> Result<PlannedCommand, CliError> {
+    let line = command_line(args, store)?;
+    let hidden_directories = interposers(line.environment.get("PATH"));
+    let frontends = Frontends::new(Settings { hidden_directories });
+    let files = RealFiles(StoreFiles::new(store.clone()));
+    frontends.plan_command(&line, &files).map_err(|error| {
+        let code = match &error {
+            CommandError::NotFound { .. } => NOT_FOUND,
+            CommandError::NotExecutable { .. } => NOT_EXECUTABLE,
+            CommandError::NeedReal(_)
+            | CommandError::Reason(LocalReason::Missing(_) | LocalReason::Toolchain(_)) => {
+                exit::NOT_FOUND
+            }
+            CommandError::Reason(LocalReason::Failed(_)) => exit::IO,
+            CommandError::Input { .. } | CommandError::Reason(_) => exit::DATA,
+        };
+        CliError::new(code, error)
+    })
+}
+
+/// The host's files; one that a build has yet to make is an error.
+struct RealFiles(StoreFiles);
+
+impl Files for RealFiles {
+    fn source(&self, path: &Path) -> io::Result<Option<FileSource>> {
+        let Some(metadata) = regular_file(path)? else { return Ok(None) };
+        let lengths = placeholder::BYTES_MIN..=placeholder::BYTES_MAX;
+        if lengths.contains(&metadata.len()) && placeholder::read(path)?.is_some() {
+            return Err(io::Error::other(
+                "a placeholder: `mesh force` with its path makes it real",
+            ));
+        }
+        self.0.source_of(path, &metadata).map(Some)
+    }
+
+    fn read(&self, path: &Path) -> Result<Arc<[u8]>, ReadError> {
+        self.0.read(path)
+    }
+
+    fn put(&self, bytes: &[u8]) -> io::Result<ValueName> {
+        self.0.put(bytes)
+    }
+}
+
+fn command_line(args: &RunArgs, store: &Store) -> Result<CommandLine, CliError> {
+    let texts = |paths: &[PathBuf]| -> Result<Vec<String>, CliError> {
+        paths.iter().map(|path| text(path.as_os_str())).collect()
+    };
+    let mut passed = BTreeMap::new();
+    for variable in &args.env {
+        let (name, value) = variable_of(variable)?;
+        passed.extend(value.map(|value| (name, value)));
+    }
+    // What is not UTF-8 here is of no use to a thunk; models look at few names only.
+    let environment = std::env::vars_os();
+    let environment = environment.filter_map(|(k, v)| Some((into_text(k)?, into_text(v)?)));
+    let mut environment: BTreeMap<String, String> = environment.collect();
+    environment.extend(passed.clone());
+    let colour = io::stderr().is_terminal()
+        && environment.get("TERM").is_some_and(|term| term != "dumb")
+        && environment.get("GCC_COLORS").is_none_or(|colours| !colours.is_empty());
+    Ok(CommandLine {
+        words: args.command.iter().map(|word| text(word)).collect::<Result<_, _>>()?,
+        working_directory: std::env::current_dir().map_err(CliError::io("."))?,
+        environment,
+        passed,
+        inputs: texts(&args.inputs)?,
+        outputs: texts(&args.outputs)?,
+        stdin: args.stdin.as_deref().map(|path| stdin(store, path)).transpose()?,
+        colour,
+        timeout_ms: args.timeout,
+        memory_bytes: args.memory,
+    })
+}
+
+fn into_text(text: OsString) -> Option<String> {
+    text.into_string().ok()
+}
+
+fn text(word: &OsStr) -> Result<String, CliError> {
+    let problem = || {
+        let problem = format!("{} is not UTF-8", word.to_string_lossy());
+        CliError::new(exit::DATA, problem).hint("a thunk can only name text")
+    };
+    word.to_str().map(str::to_owned).ok_or_else(problem)
+}
+
+/// `NAME=VALUE`, or `NAME` with the value that it has here, if it has one.
+fn variable_of(word: &OsStr) -> Result<(String, Option<String>), CliError> {
+    let word = text(word)?;
+    let (name, value) = match word.split_once('=') {
+        Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
+        None => {
+            let value = std::env::var_os(&word).map(|value| text(&value)).transpose()?;
+            (word, value)
+        }
+    };
+    if name.is_empty() {
+        return Err(CliError::new(exit::USAGE, "--env wants NAME or NAME=VALUE"));
+    }
+    Ok((name, value))
+}
+
+fn stdin(store: &Store, path: &Path) -> Result<ValueName, CliError> {
+    if path == Path::new("-") {
+        let file = std::fs::File::open("/dev/stdin").map_err(CliError::io("standard input"))?;
+        return Ok(ValueName(store.put_file(&file)?));
+    }
+    Ok(store.name_file(path)?.name)
+}
+
+/// Directories of `PATH` in which this program stands in for compilers (`mesh build`).
+fn interposers(path: Option<&String>) -> Vec<PathBuf> {
+    let Ok(own) = std::fs::metadata("/proc/self/exe") else { return Vec::new() };
+    let is_own = |path: &Path| {
+        std::fs::metadata(path).is_ok_and(|found| Inode::of(&found) == Inode::of(&own))
+    };
+    let directories = path.map(String::as_str).unwrap_or_default().split(':').map(PathBuf::from);
+    directories
+        .filter(|directory| ["cc", "gcc", "ld"].iter().any(|n| is_own(&directory.join(n))))
+        .collect()
+}
+
+async fn execute(
+    store: &Store,
+    console: &Console,
+    name: ThunkName,
+    planned: &PlannedCommand,
+) -> Result<Ended, CliError> {
+    let engine = SandboxEngine::start(store.clone(), SandboxOptions::default())
+        .map_err(|error| CliError::new(exit::UNAVAILABLE, error).hint("mesh doctor says more"))?;
+    let outcome = Arc::new(Mutex::new(None));
+    let watcher = watcher(console.clone(), Arc::clone(&outcome));
+    let policy = ForcePolicy::default();
+    let driver = Driver::start(store.clone(), Arc::new(engine), policy, 1, watcher);
+    let Some(tag) = planned.thunk.spec().outputs.keys().next() else {
+        return Err(CliError::new(exit::INTERNAL, "a thunk without outputs"));
+    };
+    // An optional output may be missing; whether the command succeeded shows elsewhere.
+    let answer = driver.demand(OutputRef { thunk: name, tag: tag.clone() }).await;
+    let ran: Option<Outcome> = outcome.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(ran) = ran {
+        let Outcome { exit, outputs, stdout, stderr, usage, .. } = ran;
+        return Ok(Ended { exit, outputs, stdout, stderr, usage, reused: false });
+    }
+    match (store.recall(name)?, answer) {
+        (Some(known), _) => Ok(Ended {
+            exit: Exit::Code(0),
+            outputs: known.outputs.clone(),
+            stdout: known.stdout,
+            stderr: known.stderr,
+            usage: known.usage,
+            reused: true,
+        }),
+        (None, Err(error)) => Err(CliError::new(exit::UNAVAILABLE, error)),
+        (None, Ok(_)) => Err(CliError::new(exit::INTERNAL, "a result that was lost at once")),
+    }
+}
+
+/// Counts, and keeps the outcome of the one run.
+fn watcher(console: Console, outcome: Arc<Mutex<Option<Outcome>>>) -> Watcher {
+    Box::new(move |progress| {
+        console.take(&progress);
+        if let Progress::Ended(_, Ok(ran)) = progress {
+            *outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(ran);
+        }
+    })
+}
+
+/// What the command wrote, as it wrote it.
+fn show(store: &Store, ended: &Ended) -> Result<(), CliError> {
+    let read = |name: ValueName| store.read(name.digest(), limits::STREAM_BYTES);
+    let (stdout, stderr) = (read(ended.stdout)?, read(ended.stderr)?);
+    io::stderr().write_all(&stderr).map_err(CliError::io("standard error"))?;
+    print_bytes(&stdout)
+}
+
+/// Brings what the command left, also where it failed: so would have the command itself.
+fn bring(bring: &Bring<'_>, planned: &PlannedCommand, ended: &Ended) -> Result<(), CliError> {
+    for output in &planned.outputs {
+        if let Some(object) = ended.outputs.get(&output.tag) {
+            bring.output(object, &output.path)?;
+        }
+    }
+    Ok(())
+}
+
+fn status(exit: Exit) -> u8 {
+    let code = match exit {
+        Exit::Code(code) => code,
+        Exit::Signal(signal) => SIGNALLED + signal,
+        Exit::TimedOut => TIMED_OUT.into(),
+        Exit::OutOfMemory => SIGKILL + SIGNALLED,
+    };
+    u8::try_from(code).unwrap_or(u8::MAX)
+}
+
+/// Required outputs that a command which succeeded did not leave.
+fn missing<'p>(planned: &'p PlannedCommand, ended: &Ended) -> Vec<&'p Path> {
+    let outputs = planned.outputs.iter().filter(|output| output.required);
+    let missing = outputs.filter(|output| !ended.outputs.contains_key(&output.tag));
+    missing.map(|output| output.path.as_path()).collect()
+}
+
+fn finish(args: &RunArgs, planned: &PlannedCommand, ended: &Ended) -> Result<u8, CliError> {
+    match ended.exit {
+        Exit::Code(0) => {
+            let missing = missing(planned, ended);
+            if missing.is_empty() {
+                return Ok(exit::SUCCESS);
+            }
+            let paths: Vec<String> = missing.iter().map(|p| p.display().to_string()).collect();
+            let text = format!("the command left no {}", paths.join(", no "));
+            return Err(CliError::new(exit::FOUND_WRONG, text));
+        }
+        Exit::TimedOut => eprintln!("mesh: the command ran out of time"),
+        Exit::OutOfMemory => eprintln!("mesh: the command ran out of memory"),
+        Exit::Code(_) | Exit::Signal(_) => {}
+    }
+    let code = status(ended.exit);
+    if !args.quiet {
+        hints(planned, code);
+    }
+    Ok(code)
+}
+
+/// Why the command may have failed here and not without mesh.
+fn hints(planned: &PlannedCommand, code: u8) {
+    for word in &planned.not_given {
+        eprintln!("hint: {word} was not given with -i");
+    }
+    if let Some(reason) = &planned.unmodelled {
+        eprintln!("hint: only what -i gives was there for it: {reason}");
+    }
+    if code == NOT_FOUND {
+        eprintln!(
+            "hint: programs that the command starts are given with -i: -i \"$(command -v NAME)\""
+        );
+    }
+}
+
+fn print_json(thunk: ThunkName, planned: &PlannedCommand, ended: &Ended) -> Result<(), CliError> {
+    let mut outputs = serde_json::Map::new();
+    for output in &planned.outputs {
+        let path = String::from_utf8_lossy(output.path.as_os_str().as_bytes()).into_owned();
+        outputs.extend(ended.outputs.get(&output.tag).map(|object| (path, json!(object))));
+    }
+    print_line(json!({
+        "thunk": thunk,
+        "status": status(ended.exit),
+        "reused": ended.reused,
+        "outputs": outputs,
+        "stdout": ended.stdout,
+        "stderr": ended.stderr,
+        "usage": ended.usage,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statuses_are_those_of_a_shell() {
+        let codes =
+            [Exit::Code(3), Exit::Signal(11), Exit::TimedOut, Exit::OutOfMemory].map(status);
+        assert_eq!(codes, [3, 139, 124, 137]);
+    }
+
+    #[test]
+    fn variables() {
+        let variable = |word: &str| variable_of(word.as_ref()).unwrap();
+        assert_eq!(variable("A=b=c"), ("A".to_owned(), Some("b=c".to_owned())));
+        assert_eq!(variable("A="), ("A".to_owned(), Some(String::new())));
+        assert_eq!(variable("MESH_TEST_UNSET"), ("MESH_TEST_UNSET".to_owned(), None));
+        assert!(variable_of("=x".as_ref()).is_err());
+    }
+}

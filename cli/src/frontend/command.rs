@@ -1,0 +1,278 @@
+//! Any command as one thunk: its inputs and outputs are given, what it takes to start it is found.
+//!
+//! For a tool that has a model, what the model knows the tool to read and to leave is added to
+//! what is given; the thunk is then the one that a build makes of the same call.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use mesh_protocol::name::ValueName;
+use mesh_protocol::thunk::{Source, Thunk};
+use thiserror::Error;
+
+use super::context::{Context, Draft, OutputKind};
+use super::directory::{self, Whole};
+use super::dirs::Kind;
+use super::plan::{Call, Files, PlannedOutput, PlannedThunk};
+use super::reason::{LocalReason, Step, Stop};
+use super::tool::Tool;
+use super::view::join;
+use super::{Frontends, model, program};
+
+/// A command and what its user says about it.
+#[derive(Debug, Clone, Default)]
+pub struct CommandLine {
+    /// The name of the program, and its arguments.
+    pub words: Vec<String>,
+    /// Where it starts.
+    pub working_directory: PathBuf,
+    /// The environment here: `PATH` to find programs by, and what models look at.
+    pub environment: BTreeMap<String, String>,
+    /// The variables that reach the command.
+    pub passed: BTreeMap<String, String>,
+    /// Files and directories that it reads.
+    pub inputs: Vec<String>,
+    /// Files and directories that it leaves; a path that ends in `/` or is a directory now is one.
+    pub outputs: Vec<String>,
+    /// What it reads on standard input.
+    pub stdin: Option<ValueName>,
+    /// Does its standard error go to a terminal that shows colours?
+    pub colour: bool,
+    /// Wall time that it may take, in milliseconds.
+    pub timeout_ms: Option<u64>,
+    /// Memory that it may take, in bytes.
+    pub memory_bytes: Option<u64>,
+}
+
+/// A command as a thunk.
+#[derive(Debug, Clone)]
+pub struct PlannedCommand {
+    /// The step.
+    pub thunk: Thunk,
+    /// What it leaves: what was given, and what a model knows of.
+    pub outputs: Vec<PlannedOutput>,
+    /// Words of the command that are files which it cannot see.
+    pub not_given: Vec<String>,
+    /// A few words for a progress line.
+    pub description: String,
+    /// Why the model of this tool was of no help, if there is one.
+    pub unmodelled: Option<LocalReason>,
+}
+
+/// Why a command cannot be a thunk.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum CommandError {
+    /// A shell would end with status 127.
+    #[error("{name}: {problem}")]
+    NotFound {
+        /// The program as it was called.
+        name: String,
+        /// In words.
+        problem: &'static str,
+    },
+    /// A shell would end with status 126.
+    #[error("{name}: {problem}")]
+    NotExecutable {
+        /// The program as it was called.
+        name: String,
+        /// In words.
+        problem: &'static str,
+    },
+    /// Something that cannot be an input.
+    #[error("{name} cannot be an input: it is {problem}")]
+    Input {
+        /// As it was given.
+        name: String,
+        /// In words.
+        problem: &'static str,
+    },
+    /// Something about its inputs or outputs, or about the machine.
+    #[error(transparent)]
+    Reason(LocalReason),
+    /// These are placeholders, which have to be forced first.
+    #[error("{} has not been made yet", .0.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", "))]
+    NeedReal(Vec<PathBuf>),
+}
+
+impl From<Stop> for CommandError {
+    fn from(stop: Stop) -> Self {
+        match stop {
+            Stop::Local(reason) => Self::Reason(reason),
+            Stop::NeedReal(paths) => Self::NeedReal(paths),
+        }
+    }
+}
+
+impl From<LocalReason> for CommandError {
+    fn from(reason: LocalReason) -> Self {
+        Self::Reason(reason)
+    }
+}
+
+impl Frontends {
+    /// Makes a thunk of a command.
+    pub fn plan_command(
+        &self,
+        line: &CommandLine,
+        files: &dyn Files,
+    ) -> Result<PlannedCommand, CommandError> {
+        let Some(name) = line.words.first() else {
+            return Err(LocalReason::Unclear("no command").into());
+        };
+        let mut call = Call {
+            program: PathBuf::from(name),
+            arguments: line.words.clone(),
+            working_directory: line.working_directory.clone(),
+            environment: line.environment.clone(),
+        };
+        let path = program::find(&Context::new(&self.settings, &self.caches, &call, files)?, name)?;
+        call.program = call.working_directory.join(&path);
+        let given = || -> Result<Context<'_>, CommandError> {
+            let mut context = Context::new(&self.settings, &self.caches, &call, files)?;
+            add_given(&mut context, line)?;
+            Ok(context)
+        };
+        let tool = call.program.file_name().and_then(|name| name.to_str()).and_then(Tool::of);
+        let mut unmodelled = None;
+        if let Some(tool) = tool.filter(|_| line.stdin.is_none()) {
+            match model::plan(tool, given()?) {
+                Ok(planned) => return finish(planned, line, Vec::new(), None),
+                Err(Stop::Local(reason)) => unmodelled = Some(reason),
+                Err(stop) => return Err(stop.into()),
+            }
+        }
+        let (planned, not_given) = plan_plain(given()?, &path, line)?;
+        finish(planned, line, not_given, unmodelled)
+    }
+}
+
+/// Shows the inputs and declares the outputs.
+fn add_given(context: &mut Context<'_>, line: &CommandLine) -> Result<(), CommandError> {
+    for text in &line.inputs {
+        let cannot = |problem| CommandError::Input { name: text.clone(), problem };
+        let Some(place) = context.view.resolve(context.cwd, text) else {
+            let path = line.working_directory.join(text);
+            return Err(match std::fs::metadata(path) {
+                Ok(_) => cannot("neither a file nor a directory"),
+                Err(_) => LocalReason::Missing(text.clone()).into(),
+            });
+        };
+        if place.real.len() == 1 {
+            return Err(cannot("the root directory"));
+        }
+        if place.is_directory {
+            directory::show(context, text, Whole::Named)?;
+        } else {
+            context.input(text)?;
+            program::support(context, text)?;
+        }
+    }
+    Ok(line.outputs.iter().try_for_each(|text| add_output(context, text))?)
+}
+
+/// Declares an output at the real path that `text` leads to. Directories that do not exist yet are
+/// made where the command runs, and here when there is something to put into them.
+fn add_output(context: &mut Context<'_>, text: &str) -> Step<()> {
+    let special = || Stop::from(LocalReason::SpecialOutput(text.to_owned()));
+    if let Some(place) = context.view.resolve(context.cwd, text) {
+        if place.real.len() == 1 {
+            return Err(special());
+        }
+        context.view.add_way(&place);
+        return if place.is_directory {
+            context.declare_directory("out", &place.real)
+        } else {
+            context.declare("out", &place.real, OutputKind::FILE)
+        };
+    }
+    let mut missing = Vec::new();
+    let mut existing = text.trim_end_matches('/');
+    let base = loop {
+        let (directory, name) = match existing.rsplit_once('/') {
+            Some(("", name)) => ("/", name),
+            Some((directory, name)) => (directory.trim_end_matches('/'), name),
+            None => (".", existing),
+        };
+        match name {
+            "." => {}
+            "" | ".." => return Err(special()),
+            name => missing.push(name),
+        }
+        if let Some(id) = context.directory(directory) {
+            break id;
+        }
+        if matches!(directory, "." | "/") {
+            return Err(special());
+        }
+        existing = directory;
+    };
+    // A link to nowhere, a file where a directory is meant, a device.
+    let first = missing.last().ok_or_else(special)?;
+    if context.view.kind(base, first).is_some_and(|kind| kind != Kind::Directory) {
+        return Err(special());
+    }
+    let path =
+        missing.iter().rev().fold(context.view.path_of(base), |path, name| join(&path, name));
+    if text.ends_with('/') {
+        context.declare_directory("out", &path)
+    } else {
+        context.declare("out", &path, OutputKind::FILE)
+    }
+}
+
+/// Plans a command that nothing is known of.
+fn plan_plain(
+    mut context: Context<'_>,
+    path: &str,
+    line: &CommandLine,
+) -> Result<(PlannedThunk, Vec<String>), CommandError> {
+    let not_given = not_given(&context, line);
+    let launch = program::launch(&mut context, path, &line.words)?;
+    context.program = launch.executable;
+    let closure = context.closure()?;
+    let draft = Draft {
+        arguments: launch.arguments,
+        environment: line.passed.clone(),
+        strip_colour_unless_tty: false,
+        description: line.words.join(" "),
+    };
+    Ok((context.assemble(draft, &closure)?, not_given))
+}
+
+/// Words that are files here, `--option=FILE` too, but not in the sandbox.
+fn not_given(context: &Context<'_>, line: &CommandLine) -> Vec<String> {
+    let words = line.words.iter().skip(1);
+    let values = words.flat_map(|word| [Some(word.as_str()), word.split_once('=').map(|(_, v)| v)]);
+    let mut missing = Vec::new();
+    for word in values.flatten() {
+        let Some(place) = context.view.resolve(context.cwd, word) else { continue };
+        let is_shown = context.view.shown.contains_key(&place.real)
+            || context.view.is_in_tree(&place.real)
+            || context.is_output(&place.real);
+        if !place.is_directory && !is_shown && !missing.iter().any(|known| known == word) {
+            missing.push(word.to_owned());
+        }
+    }
+    missing
+}
+
+/// Adds what no model knows of.
+fn finish(
+    planned: PlannedThunk,
+    line: &CommandLine,
+    not_given: Vec<String>,
+    unmodelled: Option<LocalReason>,
+) -> Result<PlannedCommand, CommandError> {
+    let mut spec = planned.thunk.spec().clone();
+    if planned.strip_colour_unless_tty && !line.colour {
+        spec.function.arguments.retain(|word| word != model::COLOUR);
+    }
+    let passed = line.passed.iter().map(|(name, value)| (name.clone(), value.clone()));
+    spec.function.environment.extend(passed);
+    spec.stdin = line.stdin.map(Source::Value);
+    spec.limits.timeout_ms = line.timeout_ms.unwrap_or(spec.limits.timeout_ms);
+    spec.limits.memory_bytes = line.memory_bytes.or(spec.limits.memory_bytes);
+    let thunk = Thunk::try_from(spec).map_err(|error| LocalReason::Failed(error.to_string()))?;
+    let PlannedThunk { outputs, description, .. } = planned;
+    Ok(PlannedCommand { thunk, outputs, not_given, description, unmodelled })
+}

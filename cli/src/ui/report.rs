@@ -1,0 +1,94 @@
+//! `--report FILE`: what a build came to, for programs.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::Summary;
+use super::summary::LocalCall;
+use crate::commands;
+use crate::error::CliError;
+use crate::exit;
+
+/// One build in numbers.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Report {
+    /// Executed, reused and failed together.
+    thunks: u64,
+    executed: u64,
+    reused: u64,
+    failed: u64,
+    /// All local calls; `local` holds the first of them.
+    local_count: u64,
+    local: Vec<LocalCall>,
+    wall_ms: u64,
+    /// User and system time of the thunks that ran.
+    cpu_ms: u64,
+    /// Time spent on planning.
+    infer_ms: u64,
+    /// Bytes of the inputs that thunks named.
+    bytes_in: u64,
+    /// Bytes of the outputs that were written.
+    bytes_out: u64,
+}
+
+impl Report {
+    pub(crate) fn new(summary: &Summary, infer: Duration, bytes_in: u64, bytes_out: u64) -> Self {
+        Self {
+            thunks: summary.thunks,
+            executed: summary.executed,
+            reused: summary.reused,
+            failed: summary.failed,
+            local_count: summary.local,
+            local: summary.calls.clone(),
+            wall_ms: milliseconds(summary.elapsed),
+            cpu_ms: summary.cpu_us / 1000,
+            infer_ms: milliseconds(infer),
+            bytes_in,
+            bytes_out,
+        }
+    }
+
+    /// Writes it as one line of JSON; `-` is standard output. Whoever reads the file sees the old
+    /// one or the new one, never a part.
+    pub(crate) fn write(&self, path: &Path) -> Result<(), CliError> {
+        let mut json =
+            serde_json::to_vec(self).map_err(|error| CliError::new(exit::INTERNAL, error))?;
+        json.push(b'\n');
+        if path == Path::new("-") {
+            return commands::print_bytes(&json);
+        }
+        // A link stays, and what it leads to is replaced.
+        let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        // A pipe or a device must be written to, not replaced.
+        let special = fs::metadata(&target).is_ok_and(|found| !found.is_file());
+        let written = if special { fs::write(&target, &json) } else { replace(&target, &json) };
+        written.map_err(CliError::io(path))
+    }
+}
+
+fn replace(target: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut name = std::ffi::OsString::from(".");
+    name.push(target.file_name().unwrap_or_default());
+    name.push(format!(".{}.tmp", std::process::id()));
+    let beside = target.with_file_name(name);
+    let written = fs::File::create(&beside)
+        .and_then(|mut file| file.write_all(bytes))
+        .and_then(|()| fs::rename(&beside, target));
+    if written.is_err() {
+        // It may not have been made at all; the first error is the one to tell.
+        let _ = fs::remove_file(&beside);
+    }
+    written
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+#[path = "report_tests.rs"]
+mod tests;

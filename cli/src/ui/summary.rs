@@ -1,0 +1,72 @@
+//! What a build came to: the counts, and the line that closes it.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::Serialize;
+
+/// A call that ran locally, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct LocalCall {
+    pub(crate) argv: Vec<String>,
+    pub(crate) reason: String,
+}
+
+/// What a build came to. A tool call counts once, whatever names its thunk had on the way.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Summary {
+    /// Executed, reused and failed together.
+    pub(crate) thunks: u64,
+    pub(crate) executed: u64,
+    pub(crate) reused: u64,
+    pub(crate) failed: u64,
+    /// Runs that failed and were tried again.
+    pub(crate) retried: u64,
+    pub(crate) local: u64,
+    pub(crate) elapsed: Duration,
+    /// User and system time of all runs that ended, in microseconds.
+    pub(crate) cpu_us: u64,
+    /// The first of the local calls; a build may have more than are kept.
+    pub(crate) calls: Vec<LocalCall>,
+}
+
+/// `352 thunks, 340 run, 12 reused, 0 local, 38.2 s`
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plural = if self.thunks == 1 { "" } else { "s" };
+        write!(
+            f,
+            "{} thunk{plural}, {} run, {} reused, ",
+            self.thunks, self.executed, self.reused
+        )?;
+        if self.failed > 0 {
+            write!(f, "{} failed, ", self.failed)?;
+        }
+        if self.retried > 0 {
+            write!(f, "{} retried, ", self.retried)?;
+        }
+        write!(f, "{} local, {:.1} s", self.local, self.elapsed.as_secs_f64())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_closing_line_names_trouble_only_where_there_was_some() {
+        let mut summary = Summary {
+            thunks: 352,
+            executed: 340,
+            reused: 12,
+            elapsed: Duration::from_millis(38_240),
+            ..Summary::default()
+        };
+        assert_eq!(summary.to_string(), "352 thunks, 340 run, 12 reused, 0 local, 38.2 s");
+        (summary.failed, summary.retried) = (2, 3);
+        let line = "352 thunks, 340 run, 12 reused, 2 failed, 3 retried, 0 local, 38.2 s";
+        assert_eq!(summary.to_string(), line);
+        let one = Summary { thunks: 1, executed: 1, ..Summary::default() };
+        assert_eq!(one.to_string(), "1 thunk, 1 run, 0 reused, 0 local, 0.0 s");
+    }
+}

@@ -1,0 +1,196 @@
+//! What a person sees of a run on a terminal, and what a file gets instead.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::process::Stdio;
+
+use mesh_tests::Mesh;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
+use serde_json::json;
+
+use super::force::{script, shell};
+
+/// A run that shows nothing for so long is broken.
+const PATIENCE: Timespec = Timespec { tv_sec: 60, tv_nsec: 0 };
+
+/// A terminal that understands as much as is needed: text, line ends, up, erase below, colours.
+struct Terminal {
+    master: File,
+    unread: Vec<u8>,
+    raw: String,
+    lines: Vec<String>,
+    row: usize,
+    column: usize,
+}
+
+impl Terminal {
+    fn new() -> (Self, File) {
+        let master =
+            openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        let name = ptsname(&master, Vec::new()).unwrap();
+        let path = std::ffi::OsStr::from_bytes(name.to_bytes());
+        let slave = OpenOptions::new().read(true).write(true).open(path).unwrap();
+        let terminal = Self {
+            master: OwnedFd::into(master),
+            unread: Vec::new(),
+            raw: String::new(),
+            lines: vec![String::new()],
+            row: 0,
+            column: 0,
+        };
+        terminal.resize(80);
+        (terminal, slave)
+    }
+
+    fn resize(&self, columns: u16) {
+        let size = Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(&self.master, size).unwrap();
+    }
+
+    /// Shows what comes until the screen satisfies; false if the program ends before.
+    fn show_until(&mut self, satisfied: impl Fn(&Self) -> bool) -> bool {
+        while !satisfied(self) {
+            let mut ready = [PollFd::new(&self.master, PollFlags::IN)];
+            assert_eq!(poll(&mut ready, Some(&PATIENCE)), Ok(1), "silence: {:?}", self.raw);
+            let mut bytes = [0; 4096];
+            // When nobody has the other end open any more, reading is an error on Linux.
+            let Ok(count @ 1..) = self.master.read(&mut bytes) else { return false };
+            self.unread.extend_from_slice(&bytes[..count]);
+            self.show();
+        }
+        true
+    }
+
+    fn show(&mut self) {
+        let whole = match std::str::from_utf8(&self.unread) {
+            Ok(_) => self.unread.len(),
+            Err(error) => error.valid_up_to(),
+        };
+        let mut text = String::from_utf8(self.unread.drain(..whole).collect()).unwrap();
+        self.raw.push_str(&text);
+        while let Some(first) = text.chars().next() {
+            let length = if first == '\x1b' {
+                let Some(end) = text[1..].find(|c: char| c.is_ascii_alphabetic()) else { break };
+                self.obey(&text[1..end + 2]);
+                end + 2
+            } else {
+                self.put(first);
+                first.len_utf8()
+            };
+            text.drain(..length);
+        }
+        // The rest of an escape is still on its way.
+        self.raw.truncate(self.raw.len() - text.len());
+        self.unread.splice(..0, text.into_bytes());
+    }
+
+    fn put(&mut self, c: char) {
+        match c {
+            '\r' => self.column = 0,
+            '\n' => {
+                self.row += 1;
+                if self.row == self.lines.len() {
+                    self.lines.push(String::new());
+                }
+            }
+            c => {
+                let line = &mut self.lines[self.row];
+                let at = line.char_indices().nth(self.column).map_or(line.len(), |(at, _)| at);
+                line.truncate(at);
+                line.push(c);
+                self.column += 1;
+            }
+        }
+    }
+
+    fn obey(&mut self, escape: &str) {
+        let number = escape[1..escape.len() - 1].parse().unwrap_or(1);
+        match escape.as_bytes() {
+            [b'[', .., b'm'] => {}
+            [b'[', .., b'A'] => self.row = self.row.checked_sub(number).expect("below the top"),
+            [b'[', b'J'] => {
+                assert_eq!(self.column, 0);
+                self.lines.truncate(self.row);
+                self.lines.push(String::new());
+            }
+            _ => panic!("{escape:?} in {:?}", self.raw),
+        }
+    }
+
+    fn line(&self, found: impl Fn(&str) -> bool) -> Option<&str> {
+        self.lines.iter().map(String::as_str).find(|line| found(line))
+    }
+}
+
+#[test]
+fn a_terminal_shows_what_runs_and_in_the_end_what_it_came_to() {
+    let mesh = Mesh::new();
+    let shell = shell(&mesh);
+    let quick = script(&shell, "echo warned >&2; echo > /out", json!({}));
+    // It runs until its time is over, so that it is seen to run.
+    let limits = json!({"limits": {"timeout_ms": 3000}});
+    let endless = script(&shell, "while :; do :; done", limits);
+    let (mut terminal, slave) = Terminal::new();
+    let mut command = mesh.command(["force", "-k", "-"]);
+    command.env("TERM", "xterm").env_remove("NO_COLOR");
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(slave);
+    let mut child = command.spawn().unwrap();
+    drop(command);
+    let mut stdin = child.stdin.take().unwrap();
+    writeln!(stdin, "{quick}\n{endless}").unwrap();
+
+    let step = |line: &str| line.ends_with("s sh -c while :; do :; done");
+    let status = |line: &str| line.starts_with("[") && line.ends_with(" 0 local");
+    let both = |terminal: &Terminal| terminal.line(step).and(terminal.line(status)).is_some();
+    assert!(terminal.show_until(both), "{:?}", terminal.raw);
+    // As long as there may be more thunks, the block stays, and follows the terminal's width.
+    terminal.resize(15);
+    let narrow = |line: &str| line.starts_with("[") && line.chars().count() == 14;
+    assert!(terminal.show_until(|terminal| terminal.line(narrow).is_some()), "{:?}", terminal.raw);
+    assert!(terminal.show_until(|terminal| terminal.line(|l| l.contains("failed:")).is_some()));
+    drop(stdin);
+    assert!(!terminal.show_until(|_| false));
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+
+    let lines: Vec<&str> = terminal.lines.iter().map(String::as_str).collect();
+    let [warned, failed, closing, error, ""] = lines[..] else { panic!("{lines:#?}") };
+    assert_eq!(warned, "warned");
+    assert!(failed.ends_with("failed: it ran out of time"), "{failed}");
+    assert!(
+        closing.starts_with("mesh: 2 thunks, 1 run, 0 reused, 1 failed, 0 local, "),
+        "{closing}"
+    );
+    assert!(error.starts_with("mesh: 1 "), "{error}");
+    assert!(terminal.raw.contains("\x1b[1m[") && terminal.raw.contains("\x1b[J"));
+}
+
+#[test]
+fn a_dumb_terminal_a_file_and_the_quiet_see_words_only() {
+    let mesh = Mesh::new();
+    let thunk = script(&shell(&mesh), "echo warned >&2; echo > /out", json!({}));
+    let input = mesh.home().join("thunks");
+    std::fs::write(&input, format!("{thunk}\n")).unwrap();
+    let run = |arguments: &[&str], term: &str| {
+        let (mut terminal, slave) = Terminal::new();
+        let mut command = mesh.command(arguments);
+        command.env("TERM", term).stdin(File::open(&input).unwrap()).stdout(Stdio::null());
+        let mut child = command.stderr(slave).spawn().unwrap();
+        drop(command);
+        assert!(!terminal.show_until(|_| false));
+        assert!(child.wait().unwrap().success());
+        terminal.raw
+    };
+    let dumb = run(&["force", "-"], "dumb");
+    assert!(dumb.starts_with("warned\r\nmesh: 1 thunk, 1 run, 0 reused, 0 local, "), "{dumb:?}");
+    assert!(!dumb.contains('\x1b'), "{dumb:?}");
+    assert_eq!(run(&["force", "--quiet", "-"], "xterm"), "");
+    let piped = mesh.run_with(["force", "-"], format!("{thunk}\n").as_bytes());
+    assert!(piped.stderr.starts_with("mesh: 1 thunk, 0 run, 1 reused, 0 local, "), "{piped:?}");
+    assert!(!piped.stderr.contains('\x1b'), "{piped:?}");
+}
