@@ -58,6 +58,14 @@ fn a_team_is_faster_than_one_of_its_machines() {
     assert!(team.makespan < alone.makespan / 1.5, "{} {}", team.makespan, alone.makespan);
     assert!(team.bytes_moved > 7 * 90_000_000);
     assert_eq!(alone.bytes_moved, 0);
+    // FFmpeg: without the toolchain more machines take longer, with it they do not.
+    let ffmpeg = |count: u32, cache: &str| {
+        let settings =
+            [format!("platform.hosts.0.count={count}"), format!("platform.hosts.0.cache={cache}")];
+        run("team", &settings.each_ref().map(String::as_str)).makespan
+    };
+    assert!(ffmpeg(64, "cold") > 1.5 * ffmpeg(8, "cold"));
+    assert!(ffmpeg(64, "common") < 0.6 * ffmpeg(8, "common"));
 }
 
 #[test]
@@ -143,6 +151,9 @@ fn recursion_grows_and_shrinks() {
     let tree = run("recursion", &["workload.n=14"]);
     let chain = run("recursion", &["workload.n=14", "workload.memo=true"]);
     assert_eq!((tree.tasks, chain.tasks), (1828, 28));
+    let fifo = run("recursion", &["workload.n=18", "policy.name=fifo"]);
+    let lifo = run("recursion", &["workload.n=18", "policy.name=lifo"]);
+    assert!(fifo.wait.p95 > 5.0 * lifo.wait.p95, "{:?} {:?}", fifo.wait, lifo.wait);
 }
 
 #[test]

@@ -6,7 +6,7 @@
 //!   directory as one object; it depends on no other call;
 //! - calls of `ar` that follow each other without a compile between them share the objects that are
 //!   in no archive yet evenly, in the recorded order;
-//! - `ranlib` takes the archive before it, `strip` the link before it;
+//! - `ranlib` takes the latest archive that has no index, `strip` the link before it;
 //! - a link takes all archives and all objects in none that were made before it: more bytes than in
 //!   reality where a build makes several programs.
 
@@ -92,10 +92,10 @@ impl Recording {
                     (taken.into_iter().map(|(object, _)| object).collect(), size)
                 }
                 "ranlib" => {
-                    made.archives.pop().map_or((Vec::new(), 0), |(a, size)| (vec![a], size))
+                    made.take_plain_archive().map_or((Vec::new(), 0), |(a, size)| (vec![a], size))
                 }
                 "link" | "compile-link" => {
-                    let all = made.archives.iter().chain(&made.loose);
+                    let all = made.indexed.iter().chain(&made.plain).chain(&made.loose);
                     let size: u64 = all.clone().map(|(_, bytes)| bytes).sum();
                     (all.map(|(object, _)| *object).collect(), size / 2)
                 }
@@ -141,7 +141,9 @@ impl Recording {
 #[derive(Default)]
 struct Made {
     loose: Vec<(ObjectId, u64)>,
-    archives: Vec<(ObjectId, u64)>,
+    /// Archives, before and after `ranlib`.
+    plain: Vec<(ObjectId, u64)>,
+    indexed: Vec<(ObjectId, u64)>,
     linked: Option<(ObjectId, u64)>,
     /// By directory; there are few.
     headers: Vec<(String, ObjectId)>,
@@ -153,9 +155,15 @@ impl Made {
         self.loose.drain(..share).collect()
     }
 
+    /// The latest archive that has no index; where there is none, an indexed one again.
+    fn take_plain_archive(&mut self) -> Option<(ObjectId, u64)> {
+        self.plain.pop().or_else(|| self.indexed.pop())
+    }
+
     fn add(&mut self, kind: &str, object: ObjectId, bytes: u64) {
         match kind {
-            "ar" | "ranlib" => self.archives.push((object, bytes)),
+            "ar" => self.plain.push((object, bytes)),
+            "ranlib" => self.indexed.push((object, bytes)),
             "link" | "compile-link" => self.linked = Some((object, bytes)),
             "strip" => {}
             _ => self.loose.push((object, bytes)),
