@@ -15,3 +15,5 @@ pub const SCENARIO_BYTES_MAX: u64 = 1 << 20;
 pub const INPUT_BYTES_MAX: u64 = 1 << 30;
 /// The most combinations of one sweep: each holds an open scenario.
 pub const CELLS_MAX: usize = 10_000;
+/// The most leases in advance of one host: each costs a bit per host.
+pub const AHEAD_MAX: u64 = 64;

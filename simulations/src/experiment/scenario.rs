@@ -2,6 +2,7 @@
 
 use crate::config::{ConfigError, Document, Section, Unit};
 use crate::kernel::{SimTime, Span};
+use crate::limits::AHEAD_MAX;
 use crate::network::Model;
 use crate::platform::Platform;
 use crate::policy::{Estimates, Policy, PolicyName};
@@ -139,7 +140,7 @@ fn read_policy(root: &Section<'_>) -> Result<(PolicyName, Estimates, u32), Confi
             return Err(section.wrong("cv", "without noise", "only with estimates = \"noisy\""));
         }
     };
-    let ahead = section.integer("ahead", 0..=1_000)?.unwrap_or(0) as u32;
+    let ahead = section.integer("ahead", 0..=AHEAD_MAX)?.unwrap_or(0) as u32;
     section.finish()?;
     Ok((name, estimates, ahead))
 }

@@ -64,7 +64,7 @@ impl Batch {
     fn make_plan(&mut self, view: &View<'_>) {
         self.ready.retain(|&task| view.is_ready(task));
         let mut hosts: Vec<Host> =
-            view.free_hosts().take(HOSTS_MAX).map(|id| Host { id, room: view.room(id) }).collect();
+            view.free_hosts().take(HOSTS_MAX).map(|id| Host { id, room: view.slots(id) }).collect();
         let tasks = self.ready.iter().take(TASKS_MAX);
         let mut candidates: Vec<Candidate> =
             tasks.map(|&task| evaluate(view, task, &hosts)).collect();

@@ -4,7 +4,8 @@
 //!
 //! The plan is made from estimates when tasks come into being, and kept: each core runs its tasks in
 //! the planned order, whatever happens. Only tasks that must run again, because their host went, go
-//! to whatever is free. Planning a graph of t tasks on c cores takes t x c steps and more.
+//! to whatever is free. The plan lets transfers overlap with what the core runs before, as the
+//! original does; a run does so only with leases beyond its cores (`ahead`). Planning a graph of t tasks on c cores takes t x c steps and more.
 
 use std::collections::VecDeque;
 
@@ -34,7 +35,8 @@ struct Core {
     slots: Vec<(f64, f64, TaskId)>,
     /// How many of them were placed.
     next: usize,
-    running: Option<TaskId>,
+    /// Placed and not done: one, and more while the host has leases to spare.
+    leased: Vec<TaskId>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -64,7 +66,7 @@ impl Heft {
         self.planned = vec![None; view.graph().tasks().len()];
         for host in (0..view.hosts() as u32).map(HostId) {
             for _ in 0..view.cores(host) {
-                self.cores.push(Core { host, slots: Vec::new(), next: 0, running: None });
+                self.cores.push(Core { host, slots: Vec::new(), next: 0, leased: Vec::new() });
             }
         }
     }
@@ -78,7 +80,7 @@ impl Heft {
                 arrival = (core.host, self.inputs_at(view, task, core.host));
             }
             let duration = view.estimate(task) / view.speed(core.host);
-            let start = core.gap(arrival.1, duration);
+            let start = core.gap(arrival.1.max(view.now()), duration);
             if best.is_none_or(|(end, _, _)| start + duration < end) {
                 best = Some((start + duration, start, at));
             }
@@ -86,8 +88,6 @@ impl Heft {
         if let Some((end, start, at)) = best {
             let slots = &mut self.cores[at].slots;
             let place = slots.partition_point(|slot| (slot.0, slot.1) <= (start, end));
-            // What was placed already keeps its place in the order.
-            let place = place.max(self.cores[at].next);
             self.cores[at].slots.insert(place, (start, end, task));
             self.planned[task.index()] = Some(Planned { core: at, end, placed: false });
             self.open.push_back(at);
@@ -109,30 +109,49 @@ impl Heft {
     /// The next placement of a core, if it may start one now.
     fn next_of(&mut self, view: &View<'_>, at: usize) -> Option<Placement> {
         loop {
-            let core = &mut self.cores[at];
-            let &(_, _, task) = core.slots.get(core.next)?;
-            let is_away = !view.is_up(core.host);
-            let fits = is_away || view.fits(core.host, task);
-            if core.running.is_some() || !view.is_ready(task) || !fits {
+            let host = self.cores[at].host;
+            let &(_, _, task) = self.cores[at].slots.get(self.cores[at].next)?;
+            let is_away = !view.is_up(host);
+            let may_start = is_away || (view.fits(host, task) && self.may_lease(view, at));
+            if !view.is_ready(task) || !may_start {
                 return None;
             }
-            core.next += 1;
+            self.cores[at].next += 1;
             if let Some(planned) = &mut self.planned[task.index()] {
                 planned.placed = true;
             }
             if !is_away {
-                core.running = Some(task);
-                return Some(Placement { task, host: core.host });
+                self.cores[at].leased.push(task);
+                return Some(Placement { task, host });
             }
             // Nobody knows when an absent host comes back.
             self.strays.push_back(task);
         }
     }
+
+    /// A busy core may fetch for its next task with a lease that no idle core of its host needs.
+    fn may_lease(&self, view: &View<'_>, at: usize) -> bool {
+        let host = self.cores[at].host;
+        let is_here = |core: &&Core| core.host == host;
+        let before = self.cores[..at].iter().rev().take_while(is_here);
+        let here = before.chain(self.cores[at..].iter().take_while(is_here));
+        let idle = here.filter(|core| core.leased.is_empty()).count();
+        self.cores[at].leased.is_empty() || view.room(host) as usize > idle
+    }
+
+    /// A core has one task less.
+    fn free(&mut self, core: usize, task: TaskId) {
+        self.cores[core].leased.retain(|&leased| leased != task);
+        self.open.push_back(core);
+    }
 }
 
 impl Core {
-    /// The earliest start from `from` on with so much time.
+    /// The earliest start from `from` on with so much time, after what was placed already: the order
+    /// of planned times is then an order in which everything can run.
     fn gap(&self, from: f64, duration: f64) -> f64 {
+        let placed = self.next.checked_sub(1).map_or(0.0, |last| self.slots[last].1);
+        let from = from.max(placed);
         let mut start = from;
         for &(begin, end, _) in &self.slots[self.slots.partition_point(|slot| slot.1 <= from)..] {
             if start + duration <= begin {
@@ -162,11 +181,8 @@ impl Policy for Heft {
     }
 
     fn done(&mut self, _view: &View<'_>, task: TaskId, _host: HostId) {
-        if let Some(Planned { core, .. }) = self.planned[task.index()]
-            && self.cores[core].running == Some(task)
-        {
-            self.cores[core].running = None;
-            self.open.push_back(core);
+        if let Some(Planned { core, .. }) = self.planned[task.index()] {
+            self.free(core, task);
         }
     }
 
@@ -175,10 +191,7 @@ impl Policy for Heft {
             Some(planned) if !planned.placed => self.open.push_back(planned.core),
             Some(planned) => {
                 // Its host went: the core goes on with the rest of its plan when it can.
-                if self.cores[planned.core].running == Some(task) {
-                    self.cores[planned.core].running = None;
-                    self.open.push_back(planned.core);
-                }
+                self.free(planned.core, task);
                 self.strays.push_back(task);
             }
             None => self.strays.push_back(task),
@@ -192,8 +205,7 @@ impl Policy for Heft {
                 return Some(placement);
             }
             let core = &self.cores[at];
-            let waits = core.running.is_none()
-                && core.slots.get(core.next).is_some_and(|slot| view.is_ready(slot.2));
+            let waits = core.slots.get(core.next).is_some_and(|slot| view.is_ready(slot.2));
             if waits {
                 self.open.push_back(at);
             }

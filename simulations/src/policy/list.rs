@@ -69,7 +69,9 @@ impl List {
         match self.choice {
             Choice::Fastest => fastest(),
             Choice::Bytes => {
-                let missing = |&host: &HostId| (view.missing_bytes(host, task), host);
+                // Locality that waits lets others idle: bytes count among idle hosts first.
+                let missing =
+                    |&host: &HostId| (!view.is_idle(host), view.missing_bytes(host, task), host);
                 holders.chain(fastest()).min_by_key(missing)
             }
             Choice::Earliest => {

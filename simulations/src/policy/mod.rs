@@ -6,12 +6,14 @@
 //!
 //! | name | order of tasks | choice of the host |
 //! |---|---|---|
-//! | `fifo`, `lifo`, `random` | as they became ready, the reverse, at random | the fastest that is free |
-//! | `critical-path` | longest remaining chain of estimated work | the fastest that is free |
+//! | `fifo`, `lifo`, `random` | as they became ready, the reverse, at random | the fastest with an idle core |
+//! | `critical-path` | longest remaining chain of estimated work | the fastest with an idle core |
 //! | `b-level` | HEFT's upward rank, transfers included, online | earliest estimated completion |
 //! | `heft` | upward rank, planned at arrival with insertion (Topcuoglu et al., 2002) | as planned |
 //! | `min-min`, `max-min`, `sufferage` | see [`batch`] (Maheswaran et al., 1999) | earliest estimated completion |
 //! | `locality` | as they became ready | the free one that has most of the input bytes |
+//!
+//! With `ahead` a host takes leases beyond its cores: all policies give idle cores theirs first.
 //!
 //! A policy of your own implements [`Policy`]; `examples/policy.rs` is one in under 60 lines.
 

@@ -61,9 +61,7 @@ impl Sim<'_> {
             fetched: 0,
         });
         node.leases.push(key);
-        if node.room == 0 {
-            self.free.remove(self.hosts.rank(host));
-        }
+        self.update_free(host);
         let state = &mut self.tasks[task.index()];
         state.phase = Phase::Leased(key);
         state.attempts += 1;

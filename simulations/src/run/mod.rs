@@ -154,6 +154,8 @@ fn place_all(sim: &mut Sim<'_>, policy: &mut dyn Policy) -> Result<(), RunError>
             reason,
         })?;
     }
+    // Its own placements are no news to the policy.
+    sim.changed = false;
     Ok(())
 }
 

@@ -70,6 +70,8 @@ pub(super) struct Node {
     pub(super) cores_free: u32,
     /// How many more leases it gets.
     pub(super) room: u32,
+    /// Its number among the free ones.
+    pub(super) place: Option<u32>,
     pub(super) memory_free: u64,
     /// Leases with all inputs, waiting for a core.
     pub(super) queue: VecDeque<Key<Lease>>,
@@ -106,7 +108,8 @@ pub(super) struct Sim<'a> {
     pub(super) estimates: Vec<f64>,
     pub(super) nodes: Vec<Node>,
     pub(super) absences: Vec<Option<Absences<'a>>>,
-    /// Hosts that are up and have room, by rank of speed.
+    /// Hosts that are up and have room, as level times the number of hosts plus rank of speed: level 0
+    /// has idle cores, level n takes its n-th lease in advance.
     pub(super) free: RankSet,
     pub(super) is_home: Vec<bool>,
     pub(super) home_start: u32,
@@ -146,7 +149,7 @@ impl<'a> Sim<'a> {
             estimates: setup.estimates.of(graph, setup.seed),
             nodes: Vec::with_capacity(hosts.len()),
             absences: Vec::new(),
-            free: RankSet::new(hosts.len()),
+            free: RankSet::new((setup.ahead as usize + 1) * hosts.len()),
             is_home: vec![false; hosts.len()],
             home_start: platform.groups[..setup.home].iter().map(|group| group.count).sum(),
             holdings: Holdings::new(graph.objects().len(), hosts.len()),
@@ -203,7 +206,7 @@ impl<'a> Sim<'a> {
                 memory_free: group.memory,
                 ..Node::default()
             });
-            self.free.insert(self.hosts.rank(host));
+            self.update_free(host);
         }
         self.start_churn();
     }
@@ -253,16 +256,23 @@ impl<'a> Sim<'a> {
         }
     }
 
-    /// Whether the host may get another lease.
+    /// Whether, and how soon, the host may get another lease.
     pub(super) fn update_free(&mut self, host: HostId) {
-        let node = &self.nodes[host.index()];
+        let (ahead, hosts) = (self.setup.ahead, self.hosts.len() as u32);
         let rank = self.hosts.rank(host);
-        if node.up && node.room > 0 {
-            self.free.insert(rank);
-            self.changed = true;
-        } else {
-            self.free.remove(rank);
+        let node = &mut self.nodes[host.index()];
+        let has_room = node.up && node.room > 0;
+        let level = (ahead + 1).saturating_sub(node.room);
+        let place = has_room.then_some(level * hosts + rank);
+        if node.place != place {
+            if let Some(old) = std::mem::replace(&mut node.place, place) {
+                self.free.remove(old);
+            }
+            if let Some(new) = place {
+                self.free.insert(new);
+            }
         }
+        self.changed |= has_room;
     }
 }
 

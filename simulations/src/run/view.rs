@@ -1,5 +1,6 @@
 //! What a policy may see.
 
+use super::lease::Stage;
 use super::state::Sim;
 use crate::platform::HostId;
 use crate::workload::{Graph, ObjectId, ObjectOrigin, TaskId};
@@ -21,6 +22,11 @@ impl<'a> View<'a> {
     /// The seed, for policies that draw.
     pub fn seed(&self) -> u64 {
         self.0.setup.seed
+    }
+
+    /// Seconds since the start.
+    pub fn now(&self) -> f64 {
+        self.0.queue.now().seconds()
     }
 
     /// Whether a task may be placed.
@@ -65,12 +71,60 @@ impl<'a> View<'a> {
         self.room(host) > 0 && node.memory_free >= self.graph().task(task).memory
     }
 
-    /// Hosts with room, fastest first.
+    /// Whether a host has a core for which there is no lease.
+    pub fn is_idle(&self, host: HostId) -> bool {
+        self.room(host) > self.0.setup.ahead
+    }
+
+    /// Leases that a host takes before it must be looked at again: one per idle core; without any, one
+    /// in advance.
+    pub fn slots(&self, host: HostId) -> u32 {
+        let (room, ahead) = (self.room(host), self.0.setup.ahead);
+        if room > ahead { room - ahead } else { room.min(1) }
+    }
+
+    /// Hosts with room: those with an idle core, fastest first; then those that take a first lease in
+    /// advance, fastest first; and so on.
     pub fn free_hosts(&self) -> impl Iterator<Item = HostId> + 'a {
         let sim = self.0;
+        let hosts = sim.hosts.len() as u32;
         let first = sim.free.first();
-        let ranks = std::iter::successors(first, |&rank| sim.free.at_least(rank + 1));
-        ranks.map(|rank| sim.hosts.at_rank(rank))
+        let places = std::iter::successors(first, |&place| sim.free.at_least(place + 1));
+        places.map(move |place| sim.hosts.at_rank(place % hosts))
+    }
+
+    /// Seconds, as estimated, until a host would have a core for one more lease: each core that becomes
+    /// free takes the next of those that were leased before. What they still fetch is not counted.
+    pub fn wait(&self, host: HostId) -> f64 {
+        if self.is_idle(host) {
+            return 0.0;
+        }
+        let sim = self.0;
+        let leases = sim.nodes[host.index()].leases.iter().filter_map(|&key| sim.leases.get(key));
+        let mut ends = vec![0.0_f64; self.cores(host) as usize];
+        let mut busy = 0;
+        let mut waiting = Vec::new();
+        for lease in leases {
+            let work = self.estimate(lease.task) / self.speed(host);
+            match lease.stage {
+                Stage::Running => {
+                    let ran = (sim.queue.now() - lease.started).seconds();
+                    ends[busy] = (work - ran).max(0.0);
+                    busy += 1;
+                }
+                Stage::Preparing => waiting.push(work),
+                Stage::Reporting => {}
+            }
+        }
+        let earliest = |ends: &[f64]| {
+            let first = ends.iter().enumerate().min_by(|a, b| a.1.total_cmp(b.1));
+            first.map_or(0, |(core, _)| core)
+        };
+        for work in waiting {
+            let core = earliest(&ends);
+            ends[core] += work;
+        }
+        ends[earliest(&ends)]
     }
 
     /// Hosts that are up and have fetched or made an object.
@@ -90,8 +144,9 @@ impl<'a> View<'a> {
         missing.map(|&input| self.graph().object(input).bytes).sum()
     }
 
-    /// Seconds until a host that is free now would have done a task: fetching what is missing as if
-    /// it came over one idle path, starting the sandbox, working as long as estimated.
+    /// Seconds until a host would have done a task: fetching what is missing as if it came over one
+    /// idle path, and at the same time waiting for a core; starting the sandbox; working as long as
+    /// estimated.
     pub fn completion(&self, host: HostId, task: TaskId) -> f64 {
         let start = self.0.hosts.group(self.0.setup.platform, host).start.mean();
         let inputs = self.graph().inputs(task).iter();
@@ -104,7 +159,7 @@ impl<'a> View<'a> {
         }
         let fetch =
             source.map_or(0.0, |from| self.0.topology.alone(&self.0.hosts, from, host, bytes));
-        fetch + start + self.estimate(task) / self.speed(host)
+        fetch.max(self.wait(host)) + start + self.estimate(task) / self.speed(host)
     }
 
     fn source(&self, object: ObjectId, task: TaskId) -> Option<HostId> {

@@ -309,6 +309,11 @@ impl Builder {
         self.graph.tasks.len()
     }
 
+    /// Whether the graph is too large already: what is added now is lost.
+    pub fn is_full(&self) -> bool {
+        self.overflow
+    }
+
     /// Whether there are no tasks.
     pub fn is_empty(&self) -> bool {
         self.graph.tasks.is_empty()

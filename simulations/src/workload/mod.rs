@@ -95,6 +95,9 @@ impl Workload {
     pub fn build(&self, seed: u64) -> Result<Graph, TooLarge> {
         let mut builder = Builder::default();
         for (n, (arrival, user)) in self.arrivals.draw(seed).into_iter().enumerate() {
+            if builder.is_full() {
+                return Err(TooLarge);
+            }
             builder.job(arrival, user);
             let mut draws = Draws::new(seed, Purpose::Workload, n as u64);
             match &self.kind {

@@ -34,6 +34,9 @@ impl Fan {
     pub(in crate::workload) fn generate(&self, builder: &mut Builder, draws: &mut Draws) {
         let mut before = builder.source(bytes(&self.object, draws));
         for _ in 0..self.stages {
+            if builder.is_full() {
+                return;
+            }
             let pieces: Vec<u64> = (0..self.width).map(|_| bytes(&self.object, draws)).collect();
             let spec = |class, work| Spec { class, work, memory: 0 };
             let split = builder.task(spec("split", self.split.sample(draws)), &[before], &pieces);
