@@ -84,6 +84,45 @@ fn every_policy_survives_churn_and_respects_the_rules() {
     assert!(lost > 0, "no output was ever lost: the test is too gentle");
 }
 
+/// Hosts that go every few seconds, on graphs of every shape: nothing is forgotten, nothing waits for
+/// ever, and the second run is the first.
+#[test]
+fn every_shape_ends_under_heavy_churn() {
+    let shapes = [
+        "{kind = 'fan', stages = 3, width = 20, object = '300 kB', work = 4, split = 1, join = 1}",
+        "{kind = 'video', chunks = 18, batch = 6, encode = 6, raw = '1 MB'}",
+        "{kind = 'fibonacci', n = 8, memo = false, call = 2, add = 0.5}",
+        "{kind = 'recording', build = 'redis', toolchain = '3 MB'}",
+    ];
+    let mut repeated = 0;
+    for shape in shapes {
+        for (name, policy) in PolicyName::ALL {
+            for (ahead, control, detection) in [(0, "0 s", "0 s"), (3, "500 ms", "100 ms")] {
+                let settings = [
+                    format!("workload={shape}"),
+                    "workload.arrivals={count = 2, every = 9, users = 2}".to_owned(),
+                    "platform.hosts.1.churn.up.scale=14".to_owned(),
+                    format!("policy.ahead={ahead}"),
+                    format!("platform.control={control}"),
+                    format!("platform.detection={detection}"),
+                    "fidelity=flow".to_owned(),
+                    "horizon=1 d".to_owned(),
+                ];
+                let scenario = scenario(ROUGH, &settings.each_ref().map(String::as_str));
+                for seed in 0..2 {
+                    let graph = scenario.workload.build(seed).unwrap();
+                    let run = || scenario.run_graph(&graph, seed, policy.make().as_mut());
+                    let outcome = run().unwrap_or_else(|e| panic!("{name} {shape} {seed}: {e}"));
+                    assert!(outcome.tasks.iter().all(|record| record.attempts > 0));
+                    repeated += outcome.summary.repeated;
+                    assert_eq!(run().unwrap().summary, outcome.summary);
+                }
+            }
+        }
+    }
+    assert!(repeated > 1000, "{repeated}");
+}
+
 #[test]
 fn without_faults_no_core_runs_two_tasks_and_inputs_come_first() {
     for (name, policy) in PolicyName::ALL {

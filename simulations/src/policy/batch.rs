@@ -40,6 +40,8 @@ pub(super) struct Batch {
     rule: Rule,
     /// In the order in which they became ready.
     ready: VecDeque<TaskId>,
+    /// For each task whether it is in `ready`: one may cease to be ready and be told again.
+    listed: Vec<bool>,
     /// What is to be placed at this instant.
     plan: VecDeque<Placement>,
 }
@@ -58,11 +60,15 @@ struct Host {
 
 impl Batch {
     pub(super) fn new(name: &'static str, rule: Rule) -> Self {
-        Self { name, rule, ready: VecDeque::new(), plan: VecDeque::new() }
+        Self { name, rule, ready: VecDeque::new(), listed: Vec::new(), plan: VecDeque::new() }
     }
 
     fn make_plan(&mut self, view: &View<'_>) {
-        self.ready.retain(|&task| view.is_ready(task));
+        let listed = &mut self.listed;
+        self.ready.retain(|&task| {
+            listed[task.index()] = view.is_ready(task);
+            listed[task.index()]
+        });
         let mut hosts: Vec<Host> =
             view.free_hosts().take(HOSTS_MAX).map(|id| Host { id, room: view.slots(id) }).collect();
         let tasks = self.ready.iter().take(TASKS_MAX);
@@ -124,8 +130,11 @@ impl Policy for Batch {
         self.name
     }
 
-    fn ready(&mut self, _view: &View<'_>, task: TaskId) {
-        self.ready.push_back(task);
+    fn ready(&mut self, view: &View<'_>, task: TaskId) {
+        self.listed.resize(view.graph().tasks().len(), false);
+        if !std::mem::replace(&mut self.listed[task.index()], true) {
+            self.ready.push_back(task);
+        }
     }
 
     fn place(&mut self, view: &View<'_>) -> Option<Placement> {

@@ -3,8 +3,8 @@
 //! computing", 2002).
 //!
 //! The plan is made from estimates when tasks come into being, and kept: each core runs its tasks in
-//! the planned order, whatever happens. Only tasks that must run again, because their host went, go
-//! to whatever is free. The plan lets transfers overlap with what the core runs before, as the
+//! the planned order, whatever happens. Only tasks that must run again, because their host went, and
+//! those of a growing graph that wait for tasks which nobody knew yet, go to whatever is free. The plan lets transfers overlap with what the core runs before, as the
 //! original does; a run does so only with leases beyond its cores (`ahead`). Planning a graph of t tasks on c cores takes t x c steps and more.
 
 use std::collections::VecDeque;
@@ -69,6 +69,16 @@ impl Heft {
                 self.cores.push(Core { host, slots: Vec::new(), next: 0, leased: Vec::new() });
             }
         }
+    }
+
+    /// Whether everything that the task waits for is done or in the plan. What is not might come into
+    /// being later, and be planned behind the task that waits for it.
+    fn can_plan(&self, view: &View<'_>, task: TaskId) -> bool {
+        let graph = view.graph();
+        graph.inputs(task).iter().all(|&input| match graph.object(input).origin {
+            ObjectOrigin::Product(maker) => self.planned[maker.index()].is_some(),
+            _ => true,
+        })
     }
 
     fn plan(&mut self, view: &View<'_>, task: TaskId) {
@@ -176,7 +186,9 @@ impl Policy for Heft {
         let rank = |task: &TaskId| self.ranks.of(*task);
         order.sort_by(|a, b| rank(b).total_cmp(&rank(a)).then_with(|| a.cmp(b)));
         for task in order {
-            self.plan(view, task);
+            if self.can_plan(view, task) {
+                self.plan(view, task);
+            }
         }
     }
 
