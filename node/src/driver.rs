@@ -188,7 +188,11 @@ impl Shell {
         outcome: &Outcome,
     ) -> Result<mesh_protocol::graph::Outputs, Failure> {
         if !outcome.is_success() {
-            return Err(Failure { class: FailureClass::Program, reason: reason(outcome).into() });
+            let mut reason = reason(outcome);
+            if let Some(line) = self.telling_line(outcome) {
+                reason = format!("{reason}: {line}");
+            }
+            return Err(Failure { class: FailureClass::Program, reason: reason.into() });
         }
         let reduction = Reduction {
             thunk: name,
@@ -201,6 +205,29 @@ impl Shell {
         };
         self.store.record(&reduction).map_err(|error| machine(&error))?;
         Ok(Arc::new(reduction.outputs))
+    }
+
+    /// The most telling line of what a failed program said, without control characters.
+    fn telling_line(&self, outcome: &Outcome) -> Option<String> {
+        let bytes = self.store.read(outcome.stderr.digest(), limits::REASON_STDERR_BYTES).ok()?;
+        let text = String::from_utf8_lossy(&bytes);
+        let mut lines = text.lines().filter(|line| !line.trim().is_empty());
+        let telling = lines.clone().find(|line| line.contains("error") || line.contains("Error"));
+        let line = telling.or_else(|| lines.next_back())?;
+        let mut in_escape = false;
+        let plain = line.chars().filter(|character| match character {
+            // Colours: `ESC [ 1 ; 31 m`, `ESC [ K`.
+            '\x1b' => {
+                in_escape = true;
+                false
+            }
+            _ if in_escape => {
+                in_escape = !character.is_ascii_alphabetic();
+                false
+            }
+            other => !other.is_control(),
+        });
+        Some(plain.take(limits::REASON_LINE_CHARS).collect())
     }
 
     /// Gives the machine one input, and carries out all that comes of it.

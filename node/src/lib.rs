@@ -6,3 +6,4 @@
 pub mod doctor;
 pub mod driver;
 pub mod exec;
+pub mod net;

@@ -9,6 +9,8 @@
 //! bincode.
 
 use bincode::config;
+use bincode::enc::write::Writer;
+use bincode::error::EncodeError;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
@@ -49,10 +51,10 @@ pub enum CodecError {
 
 /// Encodes `value` behind the format's magic.
 pub fn encode<T: Serialize>(format: Format, value: &T) -> Result<Vec<u8>, CodecError> {
-    let mut bytes = format.magic.to_vec();
-    let body = bincode::serde::encode_to_vec(value, config::standard())
+    let mut bytes = Appender(format.magic.to_vec());
+    bincode::serde::encode_into_writer(value, &mut bytes, config::standard())
         .map_err(|error| CodecError::Malformed(error.to_string()))?;
-    bytes.extend_from_slice(&body);
+    let bytes = bytes.0;
     if bytes.len() as u64 > format.bytes_max {
         return Err(CodecError::TooLong { length: bytes.len() as u64, max: format.bytes_max });
     }
@@ -83,8 +85,32 @@ pub fn decode<T: Serialize + DeserializeOwned>(
     if read != body.len() {
         return Err(CodecError::NotCanonical);
     }
-    match encode(format, &value) {
-        Ok(again) if again == bytes => Ok(value),
+    let mut expected = Comparer { expected: body };
+    match bincode::serde::encode_into_writer(&value, &mut expected, config::standard()) {
+        Ok(()) if expected.expected.is_empty() => Ok(value),
         _ => Err(CodecError::NotCanonical),
+    }
+}
+
+/// Keeps what the encoder writes.
+struct Appender(Vec<u8>);
+
+impl Writer for Appender {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
+/// Compares what the encoder writes with what it should write, and keeps nothing.
+struct Comparer<'a> {
+    expected: &'a [u8],
+}
+
+impl Writer for Comparer<'_> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
+        let rest = self.expected.strip_prefix(bytes);
+        self.expected = rest.ok_or(EncodeError::Other("not the bytes that were expected"))?;
+        Ok(())
     }
 }

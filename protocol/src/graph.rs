@@ -23,7 +23,8 @@ pub type Outputs = Arc<BTreeMap<Tag, OutputObject>>;
 pub struct NodeId(u32);
 
 impl NodeId {
-    fn index(self) -> usize {
+    /// Its number: they count from zero.
+    pub fn index(self) -> usize {
         self.0 as usize
     }
 }
@@ -131,9 +132,24 @@ impl Graph {
         (0..).map(NodeId).zip(&self.nodes)
     }
 
+    /// How many thunks there are.
+    pub fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Is there none?
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
     /// Adds somebody to be told when `id` ends.
     pub fn wait(&mut self, id: NodeId, waiter: Waiter) {
         self.get_mut(id).waiters.push(waiter);
+    }
+
+    /// Who is to be told when `id` ends.
+    pub fn waiters(&self, id: NodeId) -> &[Waiter] {
+        &self.get(id).waiters
     }
 
     /// Ends `id` and returns who is to be told.
@@ -150,7 +166,7 @@ impl Graph {
     /// Follows an output through finished thunks to a value, an unfinished thunk, or a failure.
     pub fn resolve(&mut self, output: &OutputRef) -> Resolution {
         let mut id = self.node(output.thunk);
-        let mut tag = Some(output.tag.clone());
+        let mut followed: Option<Tag> = None;
         for step in 0..limits::REDUCTION_CHAIN {
             let outputs = match &self.get(id).progress {
                 Progress::Done(outputs) => outputs,
@@ -160,18 +176,22 @@ impl Graph {
                 }
                 _ => return Resolution::Unfinished(id),
             };
-            let chosen = match tag.take().filter(|tag| step == 0 || outputs.contains_key(tag)) {
-                Some(tag) => Some(tag),
-                None => primary(outputs),
+            let tag = followed.as_ref().unwrap_or(&output.tag);
+            // Only the thunk that was asked must have this very tag; one in its place may have
+            // another one for its whole.
+            let chosen = match step == 0 || outputs.contains_key(tag) {
+                true => Some(tag),
+                false => primary_tag(outputs),
             };
-            let Some(found) = chosen.as_ref().and_then(|tag| outputs.get(tag)) else {
+            let found = chosen.and_then(|tag| Some((tag, outputs.get(tag)?)));
+            let Some((tag, found)) = found else {
                 let reason = format!("{} left no output #{}", self.get(id).name, output.tag);
                 return Resolution::Failed(Failed { reason: reason.into(), because_of: Some(id) });
             };
             match found {
                 OutputObject::Thunk(next) => {
                     let next = *next;
-                    tag = chosen;
+                    followed = Some(tag.clone());
                     id = self.node(next);
                 }
                 value => return Resolution::Value(value.clone()),
@@ -237,8 +257,12 @@ impl Graph {
 
 /// The output that stands for a whole thunk: the only one, or the one tagged `out`.
 pub fn primary(outputs: &BTreeMap<Tag, OutputObject>) -> Option<Tag> {
+    primary_tag(outputs).cloned()
+}
+
+fn primary_tag(outputs: &BTreeMap<Tag, OutputObject>) -> Option<&Tag> {
     match outputs.len() {
-        1 => outputs.keys().next().cloned(),
-        _ => outputs.keys().find(|tag| tag.as_str() == "out").cloned(),
+        1 => outputs.keys().next(),
+        _ => outputs.keys().find(|tag| tag.as_str() == "out"),
     }
 }

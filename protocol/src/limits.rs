@@ -40,6 +40,12 @@ pub const TREE_DEPTH: usize = 128;
 /// What is kept of a job's standard output or error, each; the rest is cut with a notice.
 pub const STREAM_BYTES: u64 = 16 * 1024 * 1024;
 
+/// Standard error of a failed job that is read for the last line; a longer one is not.
+pub const REASON_STDERR_BYTES: u64 = 64 * 1024;
+
+/// How much of that line goes into the reason of a failure.
+pub const REASON_LINE_CHARS: usize = 200;
+
 /// How long a chain "this output is that thunk's output" may grow before it counts as endless.
 pub const REDUCTION_CHAIN: usize = 1_000_000;
 
@@ -71,3 +77,132 @@ pub const LOG_RECORD_BYTES: u64 = REDUCTION_BYTES + 4096;
 
 /// Why something is pinned: a sentence.
 pub const PIN_NOTE_BYTES: usize = 1024;
+
+/// One offer, gossiped to every member a few times a second: a handful of packets at most.
+pub const OFFER_BYTES: u64 = 4096;
+
+/// Resource classes in one offer. A build has one or two; a class is a power of two of memory.
+pub const OFFER_CLASSES: usize = 16;
+
+/// Trees that one offer names: toolchains, the few things worth going where they are.
+pub const OFFER_TREES: usize = 32;
+
+/// No two offers of one requester come closer than this, so that gossip costs the mesh four
+/// messages a second at most, whatever the number of thunks.
+pub const OFFER_INTERVAL_US: u64 = 250_000;
+
+/// An offer that still holds is said again this often: gossip loses messages, and members join.
+pub const OFFER_REFRESH_US: u64 = 3_000_000;
+
+/// An offer is forgotten after this long: three refreshes lost in a row, and some.
+pub const OFFER_LIFE_US: u64 = 10_000_000;
+
+/// Requesters whose offers a worker remembers; further ones wait until one of these ends.
+pub const OFFERS_KEPT: usize = 1024;
+
+/// One message on a claim stream: the largest reduction with small objects inlined.
+pub const CLAIM_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Leases that one claim stream may hold at once: 256 cores with prefetch, and room.
+pub const CLAIM_LEASES: usize = 1024;
+
+/// Trees that a worker says it holds.
+pub const CLAIM_HOLDS: usize = 64;
+
+/// Why a thunk failed or came back, on the wire: a few lines.
+pub const CLAIM_REASON_BYTES: usize = 4096;
+
+/// Objects that travel inside a lease or a receipt, all together.
+pub const CLAIM_INLINE_BYTES: usize = 1024 * 1024;
+
+/// Objects that travel inside one lease or receipt.
+pub const CLAIM_INLINE_OBJECTS: usize = 256;
+
+/// Peers that are named as having a lease's inputs.
+pub const LEASE_SOURCES: usize = 16;
+
+/// Cores that a worker may say it has, and so leases cores that one claim can bind.
+pub const CLAIM_CORES: u32 = 1024;
+
+/// Requesters that a worker serves at once; more would get a core each and their trees for it.
+pub const CLAIM_STREAMS: usize = 8;
+
+/// Both ends of a claim stream are heard this often.
+pub const HEARTBEAT_US: u64 = 2_000_000;
+
+/// Who has not been heard for this long is gone: four heartbeats lost on a stream that loses
+/// nothing, so a machine that swaps is not taken for dead.
+pub const SILENCE_US: u64 = 10_000_000;
+
+/// A claim to which the requester has nothing to give is kept this long: steps of one build follow
+/// each other within milliseconds, and a new claim costs a gossip message.
+pub const CLAIM_LINGER_US: u64 = 3_000_000;
+
+/// Workers that hear the same offer claim within this span of each other, not all at once.
+pub const CLAIM_SPREAD_US: u64 = 20_000;
+
+/// A worker with no slot free takes on another requester at most this often, to share with it.
+pub const CLAIM_SHARE_US: u64 = 1_000_000;
+
+/// An offer waits this long for more of the same burst.
+pub const OFFER_SETTLE_US: u64 = 10_000;
+
+/// A worker that drains waits this long for what runs, then hands it back.
+pub const DRAIN_US: u64 = 30_000_000;
+
+/// A worker is ahead of its requesters by this many core-seconds before fair share outweighs the
+/// trees it has: about what fetching a toolchain costs.
+pub const FAIR_SHARE_US: u64 = 20_000_000;
+
+/// After a first failure a peer is left alone for this long; doubled by each further one …
+pub const BACKOFF_US_MIN: u64 = 1_000_000;
+
+/// … up to this, when it is tried again with a single thunk.
+pub const BACKOFF_US_MAX: u64 = 60_000_000;
+
+/// Peers whose record a node keeps; of those without a claim, the longest unheard goes first.
+pub const SCORES_KEPT: usize = 4096;
+
+/// Claim streams that a requester serves at once.
+pub const CLAIMANTS: usize = 1024;
+
+/// Values that a requester remembers a claimant to have.
+pub const CLAIMANT_HOLDS: usize = 8192;
+
+/// Inputs of a thunk that count for where it runs: trees and the largest files.
+pub const LOCALITY_INPUTS: usize = 8;
+
+/// Files below this size count for nothing there: they travel in the lease.
+pub const LOCALITY_BYTES_MIN: u64 = 64 * 1024;
+
+/// Thunks among which a placement policy chooses: the cost of one lease stays constant.
+pub const LEASE_CHOICE: usize = 32;
+
+/// Cores that a requester's force machine may hand to its lease machine at once: the pool from
+/// which the policy chooses. What is beyond it stays in the graph.
+pub const LEASE_POOL_CORES: u32 = 65_536;
+
+/// Machine failures of one thunk on peers before force hears of it.
+pub const LEASE_MACHINE_FAILURES: u32 = 3;
+
+/// Leases of one thunk lost with their worker before it counts as a failure of the machine: a
+/// thunk that ends every machine it meets must not meet them all.
+pub const LEASE_LOSSES: u32 = 8;
+
+/// Thunks of which a requester remembers where they failed.
+pub const LEASE_AVOIDED: usize = 4096;
+
+/// A lease that waits in a worker's queue for this long may be taken to an idle slot.
+pub const LEASE_STALE_US: u64 = 500_000;
+
+/// A lease that has not started after this long is late, whatever its kind: its inputs do not come.
+pub const UNSTARTED_US: u64 = 30_000_000;
+
+/// Thunks of a kind that must have ended before one of them can be late.
+pub const KIND_RUNS_MIN: u64 = 5;
+
+/// Kinds of thunks (by executable) whose run times a requester remembers.
+pub const KINDS_KEPT: usize = 256;
+
+/// Nothing is late before it has run for this long: a second copy costs some of that.
+pub const LATE_US_MIN: u64 = 1_000_000;

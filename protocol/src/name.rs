@@ -7,6 +7,7 @@
 //! The kinds are types of their own ([`ValueName`], [`ThunkName`]) and never mix; [`ObjectName`]
 //! is for the places where either may stand.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
@@ -17,7 +18,7 @@ use thiserror::Error;
 use crate::limits;
 
 /// SHA-256 and length of some bytes: a name without its kind.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Digest {
     /// SHA-256 of the bytes.
     pub sha256: [u8; 32],
@@ -38,6 +39,23 @@ impl Digest {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble)]);
         self.sha256.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+    }
+}
+
+/// By hash, then by length, as if derived. Nearly every comparison is settled by the first word,
+/// which needs no call: maps of names are most of what a large graph costs.
+impl Ord for Digest {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let head =
+            |digest: &Self| digest.sha256.first_chunk().map(|word| u64::from_be_bytes(*word));
+        let rest = || (self.sha256, self.length).cmp(&(other.sha256, other.length));
+        head(self).cmp(&head(other)).then_with(rest)
+    }
+}
+
+impl PartialOrd for Digest {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
@@ -131,7 +149,7 @@ macro_rules! text_in_readable_formats {
                 if serializer.is_human_readable() {
                     serializer.collect_str(self)
                 } else {
-                    <$fields>::from(self.clone()).serialize(serializer)
+                    self.fields().serialize(serializer)
                 }
             }
         }
@@ -146,6 +164,12 @@ macro_rules! text_in_readable_formats {
             }
         }
     };
+}
+
+impl OutputRef {
+    fn fields(&self) -> (&ThunkName, &Tag) {
+        (&self.thunk, &self.tag)
+    }
 }
 
 macro_rules! kind_of_name {
@@ -163,6 +187,10 @@ macro_rules! kind_of_name {
             /// The digest without the kind.
             pub fn digest(&self) -> Digest {
                 self.0
+            }
+
+            fn fields(&self) -> &Digest {
+                &self.0
             }
         }
 
@@ -269,12 +297,6 @@ impl FromStr for OutputRef {
     }
 }
 
-impl From<OutputRef> for (ThunkName, Tag) {
-    fn from(output: OutputRef) -> Self {
-        (output.thunk, output.tag)
-    }
-}
-
 impl From<(ThunkName, Tag)> for OutputRef {
     fn from((thunk, tag): (ThunkName, Tag)) -> Self {
         Self { thunk, tag }
@@ -349,6 +371,22 @@ mod tests {
         let text = "V5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03-6";
         assert_eq!(name.to_string(), text);
         assert_eq!(text.parse(), Ok(name));
+    }
+
+    #[test]
+    fn digests_are_in_the_order_of_their_hex_digits_then_length() {
+        let digest = |first: u8, last: u8, length: u64| {
+            let mut sha256 = [0; 32];
+            (sha256[0], sha256[31]) = (first, last);
+            Digest { sha256, length }
+        };
+        let sorted =
+            [digest(0, 9, 9), digest(1, 0, 2), digest(1, 0, 3), digest(1, 1, 0), digest(255, 0, 0)];
+        for (i, a) in sorted.iter().enumerate() {
+            for (j, b) in sorted.iter().enumerate() {
+                assert_eq!(a.cmp(b), i.cmp(&j));
+            }
+        }
     }
 
     #[test]

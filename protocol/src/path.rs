@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use thiserror::Error;
 
 use crate::limits;
@@ -11,8 +11,8 @@ use crate::limits;
 /// An absolute path without `.`, `..`, empty components or a trailing slash.
 ///
 /// Whoever holds one may join it to a root without leaving that root (symbolic links aside).
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Deserialize)]
+#[serde(try_from = "String")]
 pub struct AbsPath(String);
 
 /// Why a text is not an [`AbsPath`].
@@ -60,14 +60,7 @@ impl AbsPath {
 
     /// The directory that holds it; none for the root.
     pub fn parent(&self) -> Option<Self> {
-        if self.is_root() {
-            return None;
-        }
-        match self.0.rfind('/') {
-            Some(0) => Some(Self::root()),
-            Some(at) => Some(Self(self.0[..at].to_owned())),
-            None => None,
-        }
+        parent_text(&self.0).map(|text| Self(text.to_owned()))
     }
 
     /// The last component; none for the root.
@@ -98,6 +91,20 @@ impl AbsPath {
             }
         }
         format!("/{}", parts.join("/")).parse()
+    }
+}
+
+/// The directories above a path that is absolute and normal, from the nearest to the root.
+pub(crate) fn ancestors(path: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(parent_text(path), |text| parent_text(text))
+}
+
+fn parent_text(path: &str) -> Option<&str> {
+    match path.rfind('/') {
+        Some(0) if path.len() == 1 => None,
+        Some(0) => Some("/"),
+        Some(at) => Some(&path[..at]),
+        None => None,
     }
 }
 
@@ -134,6 +141,12 @@ impl TryFrom<String> for AbsPath {
             }
         }
         Ok(Self(text))
+    }
+}
+
+impl Serialize for AbsPath {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
     }
 }
 
@@ -178,6 +191,16 @@ mod tests {
         assert!(!path("/ab").is_below(&path("/a")));
         assert!(!path("/a").is_below(&path("/a")));
         assert!(!path("/").is_below(&path("/")));
+    }
+
+    #[test]
+    fn ancestors_end_at_the_root() {
+        let path = |text: &str| text.parse::<AbsPath>().unwrap();
+        assert_eq!(ancestors("/a/b/c").collect::<Vec<_>>(), ["/a/b", "/a", "/"]);
+        assert_eq!(ancestors("/a").collect::<Vec<_>>(), ["/"]);
+        assert_eq!(ancestors("/").count(), 0);
+        assert_eq!(path("/a/b").parent(), Some(path("/a")));
+        assert_eq!(path("/").parent(), None);
     }
 
     #[test]

@@ -23,6 +23,7 @@ use mesh_protocol::name::{Digest, Hasher};
 
 use crate::error::{Context, StoreError};
 use crate::layout::{self, Layout};
+use crate::lease;
 use crate::notice::{Notice, Notices};
 use crate::options::ExportOptions;
 use crate::sys::{self, Temporary};
@@ -279,9 +280,11 @@ impl Blobs {
                 _ => sys::remove(&path)?,
             }
         }
-        let temporary = Temporary::file(&self.layout.tmp())?;
+        let mut temporary = Temporary::file(&self.layout.tmp())?;
         self.copy_checked(digest, temporary.file_handle(), temporary.path())?;
         sys::seal(temporary.file_handle(), temporary.path(), 0o555)?;
+        temporary.close();
+        lease::wait_for_writers(temporary.path())?;
         temporary.persist_making_parent(&path)?;
         self.touched.shard(digest).insert((Place::Executable, digest));
         Ok(relative)

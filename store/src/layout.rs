@@ -49,6 +49,11 @@ impl Layout {
 
     fn create(self, format: &Path) -> Result<Self, StoreError> {
         fs::create_dir_all(&self.root).at("create", &self.root)?;
+        if rustix::process::geteuid().is_root() {
+            // Jobs of root run as somebody else. Whether that one, or anybody, can come here at all is
+            // up to the directories above.
+            sys::make_listable(&self.root)?;
+        }
         for name in DIRECTORIES {
             sys::create_directory(&self.path(name))?;
         }

@@ -36,6 +36,7 @@ mod error;
 pub mod gc;
 mod index;
 mod layout;
+mod lease;
 mod log;
 mod memo;
 mod notice;
@@ -190,10 +191,18 @@ impl Store {
         layout::relative_blob_path(digest)
     }
 
+    /// Waits until nobody has the program at `path` open for writing, so that it can be executed, or
+    /// until a second has passed. Whoever writes a program for others calls this before they may
+    /// start it.
+    pub fn settle_program(path: &Path) -> Result<(), StoreError> {
+        lease::wait_for_writers(path)
+    }
+
     /// Where a twin of the object is that may be executed, below the root; made if it is missing.
     ///
-    /// A process that forked while the twin was being written may hold it open for a moment:
-    /// who executes it must be ready to try again on `ETXTBSY`.
+    /// Nobody has it open for writing, children that forked while it was written included: it can
+    /// be executed, by whoever a job starts too, without `ETXTBSY`. Where the file system does not
+    /// say so (no leases), it may still be busy for a moment.
     pub fn executable_blob(&self, digest: Digest) -> Result<PathBuf, StoreError> {
         self.0.blobs.executable(digest)
     }

@@ -24,6 +24,7 @@ pub(crate) const BUFFER_BYTES: usize = 256 * 1024;
 pub(crate) struct Temporary {
     path: PathBuf,
     file: Option<File>,
+    is_closed_file: bool,
     done: bool,
 }
 
@@ -59,13 +60,13 @@ impl Temporary {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create_new(true).mode(0o600);
         let (path, file) = with_fresh_name(directory, prefix, |path| options.open(path))?;
-        Ok(Self { path, file: Some(file), done: false })
+        Ok(Self { path, file: Some(file), is_closed_file: false, done: false })
     }
 
     /// A new directory in `directory`.
     pub(crate) fn directory(directory: &Path) -> Result<Self, StoreError> {
         let (path, ()) = with_fresh_name(directory, "", |path| fs::create_dir(path))?;
-        Ok(Self { path, file: None, done: false })
+        Ok(Self { path, file: None, is_closed_file: false, done: false })
     }
 
     /// Where it is until it gets its final name.
@@ -77,12 +78,20 @@ impl Temporary {
     pub(crate) fn file_handle(&self) -> &File {
         match &self.file {
             Some(file) => file,
-            None => unreachable!("a temporary directory has no file"),
+            None => unreachable!("a temporary directory, or a closed file, has no handle"),
         }
     }
 
     pub(crate) fn write_all(&self, bytes: &[u8]) -> Result<(), StoreError> {
         self.file_handle().write_all(bytes).at("write", &self.path)
+    }
+
+    /// Closes the file; what is left to do is to give it its name.
+    pub(crate) fn close(&mut self) {
+        if let Some(file) = self.file.take() {
+            drop(file);
+            self.is_closed_file = true;
+        }
     }
 
     /// It has got its final name by other means.
@@ -115,9 +124,10 @@ impl Drop for Temporary {
     fn drop(&mut self) {
         if !self.done {
             // Nobody to tell; what stays is swept by a later garbage collection.
-            let _ = match self.file {
-                Some(_) => fs::remove_file(&self.path),
-                None => fs::remove_dir_all(&self.path),
+            let _ = if self.file.is_some() || self.is_closed_file {
+                fs::remove_file(&self.path)
+            } else {
+                fs::remove_dir_all(&self.path)
             };
         }
     }

@@ -111,6 +111,37 @@ fn verify_finds_what_went_bad() {
     assert_eq!(store.stats().unwrap().blobs, 18);
 }
 
+/// A damaged object takes all materialised trees out of use, but some are mounted in sandboxes.
+#[test]
+fn trees_in_use_outlive_the_damage_of_an_object() {
+    let home = tempfile::tempdir().unwrap();
+    let store = open(&home.path().join("store"));
+    let from = home.path().join("from");
+    fs::create_dir(&from).unwrap();
+    fs::write(from.join("data"), "data").unwrap();
+    let name = store.put_tree(&from).unwrap();
+    let laid_out = store.root().join(store.tree_directory(name).unwrap());
+    // What a mount holds on to. It was made and last used long ago.
+    let mounted = File::open(&laid_out).unwrap();
+    let long_ago = SystemTime::UNIX_EPOCH;
+    let times = fs::FileTimes::new().set_accessed(long_ago).set_modified(long_ago);
+    mounted.set_times(times).unwrap();
+    let through = format!("/proc/self/fd/{}/data", std::os::fd::AsRawFd::as_raw_fd(&mounted));
+
+    let bad = store.put_bytes(b"about to be damaged").unwrap();
+    overwrite(&blob_path(&store, bad), b"damaged");
+    assert!(matches!(store.read(bad, 99), Err(StoreError::Corrupt(_))));
+    assert!(!laid_out.exists(), "nobody finds it there any more");
+    assert_eq!(fs::read(&through).unwrap(), b"data");
+
+    // A collection of another process sweeps nothing that a session older than the move may use.
+    let other = open(&home.path().join("store"));
+    let all = GcOptions { quota_bytes: 0, dry_run: false };
+    assert_eq!(other.gc(&all).unwrap().leftovers, 0);
+    assert_eq!(fs::read(&through).unwrap(), b"data");
+    assert!(store.root().join(store.tree_directory(name).unwrap()).join("data").exists());
+}
+
 #[test]
 fn an_unchanged_file_keeps_its_name_and_a_changed_one_does_not() {
     let home = tempfile::tempdir().unwrap();

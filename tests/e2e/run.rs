@@ -168,6 +168,10 @@ fn a_compile_gives_the_bytes_of_a_plain_one() {
     site.ok(&["-o", "bin/main", "--", "gcc", "main.o", "-o", "bin/main"]);
     assert_eq!(site.plain(&["bin/main"]).stdout, "42\n");
     assert_eq!(site.ok(&["--", "bin/main"]), "42\n");
+    let missing = site.run(&["--", "gcc", "-c", "absent.c"]);
+    assert_eq!((missing.code, missing.stderr.as_str()), (66, "mesh: absent.c does not exist\n"));
+    let unmodelled = site.run(&["--", "gcc", "-c", "-save-temps", "main.c"]).stderr;
+    assert!(unmodelled.contains("hint: only what -i gives was there"), "{unmodelled}");
     site.write("main.c", "int main(void) { return nothing; }\n");
     let failing = ["gcc", "-c", "main.c"];
     let run = site.command(&[&["-q", "--"], &failing[..]].concat()).env("LC_ALL", "C").output();
@@ -296,6 +300,9 @@ fn what_is_not_named_cannot_be_seen() {
     let hints: Vec<&str> = run.stderr.lines().filter(|l| l.starts_with("hint: ")).collect();
     let wanted = ["hint: secret was not given with -i", "hint: sub/other was not given with -i"];
     assert_eq!(hints, wanted, "{run:?}");
+    let run = site.run(&["--", "ls", "sub", "/", "."]);
+    let hints: Vec<&str> = run.stderr.lines().filter(|l| l.starts_with("hint: ")).collect();
+    assert_eq!(hints, ["hint: sub was not given with -i"], "{run:?}");
     let run = site.run(&["--", "sort", "--files0-from=secret"]);
     assert!(run.stderr.contains("hint: secret was not given with -i"), "{run:?}");
     let run = site.run(&["--", "sh", "-c", "sort given"]);
@@ -344,6 +351,19 @@ fn json_names_what_the_command_left() {
     assert_eq!(site.mesh.ok(["cat", object["file"]["name"].as_str().unwrap()]), "file");
     let shown = site.mesh.ok(["thunk", "show", result["thunk"].as_str().unwrap()]);
     assert!(shown.contains("/bin/sh") || shown.contains("dash"), "{shown}");
+}
+
+/// Jobs of root run as somebody else, who must be able to read the store.
+#[test]
+fn a_private_umask_keeps_nobody_out_of_their_own_sandbox() {
+    let site = Site::new();
+    let script = "umask 077; exec \"$0\" run -q -i \"$1\" -o out -- sh -c 'echo 1 | sort > out'";
+    let mut command = Command::new("sh");
+    command.args(["-c", script]).arg(binary()).arg("/usr/bin/sort").current_dir(site.path());
+    let run = ended(command.env("MESH_HOME", site.path().join("new/home")).output().unwrap());
+    assert_eq!((run.code, run.stderr.as_str()), (0, ""));
+    assert_eq!((site.read("out").as_str(), site.mode("out")), ("1\n", 0o600));
+    assert_eq!(site.mode("new/home"), 0o700, "what is not the store's stays private");
 }
 
 /// Where the tests run as root: the same for an ordinary user, whose files are their own.

@@ -2,6 +2,22 @@
 
 #![allow(clippy::expect_used)] // a harness that cannot do its work fails the test that asked
 
+mod processes;
+mod project;
+mod random;
+pub mod readme;
+mod report;
+mod session;
+pub mod skip;
+mod snapshot;
+
+pub use processes::{Family, Watch};
+pub use project::{Built, Project, With, target};
+pub use random::Random;
+pub use report::{Local, Report};
+pub use session::{Mode, Session};
+pub use snapshot::{Differences, Snapshot};
+
 use std::ffi::OsStr;
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use mesh_cli::frontend::Frontends;
+use rustix::fs::Mode;
 
 use super::wire::{self, Reply, Request};
 
@@ -71,7 +72,11 @@ fn ask(socket: &UnixStream) -> io::Result<Option<Reply>> {
     else {
         return Ok(None);
     };
-    let request = Request { arguments, working_directory, environment };
+    // It can only be read by setting it; this process has one thread.
+    let umask = rustix::process::umask(Mode::empty());
+    rustix::process::umask(umask);
+    let umask = umask.bits();
+    let request = Request { arguments, working_directory, environment, umask };
     let (stdin, stdout, stderr) = (io::stdin(), io::stdout(), io::stderr());
     let streams = wire::standard_streams(&stdin, &stdout, &stderr);
     wire::send_request(socket, &request, streams)?;
@@ -100,11 +105,16 @@ fn run_tool(program: &Path, mut socket: &UnixStream) -> ExitCode {
     status.into()
 }
 
-/// The real tool with the words of this call. It is called by its absolute path, because compilers
-/// look for their parts beside where they think they are. The tools that a compiler starts itself
-/// are not interposed: it has decided to run here. A script may call others, and those are.
+/// The real tool with the words of this call. The tools that a compiler starts itself are not
+/// interposed: it has decided to run here. A script may call others, and those are.
 fn real_tool(program: &Path) -> Command {
     let mut command = Command::new(program);
+    // A bare name leads to the tool without our links in `PATH`, so it can keep it.
+    if let Some(name) = std::env::args_os().next()
+        && !name.as_encoded_bytes().contains(&b'/')
+    {
+        command.arg0(name);
+    }
     command.args(std::env::args_os().skip(1));
     if !is_script(program) {
         command.env_remove(SOCKET_VARIABLE);

@@ -18,9 +18,8 @@ use crate::error::CliError;
 pub(crate) struct Wanted {
     pub(crate) path: PathBuf,
     pub(crate) name: ValueName,
-    pub(crate) executable: bool,
-    /// The mode of the file that it replaces, where the tool would have kept it.
-    pub(crate) mode: Option<u32>,
+    /// Its permission bits.
+    pub(crate) mode: u32,
 }
 
 /// Writes a file, whole or not at all: what is at its path is unlinked, as compilers do. Gives
@@ -33,7 +32,7 @@ pub(crate) fn write(store: &Store, wanted: &Wanted) -> Result<Metadata, CliError
 fn place(wanted: &Wanted, bytes: &mut File) -> io::Result<Metadata> {
     let path = &wanted.path;
     let directory = path.parent().unwrap_or(Path::new("/"));
-    let mode = Mode::from_bits_truncate(creation_mode(wanted.executable));
+    let mode = Mode::from_bits_truncate(wanted.mode);
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
     let mut file = match rustix::fs::openat(CWD, directory, flags, mode) {
         Ok(file) => File::from(file),
@@ -55,7 +54,7 @@ fn place_by_rename(wanted: &Wanted, bytes: &mut File) -> io::Result<Metadata> {
     let beside = wanted.path.with_file_name(format!(".{name}.mesh{}", std::process::id()));
     use std::os::unix::fs::OpenOptionsExt;
     let mut options = File::options();
-    options.write(true).read(true).create_new(true).mode(creation_mode(wanted.executable));
+    options.write(true).read(true).create_new(true).mode(wanted.mode);
     let mut file = options.open(&beside)?;
     let placed = copy(wanted, bytes, &mut file).and_then(|()| fs::rename(&beside, &wanted.path));
     if let Err(error) = placed {
@@ -67,57 +66,14 @@ fn place_by_rename(wanted: &Wanted, bytes: &mut File) -> io::Result<Metadata> {
 
 fn copy(wanted: &Wanted, bytes: &mut File, file: &mut File) -> io::Result<()> {
     io::copy(bytes, file)?;
-    match wanted.mode {
-        Some(mode) => {
-            let permissions = std::os::unix::fs::PermissionsExt::from_mode(mode & 0o7777);
-            file.set_permissions(permissions)
-        }
-        None => Ok(()),
-    }
+    // Our own umask had a part in it.
+    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(wanted.mode))
 }
 
-/// What open(2) is asked for; the umask takes its part away.
-pub(crate) fn creation_mode(executable: bool) -> u32 {
-    if executable { 0o777 } else { 0o666 }
-}
-
-/// The mode of the file at `path`, which a tool that works in place would keep.
-pub(crate) fn mode_of(path: &Path) -> Option<u32> {
-    fs::symlink_metadata(path).ok().filter(Metadata::is_file).map(|metadata| metadata.mode())
-}
-
-/// Waits until nobody has the file open for writing: until then it cannot be executed
-/// (`ETXTBSY`). A child that this process forked a moment ago may hold it until it executes.
-pub(crate) fn settle_executable(path: &Path) {
-    const TRIES: u32 = 1000;
-    for _ in 0..TRIES {
-        let Ok(file) = File::open(path) else { return };
-        // A read lease is given only if nobody can write (fcntl(2), "Leases").
-        match lease::has_writers(&file) {
-            Some(true) => std::thread::sleep(std::time::Duration::from_millis(1)),
-            _ => return,
-        }
-    }
-}
-
-mod lease {
-    //! `F_SETLEASE`, which no crate in use offers.
-    #![allow(unsafe_code)]
-
-    use std::fs::File;
-    use std::os::fd::AsRawFd;
-
-    /// Is the file open for writing somewhere? `None` if the file system does not say.
-    pub(super) fn has_writers(file: &File) -> Option<bool> {
-        let set = |lease: i32| {
-            // SAFETY: fcntl with an integer argument on a descriptor that `file` keeps open.
-            unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, lease) }
-        };
-        if set(libc::F_RDLCK) == 0 {
-            set(libc::F_UNLCK);
-            return Some(false);
-        }
-        let busy = std::io::Error::last_os_error().raw_os_error() == Some(libc::EAGAIN);
-        busy.then_some(true)
-    }
+/// The permission bits that a tool's output gets: those of the file that it works on in place, or
+/// what `umask` leaves of all.
+pub(crate) fn mode_for(path: &Path, is_in_place: bool, executable: bool, umask: u32) -> u32 {
+    let existing = fs::symlink_metadata(path).ok().filter(|found| is_in_place && found.is_file());
+    let all = if executable { 0o777 } else { 0o666 };
+    existing.map_or(all & !umask, |metadata| metadata.mode() & 0o7777)
 }

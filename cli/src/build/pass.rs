@@ -22,7 +22,8 @@ use mesh_node::driver::{Driver, Progress};
 use mesh_protocol::limits;
 use mesh_protocol::name::{OutputRef, ThunkName};
 use mesh_protocol::sched::force::{Event, ForceError, ForcePolicy};
-use mesh_protocol::thunk::{OutputObject, Reduction};
+use mesh_protocol::thunk::{OutputObject, Reduction, Thunk};
+use mesh_store::Store;
 use tokio::runtime::Handle;
 
 use super::exits::Exits;
@@ -39,6 +40,9 @@ use crate::error::CliError;
 
 /// How often a call may find that it needs the content of one more placeholder.
 const PLANS_MAX: usize = 64;
+
+/// To a call that needs what will not come: the build command will run again.
+const DOOMED: Reply = Reply::Done { stdout: vec![], stderr: vec![], status: 1 };
 
 /// When a step runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -59,6 +63,7 @@ pub(crate) struct Pass {
     pub(crate) exits: Exits,
     driver: Driver,
     mode: Mode,
+    keep_going: bool,
     runtime: Handle,
     state: Mutex<State>,
     failed: FailedRuns,
@@ -77,26 +82,55 @@ struct State {
 
 /// Thunks that the driver reported as failed.
 #[derive(Clone, Default)]
-pub(crate) struct FailedRuns(Arc<Mutex<BTreeSet<ThunkName>>>);
+pub(crate) struct FailedRuns(Arc<Mutex<Failures>>);
+
+#[derive(Default)]
+struct Failures {
+    failed: BTreeSet<ThunkName>,
+    /// By a thunk of values: those that turned out to be the same step.
+    stands_for: BTreeMap<ThunkName, Vec<ThunkName>>,
+}
 
 impl FailedRuns {
-    fn lock(&self) -> MutexGuard<'_, BTreeSet<ThunkName>> {
+    fn lock(&self) -> MutexGuard<'_, Failures> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self, event: &Event) {
+        let mut known = self.lock();
+        match event {
+            Event::Substituted(thunk, by) => {
+                known.stands_for.entry(*by).or_default().push(*thunk);
+                if known.failed.contains(by) {
+                    known.failed.insert(*thunk);
+                }
+            }
+            Event::Failed(name, _) => {
+                let same = known.stands_for.remove(name).unwrap_or_default();
+                known.failed.extend(same.into_iter().chain([*name]));
+            }
+            _ => {}
+        }
+    }
+
+    fn contains(&self, name: &ThunkName) -> bool {
+        self.lock().failed.contains(name)
     }
 }
 
 impl Pass {
     /// Starts the driver of a pass. To be called on the runtime.
-    pub(crate) fn driver(site: &Arc<Site>, keep_going: bool) -> (Driver, FailedRuns) {
+    pub(crate) fn driver(site: &Arc<Site>) -> (Driver, FailedRuns) {
         let failed = FailedRuns::default();
         let (told, console) = (failed.clone(), site.console.clone());
         let watcher = Box::new(move |progress| {
-            if let Progress::Event(Event::Failed(name, _)) = &progress {
-                told.lock().insert(*name);
+            if let Progress::Event(event) = &progress {
+                told.take(event);
             }
             console.take(&progress);
         });
-        let policy = ForcePolicy { keep_going, ..ForcePolicy::default() };
+        // Whether to go on is decided here: an eager call's failure is the caller's business.
+        let policy = ForcePolicy { keep_going: true, ..ForcePolicy::default() };
         let engine = Arc::clone(&site.engine);
         (Driver::start(site.store.clone(), engine, policy, 0, watcher), failed)
     }
@@ -108,6 +142,7 @@ impl Pass {
         (driver, failed): (Driver, FailedRuns),
         keeper: SlotKeeper,
         mode: Mode,
+        keep_going: bool,
     ) -> Result<Arc<Self>, CliError> {
         let ended = keeper.clone();
         let exits = Exits::start(move |pid| ended.gone_blocking(pid));
@@ -118,6 +153,7 @@ impl Pass {
             exits: exits.map_err(CliError::io("watching processes"))?,
             driver,
             mode,
+            keep_going,
             runtime: Handle::current(),
             state: Mutex::default(),
             failed,
@@ -131,7 +167,7 @@ impl Pass {
 
     /// Decides about one call. Blocks as long as the caller has to wait.
     pub(crate) fn answer(self: &Arc<Self>, request: Request, streams: Streams, pid: Pid) -> Reply {
-        let Request { arguments, working_directory, environment } = request;
+        let Request { arguments, working_directory, environment, umask } = request;
         let directory = PathBuf::from(&working_directory);
         let path = environment.get("PATH").map_or("", String::as_str);
         let called = arguments.first().map_or("", String::as_str);
@@ -146,12 +182,15 @@ impl Pass {
             return Reply::Report(text(&call.program));
         }
         match self.plan(&call, pid) {
-            Ok(planned) => self.step(call, key, planned, streams, pid),
+            Ok(planned) => self.step(&call, Asked { key, planned, streams, umask, pid }),
             Err(Refusal::Local(reason)) => {
                 self.site.console.local(&call.arguments, &reason.to_string());
+                if let LocalReason::Failed(problem) = reason {
+                    self.site.trouble(&CliError::new(crate::exit::IO, problem));
+                }
                 Reply::Local(text(&call.program))
             }
-            Err(Refusal::Doomed) => Reply::Done { stdout: vec![], stderr: vec![], status: 1 },
+            Err(Refusal::Doomed) => DOOMED,
         }
     }
 
@@ -249,32 +288,20 @@ impl Pass {
         }
     }
 
-    fn step(
-        self: &Arc<Self>,
-        call: Call,
-        key: CallKey,
-        planned: PlannedThunk,
-        streams: Streams,
-        pid: Pid,
-    ) -> Reply {
-        match self.try_step(&call, key, planned, streams, pid) {
+    fn step(self: &Arc<Self>, call: &Call, asked: Asked) -> Reply {
+        match self.try_step(call, asked) {
             Ok(reply) => reply,
             Err(error) => {
                 // The store or the disk: the real tool may still do it, and says so if not.
                 self.site.console.local(&call.arguments, &error.to_string());
+                self.site.trouble(&error);
                 Reply::Local(text(&call.program))
             }
         }
     }
 
-    fn try_step(
-        self: &Arc<Self>,
-        call: &Call,
-        key: CallKey,
-        planned: PlannedThunk,
-        streams: Streams,
-        pid: Pid,
-    ) -> Result<Reply, CliError> {
+    fn try_step(self: &Arc<Self>, call: &Call, asked: Asked) -> Result<Reply, CliError> {
+        let Asked { key, planned, streams, umask, pid } = asked;
         let (name, bytes) =
             planned.thunk.encode().map_err(|error| CliError::new(crate::exit::INTERNAL, error))?;
         self.site.console.planned(name, &planned.description);
@@ -284,7 +311,7 @@ impl Pass {
             && let Some(reduction) = self.site.store.recall(name)?
         {
             self.site.console.reused(name);
-            self.write_outputs(&planned.outputs, &reduction, &planned)?;
+            self.write_outputs(&planned.outputs, &reduction, &planned.thunk, umask)?;
             return self.replay(&reduction, strip);
         }
         self.site.store.put_bytes(&bytes)?;
@@ -306,18 +333,24 @@ impl Pass {
             state.steps.push(Arc::clone(&step));
         }
         if is_eager {
-            return self.eager(call, &step, &thunk, pid);
+            return self.eager(call, &step, &thunk, umask, pid);
         }
-        self.lay_placeholders(&step)?;
+        self.lay_placeholders(&step, &thunk, umask)?;
         if self.mode == Mode::Lazy {
             self.begin(&step);
         }
         Ok(Reply::Done { stdout: vec![], stderr: vec![], status: 0 })
     }
 
-    fn lay_placeholders(&self, step: &Arc<Step>) -> Result<(), CliError> {
+    fn lay_placeholders(
+        &self,
+        step: &Arc<Step>,
+        thunk: &Thunk,
+        umask: u32,
+    ) -> Result<(), CliError> {
         for output in &step.outputs {
-            let mode = materialise::creation_mode(output.executable);
+            let is_in_place = is_in_place(thunk, output);
+            let mode = materialise::mode_for(&output.path, is_in_place, output.executable, umask);
             let inode = self
                 .files
                 .placeholders
@@ -333,7 +366,8 @@ impl Pass {
         self: &Arc<Self>,
         call: &Call,
         step: &Arc<Step>,
-        thunk: &mesh_protocol::thunk::Thunk,
+        thunk: &Thunk,
+        umask: u32,
         pid: Pid,
     ) -> Result<Reply, CliError> {
         step.begin();
@@ -342,13 +376,14 @@ impl Pass {
         match reduced {
             Ok(_) => {
                 let reduction = self.reduction(step)?;
-                self.write_reduction(&step.outputs, &reduction, thunk)?;
+                self.write_outputs(&step.outputs, &reduction, thunk, umask)?;
                 self.replay(&reduction, step.strip_colour)
             }
-            Err(error) => {
+            Err(error) if self.is_own_failure(step, &error) => {
                 self.site.console.local(&call.arguments, &failed_reason(&error));
                 Ok(Reply::Report(text(&call.program)))
             }
+            Err(_) => Ok(DOOMED),
         }
     }
 
@@ -365,29 +400,20 @@ impl Pass {
         &self,
         outputs: &[PlannedOutput],
         reduction: &Reduction,
-        planned: &PlannedThunk,
-    ) -> Result<(), CliError> {
-        self.write_reduction(outputs, reduction, &planned.thunk)
-    }
-
-    fn write_reduction(
-        &self,
-        outputs: &[PlannedOutput],
-        reduction: &Reduction,
-        thunk: &mesh_protocol::thunk::Thunk,
+        thunk: &Thunk,
+        umask: u32,
     ) -> Result<(), CliError> {
         for output in outputs {
             let Some(object) = reduction.outputs.get(&output.tag) else { continue };
             let (name, executable) = file_of(object)?;
-            let is_in_place =
-                thunk.spec().inputs.keys().any(|path| Path::new(path.as_str()) == output.path);
-            let mode = if is_in_place { materialise::mode_of(&output.path) } else { None };
-            let wanted = Wanted { path: output.path.clone(), name, executable, mode };
+            let is_in_place = is_in_place(thunk, output);
+            let mode = materialise::mode_for(&output.path, is_in_place, executable, umask);
+            let wanted = Wanted { path: output.path.clone(), name, mode };
             let written = materialise::write(&self.site.store, &wanted)?;
             self.files.stored.know(&written, name);
             self.site.brought(name.digest().length);
             if executable {
-                materialise::settle_executable(&output.path);
+                Store::settle_program(&output.path)?;
             }
         }
         Ok(())
@@ -425,7 +451,10 @@ impl Pass {
     async fn run(self: &Arc<Self>, step: &Arc<Step>) -> End {
         let reduced = match self.reduce(step).await {
             Ok(reduced) => reduced,
-            Err(_) => return End::Failed,
+            Err(error) => {
+                self.give_up(step, &error).await;
+                return End::Failed;
+            }
         };
         let (pass, finished) = (Arc::clone(self), Arc::clone(step));
         let brought = tokio::task::spawn_blocking(move || pass.bring(&finished, &reduced)).await;
@@ -443,7 +472,7 @@ impl Pass {
         }
     }
 
-    /// Reduces every output of a step. A failure of its own marks the call.
+    /// Reduces every output of a step.
     async fn reduce(&self, step: &Step) -> Result<Vec<(PlannedOutput, OutputObject)>, ForceError> {
         let mut reduced = Vec::new();
         if step.outputs.is_empty() {
@@ -456,7 +485,7 @@ impl Pass {
                 Ok(object) => reduced.push((output.clone(), object)),
                 // It ran, and did not leave this one.
                 Err(_) if !output.required && !reduced.is_empty() => {}
-                Err(error) => return Err(self.marked(step, error)),
+                Err(error) => return Err(error),
             }
         }
         Ok(reduced)
@@ -469,23 +498,26 @@ impl Pass {
             Ok(_) => Ok(()),
             Err(error) => match self.site.store.recall(step.name) {
                 Ok(Some(_)) => Ok(()),
-                _ => Err(self.marked(step, error)),
+                _ => Err(error),
             },
         }
     }
 
-    /// Marks the call if it is to blame for the error.
-    fn marked(&self, step: &Step, error: ForceError) -> ForceError {
-        if self.is_own_failure(step, &error) {
+    /// A step that nobody waits for failed: if it is to blame itself, the real tool has to try it,
+    /// at its place in the build; and what is left of this pass is in vain.
+    async fn give_up(&self, step: &Step, error: &ForceError) {
+        if self.is_own_failure(step, error) {
             self.has_marked.store(true, Ordering::Release);
-            self.site.mark(step.call.clone(), failed_reason(&error));
+            self.site.mark(step.call.clone(), failed_reason(error));
+            if !self.keep_going {
+                self.driver.cancel("not tried: another step failed").await;
+            }
         }
-        error
     }
 
     /// Did it run and fail, or did something that it needs?
     fn is_own_failure(&self, step: &Step, error: &ForceError) -> bool {
-        let blamed = error.path.last().is_some_and(|name| self.failed.lock().contains(name));
+        let blamed = error.path.last().is_some_and(|name| self.failed.contains(name));
         let state = self.state();
         let others = error.path.iter().any(|name| *name != step.name && state.names.contains(name));
         blamed && !others
@@ -524,7 +556,7 @@ impl Pass {
             self.files.stored.know(&metadata, name);
             self.site.brought(name.digest().length);
             if executable {
-                materialise::settle_executable(&path);
+                Store::settle_program(&path)?;
             }
         }
         Ok(())
@@ -596,6 +628,20 @@ impl Pass {
         let marked = steps.iter().filter(|step| self.site.mark_of(&step.call).is_some());
         marked.map(|step| step.description.clone()).collect()
     }
+}
+
+/// A planned call and who asked for it.
+struct Asked {
+    key: CallKey,
+    planned: PlannedThunk,
+    streams: Streams,
+    umask: u32,
+    pid: Pid,
+}
+
+/// Does the tool change a file that was there?
+fn is_in_place(thunk: &Thunk, output: &PlannedOutput) -> bool {
+    thunk.spec().inputs.keys().any(|path| Path::new(path.as_str()) == output.path)
 }
 
 /// Why a call becomes no step.

@@ -20,6 +20,8 @@ use super::journal::Journal;
 
 const MAGIC: &str = "mesh placeholder 1\n";
 
+const PERMISSIONS: u32 = 0o7777;
+
 /// Shorter than any placeholder is.
 pub(crate) const BYTES_MIN: u64 = 80;
 
@@ -33,6 +35,8 @@ struct Placeholder {
     output: OutputRef,
     /// Where it was made; the build may have moved it since.
     path: PathBuf,
+    /// Its permission bits when it was made.
+    mode: u32,
     /// Locked by whoever fills or removes it.
     file: Mutex<File>,
 }
@@ -55,7 +59,7 @@ impl Placeholders {
     }
 
     /// Puts a placeholder at `path`, in place of what is there, as assemblers and linkers replace
-    /// their output: the old file is unlinked, never written to. `mode` as in open(2).
+    /// their output: the old file is unlinked, never written to. It gets exactly these permissions.
     pub(crate) fn create(&self, path: &Path, output: OutputRef, mode: u32) -> io::Result<Inode> {
         if let Some(journal) = &self.journal {
             journal.promise(&output, path)?;
@@ -63,9 +67,14 @@ impl Placeholders {
         remove_if_there(path)?;
         let mut options = OpenOptions::new();
         let mut file = options.read(true).write(true).create_new(true).mode(mode).open(path)?;
-        let inode = Inode::of(&file.metadata()?);
+        let metadata = file.metadata()?;
+        if metadata.mode() & PERMISSIONS != mode {
+            file.set_permissions(fs::Permissions::from_mode(mode))?;
+        }
+        let inode = Inode::of(&metadata);
         file.write_all(format!("{MAGIC}{output}\n").as_bytes())?;
-        let placeholder = Placeholder { output, path: path.to_owned(), file: Mutex::new(file) };
+        let path = path.to_owned();
+        let placeholder = Placeholder { output, path, mode, file: Mutex::new(file) };
         self.table().insert(inode, Arc::new(placeholder));
         Ok(inode)
     }
@@ -83,8 +92,10 @@ impl Placeholders {
     /// Takes over a placeholder that another build left at `path`.
     pub(crate) fn adopt(&self, path: &Path, inode: Inode, output: OutputRef) -> io::Result<()> {
         let file = File::options().read(true).write(true).open(path)?;
+        let mode = file.metadata()?.mode() & PERMISSIONS;
+        let path = path.to_owned();
         // If another file is there by now, filling will not find the placeholder in it.
-        let placeholder = Placeholder { output, path: path.to_owned(), file: Mutex::new(file) };
+        let placeholder = Placeholder { output, path, mode, file: Mutex::new(file) };
         self.table().entry(inode).or_insert_with(|| Arc::new(placeholder));
         Ok(())
     }
@@ -115,7 +126,9 @@ impl Placeholders {
             if let Some(journal) = &self.journal {
                 journal.filling(inode, &placeholder.path)?;
             }
-            write_all(&mut file, &before, bytes, executable)?;
+            // Permissions that the build gave it meanwhile count.
+            let is_as_made = before.mode() & PERMISSIONS == placeholder.mode;
+            write_all(&mut file, &before, bytes, is_as_made.then_some(executable))?;
             if let Some(journal) = &self.journal {
                 journal.filled(inode)?;
             }
@@ -161,13 +174,17 @@ fn write_all(
     file: &mut File,
     before: &Metadata,
     bytes: &mut File,
-    executable: bool,
+    executable: Option<bool>,
 ) -> io::Result<()> {
     file.set_len(0)?;
     file.rewind()?;
     io::copy(bytes, file)?;
     let mode = before.mode();
-    let wanted = if executable { mode | (mode & 0o444) >> 2 } else { mode & !0o111 };
+    let wanted = match executable {
+        Some(true) => mode | (mode & 0o444) >> 2,
+        Some(false) => mode & !0o111,
+        None => mode,
+    };
     if wanted != mode {
         file.set_permissions(fs::Permissions::from_mode(wanted))?;
     }

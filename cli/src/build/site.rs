@@ -36,6 +36,8 @@ pub(crate) struct Site {
     marked: Mutex<BTreeMap<CallKey, String>>,
     /// Values that were given to thunks.
     inputs: Mutex<BTreeSet<ValueName>>,
+    /// The trouble that was told already.
+    told: Mutex<BTreeSet<u8>>,
     infer_us: AtomicU64,
     bytes_out: AtomicU64,
 }
@@ -67,6 +69,7 @@ impl Site {
             interposer: Inode::of(&metadata),
             marked: Mutex::default(),
             inputs: Mutex::default(),
+            told: Mutex::default(),
             infer_us: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),
         })
@@ -84,6 +87,15 @@ impl Site {
     /// Why this call has to run here.
     pub(crate) fn mark_of(&self, call: &CallKey) -> Option<String> {
         self.marks().get(call).cloned()
+    }
+
+    /// Tells people once of each kind of trouble that makes calls run here.
+    pub(crate) fn trouble(&self, error: &CliError) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.insert(error.code()) {
+            self.console
+                .note(format_args!("{error}; what it concerns runs as if mesh were absent"));
+        }
     }
 
     /// Counts the time that planning took.

@@ -173,12 +173,14 @@ impl Build<'_> {
             Jobserver::create(&pipe, self.options.slots).map_err(CliError::io(&pipe))?;
         let shared = jobserver.shared().try_clone().map_err(CliError::io(&pipe))?;
         let flags = Jobserver::flags_by_descriptor(&shared);
-        let driver = Pass::driver(&self.site, self.options.keep_going || command.keep_going);
+        let driver = Pass::driver(&self.site);
+        let keep_going = self.options.keep_going || command.keep_going;
         let has_clients = command.client == Client::Descriptors;
         let keeper =
             SlotKeeper::start(driver.0.clone(), jobserver, self.options.slots, has_clients);
         let placeholders = Placeholders::new(journal.clone());
-        let pass = Pass::new(Arc::clone(&self.site), placeholders, driver, keeper, mode)?;
+        let pass =
+            Pass::new(Arc::clone(&self.site), placeholders, driver, keeper, mode, keep_going)?;
         let socket = place.path().join("socket");
         let listener = UnixListener::bind(&socket).map_err(CliError::io(&socket))?;
         let accepting = tokio::spawn(accept(listener, Arc::clone(&pass)));

@@ -35,6 +35,8 @@ pub(crate) struct Request {
     pub(crate) working_directory: String,
     /// Its whole environment.
     pub(crate) environment: BTreeMap<String, String>,
+    /// Which permission bits it takes away from files that it makes.
+    pub(crate) umask: u32,
 }
 
 /// What the interposed tool is to do.
@@ -159,6 +161,7 @@ mod tests {
             working_directory: "/tmp".into(),
             // Larger than a socket's buffer.
             environment: BTreeMap::from([("BIG".into(), "x".repeat(1_000_000))]),
+            umask: 0o022,
         }
     }
 

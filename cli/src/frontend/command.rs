@@ -134,9 +134,15 @@ impl Frontends {
         };
         let tool = call.program.file_name().and_then(|name| name.to_str()).and_then(Tool::of);
         let mut unmodelled = None;
-        if let Some(tool) = tool.filter(|_| line.stdin.is_none()) {
-            match model::plan(tool, given()?) {
+        if let Some(tool) = tool {
+            let planned = match line.stdin {
+                Some(_) => Err(LocalReason::StandardInput.into()),
+                None => model::plan(tool, given()?),
+            };
+            match planned {
                 Ok(planned) => return finish(planned, line, Vec::new(), None),
+                // The tool could only say the same, and not even that without its other parts.
+                Err(Stop::Local(reason @ LocalReason::Missing(_))) => return Err(reason.into()),
                 Err(Stop::Local(reason)) => unmodelled = Some(reason),
                 Err(stop) => return Err(stop.into()),
             }
@@ -163,8 +169,8 @@ fn add_given(context: &mut Context<'_>, line: &CommandLine) -> Result<(), Comman
         if place.is_directory {
             directory::show(context, text, Whole::Named)?;
         } else {
-            context.input(text)?;
-            program::support(context, text)?;
+            let (_, file) = context.input(text)?;
+            program::support(context, text, file.executable)?;
         }
     }
     Ok(line.outputs.iter().try_for_each(|text| add_output(context, text))?)
@@ -239,17 +245,15 @@ fn plan_plain(
     Ok((context.assemble(draft, &closure)?, not_given))
 }
 
-/// Words that are files here, `--option=FILE` too, but not in the sandbox.
+/// Words that are files or directories here, `--option=FILE` too, but not in the sandbox.
 fn not_given(context: &Context<'_>, line: &CommandLine) -> Vec<String> {
     let words = line.words.iter().skip(1);
     let values = words.flat_map(|word| [Some(word.as_str()), word.split_once('=').map(|(_, v)| v)]);
     let mut missing = Vec::new();
     for word in values.flatten() {
         let Some(place) = context.view.resolve(context.cwd, word) else { continue };
-        let is_shown = context.view.shown.contains_key(&place.real)
-            || context.view.is_in_tree(&place.real)
-            || context.is_output(&place.real);
-        if !place.is_directory && !is_shown && !missing.iter().any(|known| known == word) {
+        let is_shown = context.view.shows(&place.real) || context.is_output(&place.real);
+        if !is_shown && !missing.iter().any(|known| known == word) {
             missing.push(word.to_owned());
         }
     }

@@ -71,12 +71,30 @@ fn body_operand(body: &str) -> Operand {
     if is_word { Operand::Macro(body.into()) } else { Operand::Opaque }
 }
 
-/// Every header that `name` may stand for, whichever definition holds. None if one of them cannot
-/// be told, or there is none.
-pub(crate) fn candidates(all: &[&Macros], name: &str) -> Option<Vec<Operand>> {
+/// What a macro in an include may stand for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Meaning {
+    /// One of these headers, whichever definition holds.
+    Headers(Vec<Operand>),
+    /// Nobody defines it: the include is in a branch that is not taken, or an error.
+    Undefined,
+    /// One of its definitions cannot be told.
+    Unclear,
+}
+
+/// Macros without a definition that stand for a file.
+const BUILT_IN: &[&str] = &["__FILE__", "__BASE_FILE__"];
+
+/// What `name` may stand for.
+pub(crate) fn meaning(all: &[&Macros], name: &str) -> Meaning {
+    if !BUILT_IN.contains(&name) && !all.iter().any(|macros| macros.contains_key(name)) {
+        return Meaning::Undefined;
+    }
     let mut headers = Vec::new();
-    collect(all, name, &mut headers, 0)?;
-    (!headers.is_empty()).then_some(headers)
+    match collect(all, name, &mut headers, 0) {
+        Some(()) if !headers.is_empty() => Meaning::Headers(headers),
+        _ => Meaning::Unclear,
+    }
 }
 
 fn collect(all: &[&Macros], name: &str, headers: &mut Vec<Operand>, depth: usize) -> Option<()> {
@@ -117,16 +135,17 @@ mod tests {
         let found = macros(source);
         let all = [&found, &given];
         let angle = Operand::Angle("b/c.h".into());
-        assert_eq!(candidates(&all, "B"), Some(vec![quote("a.h"), angle]));
-        assert_eq!(candidates(&all, "D"), Some(vec![quote("d.h")]));
-        for unclear in ["C", "E", "F"] {
-            assert_eq!(candidates(&all, unclear), None, "{unclear}");
+        assert_eq!(meaning(&all, "B"), Meaning::Headers(vec![quote("a.h"), angle]));
+        assert_eq!(meaning(&all, "D"), Meaning::Headers(vec![quote("d.h")]));
+        for unclear in ["C", "E", "__FILE__"] {
+            assert_eq!(meaning(&all, unclear), Meaning::Unclear, "{unclear}");
         }
+        assert_eq!(meaning(&all, "F"), Meaning::Undefined);
     }
 
     #[test]
     fn a_circle_ends() {
         let found = macros(b"#define A B\n#define B A\n");
-        assert_eq!(candidates(&[&found], "A"), None);
+        assert_eq!(meaning(&[&found], "A"), Meaning::Unclear);
     }
 }

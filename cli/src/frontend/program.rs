@@ -153,10 +153,14 @@ pub(crate) fn launch(
     Err(CommandError::NotExecutable { name: path, problem: "too many levels of interpreters" })
 }
 
-/// Shows what a program needs that the command may start: its libraries, or its interpreter with
-/// what that needs. The program itself is the caller's business.
-pub(crate) fn support(context: &mut Context<'_>, path: &str) -> Step<()> {
-    support_at(context, path, 0)
+/// Shows what a file needs that the command may start or load: its libraries or, if it may be
+/// executed, its interpreter with what that needs. The file itself is the caller's business.
+pub(crate) fn support(context: &mut Context<'_>, path: &str, executable: bool) -> Step<()> {
+    let place = context.place(path)?;
+    if executable || super::closure::is_loadable(&place.real) {
+        support_at(context, path, 0)?;
+    }
+    Ok(())
 }
 
 fn support_at(context: &mut Context<'_>, path: &str, depth: usize) -> Step<()> {

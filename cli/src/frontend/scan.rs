@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering;
 
 use super::context::Context;
 use super::lex::{AsmFile, Directive, Operand, Text};
-use super::macros::{self, Macros};
+use super::macros::{self, Macros, Meaning};
 use super::plan::FileSource;
 use super::reason::{LocalReason, Step};
 use super::view::{DirId, Place, View};
@@ -219,23 +219,29 @@ impl<'s, 'a> Scan<'s, 'a> {
         }
         let all: Vec<&Macros> = tables.iter().map(Arc::as_ref).chain([self.given]).collect();
         let mut settled = true;
+        let mut undefined = Vec::new();
         for (at, directive, operand) in std::mem::take(&mut self.computed) {
-            let headers = match &operand {
-                Operand::Macro(name) => macros::candidates(&all, name),
-                _ => None,
+            let meaning = match &operand {
+                Operand::Macro(name) => macros::meaning(&all, name),
+                _ => Meaning::Unclear,
             };
-            match headers {
-                Some(headers) => {
+            match meaning {
+                Meaning::Headers(headers) => {
                     for header in headers {
                         self.include(at, directive, &header)?;
                     }
                 }
-                None if matches!(directive, Directive::Has | Directive::Embed) => {
+                Meaning::Undefined => undefined.push((at, directive, operand)),
+                Meaning::Unclear if matches!(directive, Directive::Has | Directive::Embed) => {
                     let place = self.context.view.path_of(at).to_string();
                     return Err(LocalReason::ComputedInclude(place).into());
                 }
-                None => settled = false,
+                Meaning::Unclear => settled = false,
             }
+        }
+        // A header that was just found may define them.
+        if !self.waiting.is_empty() {
+            self.computed = undefined;
         }
         Ok(settled)
     }

@@ -239,6 +239,14 @@ impl<'a> View<'a> {
         self.trees.keys().any(|tree| is_below(path, tree))
     }
 
+    /// Is there something at this real path, or below it?
+    pub(crate) fn shows(&self, path: &str) -> bool {
+        let mut shown = self.shown.keys().chain(&self.directories).chain(self.trees.keys());
+        path.len() == 1
+            || self.is_in_tree(path)
+            || shown.any(|known| &**known == path || is_below(known, path))
+    }
+
     /// Is it a placeholder?
     pub(crate) fn is_placeholder(file: &FileSource) -> bool {
         matches!(file.source, Source::Output(_))

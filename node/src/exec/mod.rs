@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use mesh_protocol::name::{Tag, ThunkName, ValueName};
 use mesh_protocol::thunk::{OutputObject, Thunk, Usage};
+use mesh_store::StoreError;
 use thiserror::Error;
 
 pub use engine::sandbox::{SandboxEngine, SandboxOptions, run_launcher_if_asked};
@@ -99,7 +100,24 @@ pub enum EngineError {
     System(#[from] std::io::Error),
     /// No machine can run this thunk.
     #[error("the thunk cannot be run: {0}")]
-    Refused(#[from] plan::PlanError),
+    Refused(#[source] plan::PlanError),
+}
+
+impl From<plan::PlanError> for EngineError {
+    /// A tree that is not what the thunk says it is cannot be run anywhere; one that cannot be had
+    /// is this machine's trouble.
+    fn from(error: plan::PlanError) -> Self {
+        match error {
+            plan::PlanError::Tree { source, .. } if is_trouble(&*source) => Self::Store(source),
+            other => Self::Refused(other),
+        }
+    }
+}
+
+fn is_trouble(error: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
+    let about_the_tree =
+        |error: &StoreError| matches!(error, StoreError::Form { .. } | StoreError::TooLarge { .. });
+    !error.downcast_ref().is_some_and(about_the_tree)
 }
 
 /// A cause whose type is the business of whoever has it.

@@ -175,10 +175,13 @@ fn missing_blob() {
             let mut spec = world.script("true", &[]);
             spec.inputs.insert(path("/in"), Input { source: value(name), mode });
             let error = world.try_run(spec).unwrap_err();
-            let tree = matches!(error, EngineError::Refused(_)) && mode == InputMode::Tree;
-            assert!(tree || matches!(error, EngineError::Store(_)), "{mode:?}: {error:?}");
+            assert!(matches!(error, EngineError::Store(_)), "{mode:?}: {error:?}");
         }
     }
+    // What is there, but is no tree, is no tree anywhere.
+    let mut spec = world.script("true", &[]);
+    spec.inputs.insert(path("/in"), Input::tree(world.put("no tree")));
+    assert!(matches!(world.try_run(spec), Err(EngineError::Refused(_))));
 }
 
 fn reserved() {

@@ -16,13 +16,19 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::graph::{Failed, Graph, NodeId, Outputs, Progress, Resolution, Waiter};
 use crate::name::{OutputRef, ThunkName};
+use crate::sched::level::Levels;
 use crate::thunk::{OutputObject, Thunk};
 
 /// The right to run one thunk once.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct LeaseId(pub u64);
+pub struct RunId(pub u64);
+
+/// What a driver that runs everything itself calls it: there, the right to run a thunk is the run.
+pub use self::RunId as LeaseId;
 
 /// Somebody's wish for one output, by a number of theirs.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -39,10 +45,11 @@ pub enum Input {
     Recalled(ThunkName, Option<Outputs>),
     /// Reduce this output and tell me.
     Demand(DemandId, OutputRef),
-    /// So many cores may be kept busy from now on.
+    /// So many cores may be kept busy from now on. Who has a lease machine says
+    /// [`limits::LEASE_POOL_CORES`](crate::limits::LEASE_POOL_CORES): then every ready thunk goes to it.
     Slots(u32),
     /// A leased thunk ended.
-    Ended(LeaseId, Result<Outputs, Failure>),
+    Ended(RunId, Result<Outputs, Failure>),
     /// Start nothing more and fail what is not done; what runs is stopped.
     Cancel(Arc<str>),
 }
@@ -57,16 +64,18 @@ pub enum Effect {
     /// Run it; answer with [`Input::Ended`].
     Start {
         /// Names this run in the answer.
-        lease: LeaseId,
+        lease: RunId,
         /// Its name.
         name: ThunkName,
         /// Its content: all sources are values.
         thunk: Arc<Thunk>,
         /// 1 for the first run, then 2 …
         attempt: u32,
+        /// Thunks on the longest known way from here to a demand, this one included (its b-level).
+        level: u32,
     },
     /// Stop that run; no answer is awaited.
-    Stop(LeaseId),
+    Stop(RunId),
     /// `thunk` reduces to what `same_as` reduced to: worth remembering.
     Alias {
         /// The thunk as it was written.
@@ -108,7 +117,7 @@ pub struct Failure {
 }
 
 /// Whose fault a failure is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum FailureClass {
     /// The program's: it would fail again.
     Program,
@@ -161,8 +170,9 @@ pub struct Force {
     graph: Graph,
     demands: BTreeMap<DemandId, OutputRef>,
     ready: VecDeque<NodeId>,
-    runs: BTreeMap<LeaseId, Run>,
+    runs: BTreeMap<RunId, Run>,
     attempts: BTreeMap<NodeId, u32>,
+    levels: Levels,
     next_lease: u64,
     slots: u32,
     busy: u32,
@@ -182,6 +192,7 @@ impl Force {
             ready: VecDeque::new(),
             runs: BTreeMap::new(),
             attempts: BTreeMap::new(),
+            levels: Levels::default(),
             next_lease: 0,
             slots: 0,
             busy: 0,
@@ -278,12 +289,7 @@ impl Force {
         self.pursue_demand(demand, effects);
     }
 
-    fn on_ended(
-        &mut self,
-        lease: LeaseId,
-        end: Result<Outputs, Failure>,
-        effects: &mut Vec<Effect>,
-    ) {
+    fn on_ended(&mut self, lease: RunId, end: Result<Outputs, Failure>, effects: &mut Vec<Effect>) {
         let Some(run) = self.runs.remove(&lease) else { return };
         self.busy -= run.cores;
         let id = run.node;
@@ -368,9 +374,12 @@ impl Force {
     fn expand(&mut self, id: NodeId, effects: &mut Vec<Effect>) {
         let Some(thunk) = self.graph.get(id).thunk.clone() else { return };
         let mut waiting = 0;
+        let mut reduced = BTreeMap::new();
         for output in thunk.dependencies() {
             match self.graph.resolve(output) {
-                Resolution::Value(_) => {}
+                Resolution::Value(object) => {
+                    reduced.insert(output.clone(), object);
+                }
                 Resolution::Failed(failed) => {
                     return self.fail(id, failed.reason, failed.because_of);
                 }
@@ -382,23 +391,23 @@ impl Force {
             }
         }
         match waiting {
-            0 if thunk.dependencies().is_empty() => {
+            0 if reduced.is_empty() => {
                 self.graph.get_mut(id).progress = Progress::Ready;
                 self.ready.push_back(id);
             }
-            0 => self.substitute(id, &thunk, effects),
+            0 => self.substitute(id, &thunk, &reduced, effects),
             _ => self.graph.get_mut(id).progress = Progress::Waiting(waiting),
         }
     }
 
-    fn substitute(&mut self, id: NodeId, thunk: &Thunk, effects: &mut Vec<Effect>) {
-        let mut reduced = BTreeMap::new();
-        for output in thunk.dependencies() {
-            if let Resolution::Value(object) = self.graph.resolve(output) {
-                reduced.insert(output.clone(), object);
-            }
-        }
-        let substituted = thunk.substitute(&reduced).map_err(|error| error.to_string());
+    fn substitute(
+        &mut self,
+        id: NodeId,
+        thunk: &Thunk,
+        reduced: &BTreeMap<OutputRef, OutputObject>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let substituted = thunk.substitute(reduced).map_err(|error| error.to_string());
         let encoded = substituted.and_then(|thunk| match thunk.encode() {
             Ok((name, _)) => Ok((name, thunk)),
             Err(error) => Err(error.to_string()),
@@ -480,11 +489,13 @@ impl Force {
             let name = node.name;
             let attempt = self.attempts.entry(id).or_insert(0);
             *attempt += 1;
-            let lease = LeaseId(self.next_lease);
+            let lease = RunId(self.next_lease);
             self.next_lease += 1;
             self.busy += cores;
             self.runs.insert(lease, Run { node: id, cores });
-            effects.push(Effect::Start { lease, name, thunk, attempt: *attempt });
+            let attempt = *attempt;
+            let level = self.levels.of(&self.graph, id);
+            effects.push(Effect::Start { lease, name, thunk, attempt, level });
         }
     }
 

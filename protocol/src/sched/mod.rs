@@ -1,10 +1,28 @@
 //! The machines that schedule: pure, driven alike by the node and by the simulator.
 //!
-//! Each has the same shape: `handle(input, &mut Vec<Effect>)`. An effect is a wish as data; the
-//! driver carries it out and answers with another input. A machine that has deadlines takes the time
-//! as an argument; none reads a clock.
+//! Each has the same shape: `handle(now, input, &mut Vec<Effect>)`, `next_deadline()` and
+//! `handle_timeout(now, &mut Vec<Effect>)`. An effect is a wish as data; the driver carries it out and
+//! answers with another input. A machine that has no deadlines takes no time; none reads a clock.
+//!
+//! ```text
+//!             requester                                             worker
+//!  force --Start--> lease --unplaced--> offer  ~~ gossip ~~>  claim (its board of offers)
+//!    ^                | ^ <------- Open, Started, Receipt ------- | ^
+//!    `---- Ended -----' `-------- Lease, Cancel, Dry -----------> ' `- run, fetch
+//! ```
+//!
+//! A node is both ends at once. It splits its cores between its own lease machine
+//! ([`lease::Input::OwnSlots`]) and its claim machine ([`claim::Input::Slots`]): what one keeps busy
+//! is taken from the other before it may start more, and the node's own work goes first.
 
+pub mod claim;
 pub mod force;
+pub mod kinds;
+pub mod lease;
+mod level;
+pub mod offer;
+pub mod policy;
+pub mod score;
 
 #[cfg(test)]
 mod force_tests;

@@ -20,7 +20,7 @@ pub use validate::ThunkError;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::codec::{self, CodecError, Format};
 use crate::limits;
@@ -31,8 +31,8 @@ pub const THUNK_FORMAT: Format =
     Format { magic: *b"\x89MTHUNK\x01", bytes_max: limits::THUNK_BYTES };
 
 /// One valid step of work. Read its parts through [`Thunk::spec`].
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(try_from = "ThunkSpec", into = "ThunkSpec")]
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(try_from = "ThunkSpec")]
 pub struct Thunk(ThunkSpec);
 
 impl Thunk {
@@ -121,6 +121,12 @@ impl Thunk {
             }
         }
         Self::try_from(spec)
+    }
+}
+
+impl Serialize for Thunk {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
     }
 }
 

@@ -7,7 +7,7 @@ use thiserror::Error;
 use super::Thunk;
 use super::spec::{Function, InputMode, ThunkSpec};
 use crate::limits;
-use crate::path::AbsPath;
+use crate::path::{AbsPath, ancestors};
 use crate::tree::is_link_target;
 
 /// Why parts do not make a thunk.
@@ -136,9 +136,9 @@ enum Place {
     Leaf,
 }
 
-fn check_paths(spec: &ThunkSpec) -> Result<(), ThunkError> {
-    let mut places: BTreeMap<&AbsPath, Place> = BTreeMap::new();
-    let mut claim = |path, place| match places.insert(path, place) {
+fn check_paths<'a>(spec: &'a ThunkSpec) -> Result<(), ThunkError> {
+    let mut places: BTreeMap<&'a str, Place> = BTreeMap::new();
+    let mut claim = |path: &'a AbsPath, place| match places.insert(path.as_str(), place) {
         Some(_) => Err(ThunkError::Duplicate(path.to_string())),
         None => Ok(()),
     };
@@ -167,17 +167,24 @@ fn check_paths(spec: &ThunkSpec) -> Result<(), ThunkError> {
             return Err(ThunkError::Duplicate(output.path.to_string()));
         }
         // A step that changes a file in place (`strip`, `ranlib`) has it as input and output.
-        places.entry(&output.path).or_insert(Place::Leaf);
+        places.entry(output.path.as_str()).or_insert(Place::Leaf);
     }
+    check_nesting(&places)
+}
+
+/// Nothing stands below a leaf. What shares its directory with the path before it (most do) needs
+/// no second look.
+fn check_nesting(places: &BTreeMap<&str, Place>) -> Result<(), ThunkError> {
+    let mut checked = None;
     for path in places.keys() {
-        let mut outer = path.parent();
-        while let Some(directory) = outer {
-            if places.get(&directory) == Some(&Place::Leaf) {
-                let (inner, outer) = (path.to_string(), directory.to_string());
-                return Err(ThunkError::Overlap { inner, outer });
-            }
-            outer = directory.parent();
+        let nearest = ancestors(path).next();
+        if nearest == checked {
+            continue;
         }
+        if let Some(outer) = ancestors(path).find(|outer| places.get(outer) == Some(&Place::Leaf)) {
+            return Err(ThunkError::Overlap { inner: path.to_string(), outer: outer.to_owned() });
+        }
+        checked = nearest;
     }
     Ok(())
 }

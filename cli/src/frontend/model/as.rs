@@ -6,7 +6,7 @@ use super::super::macros::Macros;
 use super::super::plan::PlannedThunk;
 use super::super::reason::{LocalReason, Step};
 use super::super::scan::{Scan, SearchPath};
-use super::{check_probe, finish_utility};
+use super::{check_probe, check_temporary, finish_utility};
 
 /// An option that reads and writes nothing.
 pub(crate) fn is_harmless(word: &str) -> bool {
@@ -110,6 +110,10 @@ fn parse(words: &[String]) -> Step<Arguments> {
 
 pub(super) fn plan(mut context: Context<'_>, words: Vec<String>) -> Step<PlannedThunk> {
     let arguments = parse(&words)?;
+    for source in &arguments.sources {
+        check_probe(source)?;
+        check_temporary(&context, source)?;
+    }
     let mut search = SearchPath::default();
     for directory in &arguments.directories {
         search.assembler.extend(context.directory(directory));
@@ -117,7 +121,6 @@ pub(super) fn plan(mut context: Context<'_>, words: Vec<String>) -> Step<Planned
     let macros = Macros::new();
     let mut scan = Scan::new(&mut context, &search, &macros);
     for source in &arguments.sources {
-        check_probe(source)?;
         scan.source(source, Text::Assembler)?;
     }
     scan.run(|_| Ok(Vec::new()))?;

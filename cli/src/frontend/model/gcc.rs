@@ -20,7 +20,7 @@ use super::super::scan::{self, Scan, SearchPath};
 use super::super::search::{SearchLanguage, default_directories};
 use super::super::tool::Tool;
 use super::super::{closure, ldargs};
-use super::{check_probe, ld};
+use super::{check_probe, check_temporary, ld};
 
 /// What glibc has every translation unit include.
 const PREINCLUDED: &str = "stdc-predef.h";
@@ -51,7 +51,8 @@ pub(super) fn plan(
         let kind = OutputKind { required: expected.required, executable: false };
         context.output(expected.tag, &expected.path, kind)?;
     }
-    let colour = !(call.colour || call.records || call.link_time);
+    // A driver that only links would warn that it is not used.
+    let colour = !(call.colour || call.records || call.link_time || call.sources.is_empty());
     let mut arguments = vec![context.program.to_string_lossy().into_owned()];
     arguments.extend(colour.then(|| super::COLOUR.to_owned()));
     arguments.extend(words);
@@ -77,25 +78,7 @@ fn check_sources(context: &Context<'_>, call: &Invocation) -> Step<()> {
     for path in sources.clone().chain(objects).chain(&call.output) {
         check_probe(path)?;
     }
-    let temporary = context.variable("TMPDIR").into_iter().chain(["/tmp", "/var/tmp"]);
-    let temporary: Vec<&str> = temporary.map(|path| path.trim_end_matches('/')).collect();
-    let cwd = context.view.path_of(context.cwd);
-    for path in sources {
-        let place = context.place(path)?;
-        for directory in &temporary {
-            // A whole project may lie in a temporary directory: then the call comes from there.
-            let entry = |path: &str| {
-                let rest = path.strip_prefix(directory)?.strip_prefix('/')?;
-                Some(rest.split('/').next().unwrap_or_default().to_owned())
-            };
-            if let Some(own) = entry(&place.real)
-                && entry(&cwd) != Some(own)
-            {
-                return Err(LocalReason::TemporarySource(path.clone()).into());
-            }
-        }
-    }
-    Ok(())
+    sources.into_iter().try_for_each(|path| check_temporary(context, path))
 }
 
 /// If the program found on `PATH` is a compiler cache or the like, takes the compiler behind it.
@@ -337,7 +320,8 @@ fn toolchain(
             program(context, compiler, "objcopy")?;
         }
     }
-    if call.link_time && call.mode != Mode::Preprocess {
+    // Asked for dependencies only, the driver looks for it as if it were to link.
+    if call.link_time && call.mode != Mode::Preprocess || call.prints() {
         gcc_file(context, compiler, "liblto_plugin.so")?;
     }
     Ok(())
@@ -398,7 +382,7 @@ fn link(context: &mut Context<'_>, compiler: &Compiler, call: &Invocation) -> St
     const STAND_IN: &str = "/dev/null";
     let mut arguments: Vec<&str> = vec!["-###", "-o", "a.out"];
     arguments.extend(call.link_flags.iter().map(String::as_str));
-    arguments.extend(["-x", "none", STAND_IN]);
+    arguments.push(STAND_IN);
     let answer = context.prober().ask(compiler, &arguments)?;
     let line = answer.stderr.lines().rfind(|line| line.contains(STAND_IN) && line.starts_with(' '));
     let unclear = || LocalReason::Toolchain("the driver does not show its link".to_owned());
@@ -469,8 +453,8 @@ fn linkers(
         for name in ["lto-wrapper", "lto1", "as"] {
             program(context, compiler, name)?;
         }
-        // With several partitions it writes a Makefile and runs it.
-        for name in ["make", "sh"] {
+        // With several partitions it writes a Makefile and runs it; its recipes use the others.
+        for name in ["make", "sh", "touch", "mv"] {
             if let Some(path) = context.find_program(name) {
                 context.roots.insert(path);
             }

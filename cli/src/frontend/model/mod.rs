@@ -88,3 +88,24 @@ fn check_probe(path: &str) -> Step<()> {
     }
     Ok(())
 }
+
+/// A source in a temporary directory is a probe, or what a compiler gives its assembler: it has a
+/// name that never comes again.
+fn check_temporary(context: &Context<'_>, path: &str) -> Step<()> {
+    let temporary = context.variable("TMPDIR").into_iter().chain(["/tmp", "/var/tmp"]);
+    let cwd = context.view.path_of(context.cwd);
+    let place = context.place(path)?;
+    for directory in temporary.map(|path| path.trim_end_matches('/')) {
+        // A whole project may lie in a temporary directory: then the call comes from there.
+        let entry = |path: &str| {
+            let rest = path.strip_prefix(directory)?.strip_prefix('/')?;
+            Some(rest.split('/').next().unwrap_or_default().to_owned())
+        };
+        if let Some(own) = entry(&place.real)
+            && entry(&cwd) != Some(own)
+        {
+            return Err(LocalReason::TemporarySource(path.to_owned()).into());
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,157 @@
+//! The books: which lease is whose, and how one is taken off them.
+
+use std::collections::BTreeSet;
+
+use super::*;
+
+impl Leases {
+    /// Ends a run: its other copies are in vain.
+    pub(super) fn finish(
+        &mut self,
+        now: Time,
+        run: RunId,
+        end: Result<Outputs, Failure>,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.cancel_copies(now, run, effects);
+        if self.works.remove(&run).is_some() {
+            effects.push(Effect::Ended(run, end));
+        }
+    }
+
+    pub(super) fn cancel_copies(&mut self, now: Time, run: RunId, effects: &mut Vec<Effect>) {
+        let Some(work) = self.works.get(&run) else { return };
+        let name = work.name;
+        for lease in work.leases.clone() {
+            if let Some(wasted) = self.revoke(now, lease, effects) {
+                self.counts.wasted_us += wasted;
+                effects.push(Effect::Event(Event::Wasted(name, wasted)));
+            }
+        }
+    }
+
+    /// Takes a lease back, and tells its holder. How long it had it.
+    pub(super) fn revoke(
+        &mut self,
+        now: Time,
+        lease: LeaseId,
+        effects: &mut Vec<Effect>,
+    ) -> Option<u64> {
+        let seat = self.granted.get(&lease)?.seat;
+        let granted = self.take(seat, lease)?;
+        match seat {
+            Seat::Own => effects.push(Effect::StopOwn(lease)),
+            Seat::Stream(_) => {
+                let cancel = FromRequester::Cancel(BTreeSet::from([lease]));
+                self.tell(now, seat, cancel, effects);
+            }
+        }
+        Some(now - granted.started.unwrap_or(now))
+    }
+
+    /// Takes a lease off the books, if it is that claimant's.
+    pub(super) fn take(&mut self, seat: Seat, lease: LeaseId) -> Option<Granted> {
+        if self.granted.get(&lease)?.seat != seat {
+            return None;
+        }
+        let granted = self.granted.remove(&lease)?;
+        if let Some(claimant) = self.seats.get_mut(&seat) {
+            claimant.leases.remove(&lease);
+            claimant.cores -= granted.cores;
+        }
+        if let Some(work) = self.works.get_mut(&granted.run) {
+            work.leases.retain(|other| *other != lease);
+        }
+        Some(granted)
+    }
+
+    /// A lease ended with its holder.
+    pub(super) fn lost(
+        &mut self,
+        now: Time,
+        run: RunId,
+        seat: Seat,
+        reason: &str,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(work) = self.works.get_mut(&run) else { return };
+        work.losses += 1;
+        if work.losses < limits::LEASE_LOSSES || !work.leases.is_empty() {
+            return self.put_back(run, seat, reason, effects);
+        }
+        let reason =
+            format!("{} machines were lost with it, the last one because {reason}", work.losses);
+        let failure = Failure { class: FailureClass::Machine, reason: reason.into() };
+        self.finish(now, run, Err(failure), effects);
+    }
+
+    pub(super) fn put_back(
+        &mut self,
+        run: RunId,
+        seat: Seat,
+        reason: &str,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(work) = self.works.get(&run) else { return };
+        if work.leases.is_empty() {
+            self.pool.insert(work.class, work.place);
+        }
+        self.counts.put_back += 1;
+        let peer = self.seats.get(&seat).and_then(|claimant| claimant.peer);
+        effects.push(Effect::Event(Event::PutBack(work.name, peer, reason.into())));
+    }
+
+    /// A claimant is gone, and what it held goes to others.
+    pub(super) fn lose(&mut self, now: Time, seat: Seat, reason: &str, effects: &mut Vec<Effect>) {
+        let Some(claimant) = self.seats.get(&seat) else { return };
+        let leases = claimant.leases.clone();
+        if !leases.is_empty() {
+            self.scores.failed(now, claimant.peer);
+        }
+        for lease in leases {
+            if let Some(granted) = self.take(seat, lease) {
+                self.lost(now, granted.run, seat, reason, effects);
+            }
+        }
+        self.seats.remove(&seat);
+    }
+
+    pub(super) fn evict(&mut self, now: Time, seat: Seat, reason: &str, effects: &mut Vec<Effect>) {
+        self.lose(now, seat, reason, effects);
+        if let Seat::Stream(stream) = seat {
+            effects.push(Effect::Close(stream));
+        }
+    }
+
+    pub(super) fn misbehaved(
+        &mut self,
+        now: Time,
+        seat: Seat,
+        what: &'static str,
+        effects: &mut Vec<Effect>,
+    ) {
+        if let Some(peer) = self.seats.get(&seat).and_then(|claimant| claimant.peer) {
+            self.scores.failed(now, Some(peer));
+            effects.push(Effect::Event(Event::Misbehaved(peer, what)));
+        }
+        self.evict(now, seat, what, effects);
+    }
+
+    pub(super) fn stray(&mut self, lease: LeaseId, effects: &mut Vec<Effect>) {
+        self.counts.stray += 1;
+        effects.push(Effect::Event(Event::Stray(lease)));
+    }
+
+    pub(super) fn tell(
+        &mut self,
+        now: Time,
+        seat: Seat,
+        message: FromRequester,
+        effects: &mut Vec<Effect>,
+    ) {
+        if let (Seat::Stream(stream), Some(claimant)) = (seat, self.seats.get_mut(&seat)) {
+            claimant.told = now;
+            effects.push(Effect::Send(stream, message));
+        }
+    }
+}

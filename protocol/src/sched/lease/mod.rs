@@ -1,0 +1,385 @@
+//! Lease: decide who runs what is ready, and survive whoever does not.
+//!
+//! Goals: every thunk that force wants run ends in exactly one answer, whatever becomes of the
+//! workers; a late, double or foreign receipt changes nothing; a worker gets no more than it asks
+//! for, and one that fails, vanishes or is slow does not hold the build up; the cost of a lease does
+//! not grow with the number of ready thunks. Non-goals: keeping leases across a broken stream (a
+//! worker drops them too, and what it had finished is found through the memo), and checking that a
+//! reduction is true.
+//!
+//! One thunk:
+//!
+//! ```text
+//!          Ready                lease                    receipt
+//!  (force) -----> in the pool ---------> leased, once --------------------> Ended (force)
+//!                   ^                    |   ^     \  late for its kind      ^
+//!                   |   stream broken,   |   |      `------> leased twice ---' the first receipt wins,
+//!                   '-- silent, handed --'   '-- one copy        |             the other is cancelled
+//!                       back, the machine's      lost -----------'
+//!                       failure
+//! ```
+//!
+//! A claimant: `Opened` -> leases within its window -> `Closed`, silent for
+//! [`limits::SILENCE_US`], replaced by a newer stream of its peer, or breaking a rule.
+
+mod books;
+mod hear;
+mod place;
+mod pool;
+mod seat;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use self::pool::{Place, Pool};
+use self::seat::Claimant;
+pub use self::seat::Seat;
+use crate::graph::Outputs;
+use crate::limits;
+use crate::name::{ThunkName, ValueName};
+use crate::peer::{PeerId, StreamId};
+use crate::sched::force::{Failure, FailureClass, RunId};
+use crate::sched::kinds::Kinds;
+use crate::sched::policy::{CriticalPath, Placement, Speculation, Stragglers};
+use crate::sched::score::{Scores, Trust};
+use crate::thunk::{OutputObject, Thunk};
+use crate::time::Time;
+use crate::wire::claim::{
+    Capabilities, FromRequester, FromWorker, LeaseFailure, LeaseId, Open, Receipt, SignedReduction,
+    Window,
+};
+use crate::wire::offer::ResourceClass;
+
+/// What the machine is told.
+#[derive(Debug)]
+pub enum Input {
+    /// Force wants this run: its [`Effect::Start`](crate::sched::force::Effect::Start).
+    Ready {
+        /// Force's number for it.
+        run: RunId,
+        /// Its name.
+        name: ThunkName,
+        /// Its content.
+        thunk: Arc<Thunk>,
+        /// Its b-level.
+        level: u32,
+    },
+    /// Force does not want it any more.
+    Stop(RunId),
+    /// Are there other members, so that somebody may come for what this machine fails at?
+    Others(bool),
+    /// So many cores of this machine may be kept busy from now on.
+    OwnSlots(u32),
+    /// A run on this machine ended.
+    OwnEnded(LeaseId, Result<Outputs, Failure>),
+    /// A member opened a claim stream, and said this.
+    Opened(StreamId, PeerId, Open),
+    /// A claim stream brought this. The signature of a reduction has been checked.
+    Received(StreamId, FromWorker),
+    /// A claim stream is no more.
+    Closed(StreamId),
+}
+
+/// What the machine wants done.
+#[derive(Debug, PartialEq)]
+pub enum Effect {
+    /// Lease this to a worker: the driver adds bytes, small inputs and sources (see
+    /// [`Leases::holders`]), as far as they fit.
+    Lease {
+        /// On which stream.
+        stream: StreamId,
+        /// The lease.
+        lease: LeaseId,
+        /// Its name.
+        name: ThunkName,
+        /// Its content.
+        thunk: Arc<Thunk>,
+    },
+    /// Say this.
+    Send(StreamId, FromRequester),
+    /// Close the stream; [`Input::Closed`] is not awaited.
+    Close(StreamId),
+    /// Run this here; answer with [`Input::OwnEnded`].
+    Run {
+        /// The lease.
+        lease: LeaseId,
+        /// Its name.
+        name: ThunkName,
+        /// Its content.
+        thunk: Arc<Thunk>,
+        /// Cores that it may keep busy.
+        cores: u32,
+    },
+    /// Stop that run of our own; no answer is awaited.
+    StopOwn(LeaseId),
+    /// Keep this reduction: it comes before the [`Effect::Ended`] that it belongs to.
+    Record(SignedReduction),
+    /// Tell force.
+    Ended(RunId, Result<Outputs, Failure>),
+    /// Something a person may want to see.
+    Event(Event),
+}
+
+/// What happened to a lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// Given to a claimant.
+    Leased(LeaseId, ThunkName, Seat),
+    /// It is late: a second copy goes to that claimant.
+    Speculated(ThunkName, Seat),
+    /// It waited in a queue while slots were idle, and is taken to that claimant.
+    Moved(ThunkName, Seat),
+    /// A copy was in vain; microseconds since it was leased.
+    Wasted(ThunkName, u64),
+    /// A lease ended without a receipt that counts, there (none: here), and the thunk goes to
+    /// somebody else.
+    PutBack(ThunkName, Option<PeerId>, Arc<str>),
+    /// A receipt for a lease that is not (any more) this claimant's.
+    Stray(LeaseId),
+    /// A peer broke a rule of the protocol.
+    Misbehaved(PeerId, &'static str),
+}
+
+/// Counts for the closing line and the report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Leases given.
+    pub leased: u64,
+    /// Of those, second copies.
+    pub speculated: u64,
+    /// Taken from a queue to an idle slot.
+    pub moved: u64,
+    /// Put back after a loss or a machine's failure.
+    pub put_back: u64,
+    /// Receipts that counted for nothing.
+    pub stray: u64,
+    /// Time that copies ran in vain.
+    pub wasted_us: u64,
+}
+
+/// A thunk that force wants run.
+struct Work {
+    name: ThunkName,
+    thunk: Arc<Thunk>,
+    level: u32,
+    place: Place,
+    class: ResourceClass,
+    heavy: Vec<ValueName>,
+    leases: Vec<LeaseId>,
+    failures: u32,
+    losses: u32,
+}
+
+/// A lease that runs.
+struct Granted {
+    run: RunId,
+    seat: Seat,
+    cores: u32,
+    at: Time,
+    started: Option<Time>,
+    /// When its holder last named it.
+    named: Time,
+}
+
+/// The policies of a requester.
+pub struct LeasePolicy {
+    /// Who gets what.
+    pub placement: Box<dyn Placement>,
+    /// What is late.
+    pub speculation: Box<dyn Speculation>,
+}
+
+impl Default for LeasePolicy {
+    fn default() -> Self {
+        Self { placement: Box::new(CriticalPath), speculation: Box::new(Stragglers) }
+    }
+}
+
+/// The machine. One per requester.
+pub struct Leases {
+    policy: LeasePolicy,
+    works: BTreeMap<RunId, Work>,
+    pool: Pool,
+    granted: BTreeMap<LeaseId, Granted>,
+    seats: BTreeMap<Seat, Claimant>,
+    scores: Scores,
+    kinds: Kinds,
+    /// Where a thunk failed: it goes elsewhere if there is an elsewhere.
+    avoid: BTreeMap<ThunkName, BTreeSet<Option<PeerId>>>,
+    has_others: bool,
+    next_lease: u64,
+    next_order: u64,
+    /// Late leases by class for which no claimant here has a slot, as of the last look.
+    overdue: BTreeMap<ResourceClass, u32>,
+    /// When to look what could be done with idle slots.
+    next_look: Option<Time>,
+    /// When the next claimant may be tried again, if there is something to try it with.
+    next_pardon: Option<Time>,
+    counts: Counts,
+}
+
+impl Leases {
+    /// A machine without work and without claimants but this machine, with no slots so far.
+    pub fn new(policy: LeasePolicy, own: Capabilities) -> Self {
+        let own = Claimant::new(Time::ZERO, None, own, Window::default());
+        Self {
+            policy,
+            works: BTreeMap::new(),
+            pool: Pool::default(),
+            granted: BTreeMap::new(),
+            seats: BTreeMap::from([(Seat::Own, own)]),
+            scores: Scores::default(),
+            kinds: Kinds::default(),
+            avoid: BTreeMap::new(),
+            has_others: false,
+            next_lease: 0,
+            next_order: 0,
+            overdue: BTreeMap::new(),
+            next_look: None,
+            next_pardon: None,
+            counts: Counts::default(),
+        }
+    }
+
+    /// What to offer: thunks by class that nobody has taken, or that are late where they are; and
+    /// trees of those that come next.
+    pub fn unplaced(&self) -> (BTreeMap<ResourceClass, u32>, BTreeSet<ValueName>) {
+        let mut counts = self.pool.counts();
+        if counts.is_empty() {
+            counts.clone_from(&self.overdue);
+        }
+        let heads = self.pool.heads().filter_map(|run| self.works.get(&run));
+        let trees = heads.flat_map(|work| pool::trees(&work.thunk));
+        (counts, trees.take(limits::OFFER_TREES).collect())
+    }
+
+    /// Claimants that have a value, as far as is known: sources for a lease.
+    pub fn holders(&self, name: &ValueName) -> impl Iterator<Item = PeerId> {
+        let holding = self.seats.values().filter(|claimant| claimant.holds.contains(name));
+        holding.filter_map(|claimant| claimant.peer)
+    }
+
+    /// Cores of this machine that its own leases keep busy.
+    pub fn own_cores(&self) -> u32 {
+        self.seats.get(&Seat::Own).map_or(0, |own| own.cores)
+    }
+
+    /// Leases that run, and thunks in all.
+    pub fn load(&self) -> (usize, usize) {
+        (self.granted.len(), self.works.len())
+    }
+
+    /// Counts so far.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// What is thought of peers.
+    pub fn scores(&self) -> &Scores {
+        &self.scores
+    }
+
+    /// Takes one input and appends what is to be done about it.
+    pub fn handle(&mut self, now: Time, input: Input, effects: &mut Vec<Effect>) {
+        match input {
+            Input::Ready { run, name, thunk, level } => self.on_ready(run, name, thunk, level),
+            Input::Stop(run) => self.on_stop(now, run, effects),
+            Input::OwnSlots(slots) => {
+                if let Some(own) = self.seats.get_mut(&Seat::Own) {
+                    own.window = Window { slots, prefetch: 0 };
+                }
+            }
+            Input::Others(others) => self.has_others = others,
+            Input::OwnEnded(lease, end) => self.on_own_ended(now, lease, end, effects),
+            Input::Opened(stream, peer, open) => self.on_opened(now, stream, peer, open, effects),
+            Input::Received(stream, message) => {
+                // The most frequent message of all makes room for nothing.
+                let is_start = matches!(message, FromWorker::Started(_));
+                self.on_received(now, stream, message, effects);
+                if is_start {
+                    return;
+                }
+            }
+            Input::Closed(stream) => {
+                self.lose(now, Seat::Stream(stream), "its stream broke", effects);
+            }
+        }
+        self.place(now, effects);
+    }
+
+    /// When [`Leases::handle_timeout`] must be called at the latest.
+    pub fn next_deadline(&self) -> Option<Time> {
+        let seats = self.seats.values().filter_map(Claimant::deadline);
+        seats.chain(self.next_pardon).chain(self.next_look).min()
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Time, effects: &mut Vec<Effect>) {
+        let silent = |claimant: &Claimant| {
+            claimant.peer.is_some() && claimant.heard + limits::SILENCE_US <= now
+        };
+        let gone: Vec<Seat> =
+            self.seats.iter().filter(|(_, c)| silent(c)).map(|(seat, _)| *seat).collect();
+        for seat in gone {
+            self.evict(now, seat, "it has not been heard", effects);
+        }
+        for (seat, claimant) in &mut self.seats {
+            if let Seat::Stream(stream) = seat
+                && claimant.told + limits::HEARTBEAT_US <= now
+            {
+                claimant.told = now;
+                effects.push(Effect::Send(*stream, FromRequester::Alive));
+            }
+        }
+        self.place(now, effects);
+        if self.next_look.is_some_and(|look| look <= now) {
+            self.next_look = (!self.granted.is_empty()).then_some(now + place::LOOK_US);
+            self.use_idle_slots(now, effects);
+        }
+    }
+
+    fn on_ready(&mut self, run: RunId, name: ThunkName, thunk: Arc<Thunk>, level: u32) {
+        let order = self.next_order;
+        self.next_order += 1;
+        let class = ResourceClass::of(&thunk.spec().limits);
+        let place = (self.policy.placement.key(level, order), order, run);
+        let heavy = pool::heavy_inputs(&thunk);
+        let leases = Vec::new();
+        let work = Work { name, thunk, level, place, class, heavy, leases, failures: 0, losses: 0 };
+        self.pool.insert(class, place);
+        self.works.insert(run, work);
+    }
+
+    fn on_stop(&mut self, now: Time, run: RunId, effects: &mut Vec<Effect>) {
+        self.cancel_copies(now, run, effects);
+        if let Some(work) = self.works.remove(&run) {
+            self.pool.remove(work.class, work.place);
+        }
+    }
+
+    fn on_own_ended(
+        &mut self,
+        now: Time,
+        lease: LeaseId,
+        end: Result<Outputs, Failure>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(granted) = self.take(Seat::Own, lease) else { return self.stray(lease, effects) };
+        let Some(work) = self.works.get(&granted.run) else { return };
+        match end {
+            Ok(outputs) => {
+                self.kinds.record(&work.thunk.spec().function.executable, now - granted.at);
+                let kind = self.kinds.get(&work.thunk.spec().function.executable);
+                self.scores.succeeded(now, None, now - granted.at, kind.mean_us);
+                self.blame(now, work.name, None);
+                self.finish(now, granted.run, Ok(outputs), effects);
+            }
+            Err(Failure { class, reason }) => {
+                let reason = reason.to_string();
+                self.on_failed(now, None, granted, LeaseFailure { class, reason }, effects);
+            }
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! Who gets what: new leases, and what to do with slots that would idle.
+
+use std::collections::BTreeSet;
+
+use super::{Effect, Event, Granted, Leases, Seat};
+use crate::limits;
+use crate::sched::force::RunId;
+use crate::sched::policy::Candidate;
+use crate::sched::score::Trust;
+use crate::time::Time;
+use crate::wire::claim::{FromRequester, LeaseId};
+use crate::wire::offer::ResourceClass;
+
+/// How long idle slots wait until somebody looks for what is late or stuck in a queue.
+pub(super) const LOOK_US: u64 = limits::LEASE_STALE_US / 4;
+
+/// Thunks are first spread over slots that would run them, only then over queues.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Depth {
+    Slots,
+    Queues,
+}
+
+impl Leases {
+    /// Leases as much as claimants take.
+    pub(super) fn place(&mut self, now: Time, effects: &mut Vec<Effect>) {
+        for depth in [Depth::Slots, Depth::Queues] {
+            let mut passed = BTreeSet::new();
+            while !self.pool.is_empty() {
+                let Some(seat) = self.neediest(now, depth, &passed) else { break };
+                match self.pick(now, seat, depth) {
+                    Some(run) => self.grant(now, run, seat, effects),
+                    None => {
+                        passed.insert(seat);
+                    }
+                }
+            }
+        }
+        self.say_dry(now, effects);
+        self.next_pardon = if self.pool.is_empty() { None } else { self.first_pardon(now) };
+        if self.granted.is_empty() {
+            self.overdue.clear();
+        } else if self.pool.is_empty() {
+            self.next_look.get_or_insert(now + LOOK_US);
+        }
+    }
+
+    /// The claimant to serve next: this machine, then the one with most of its slots free, then the
+    /// fastest.
+    fn neediest(&self, now: Time, depth: Depth, passed: &BTreeSet<Seat>) -> Option<Seat> {
+        let open = self.seats.keys().filter(|seat| !passed.contains(seat));
+        let rooms = open.filter_map(|seat| {
+            let (room, bound) = self.room(now, *seat, depth)?;
+            let speed = self.speed(*seat);
+            Some((*seat == Seat::Own, u64::from(room) * 1000 / u64::from(bound), speed, *seat))
+        });
+        let first = |a: &(bool, u64, u64, Seat), b: &(bool, u64, u64, Seat)| {
+            (a.0, a.1, a.2).cmp(&(b.0, b.1, b.2)).then(b.3.cmp(&a.3))
+        };
+        rooms.max_by(first).map(|(_, _, _, seat)| seat)
+    }
+
+    fn speed(&self, seat: Seat) -> u64 {
+        let peer = self.seats.get(&seat).and_then(|claimant| claimant.peer);
+        self.scores.get(peer).map_or(1000, |score| score.speed_permille)
+    }
+
+    /// Free cores of a claimant at that depth, and how many it has there; none if it gets nothing.
+    fn room(&self, now: Time, seat: Seat, depth: Depth) -> Option<(u32, u32)> {
+        let claimant = self.seats.get(&seat)?;
+        let window = match depth {
+            Depth::Slots => claimant.window.slots,
+            Depth::Queues => claimant.window.cores(),
+        };
+        if window <= claimant.cores {
+            return None;
+        }
+        let trust = self.scores.trust(now, claimant.peer);
+        let bound = match trust {
+            Trust::Full => window,
+            Trust::Probe => window.min(u32::from(claimant.leases.is_empty())),
+            Trust::Nothing(_) => 0,
+        };
+        let room = bound.saturating_sub(claimant.cores);
+        (room > 0).then_some((room, bound))
+    }
+
+    /// The thunk that a claimant gets.
+    fn pick(&mut self, now: Time, seat: Seat, depth: Depth) -> Option<RunId> {
+        let (_, bound) = self.room(now, seat, depth)?;
+        let claimant = self.seats.get(&seat)?;
+        let suits = |class: ResourceClass, run: RunId| {
+            claimant.has_room(claimant.cores_of(class.cores), bound)
+                && !self.is_avoided(now, run, seat)
+        };
+        let places = self.pool.first_for(&claimant.capabilities, suits);
+        let works = places.iter().filter_map(|(_, _, run)| self.works.get(run));
+        let candidates: Vec<Candidate> = works
+            .map(|work| {
+                let missing = work.heavy.iter().filter(|name| !claimant.holds.contains(name));
+                let missing_bytes = match seat {
+                    Seat::Own => 0,
+                    // A tree's name says nothing of what is below it: at least a piece for each.
+                    Seat::Stream(_) => missing
+                        .map(|name| name.digest().length.max(limits::LOCALITY_BYTES_MIN))
+                        .sum(),
+                };
+                Candidate { level: work.level, order: work.place.1, missing_bytes }
+            })
+            .collect();
+        if candidates.is_empty() {
+            return None;
+        }
+        let chosen = self.policy.placement.choose(&claimant.capabilities, &candidates);
+        places.get(chosen).or(places.first()).map(|(_, _, run)| *run)
+    }
+
+    /// Has it failed there, and is there somebody else to try it?
+    pub(super) fn is_avoided(&self, now: Time, run: RunId, seat: Seat) -> bool {
+        let Some(work) = self.works.get(&run) else { return false };
+        let Some(peers) = self.avoid.get(&work.name) else { return false };
+        let failed_at = |seat: Seat| {
+            let peer = self.seats.get(&seat).and_then(|claimant| claimant.peer);
+            peers.contains(&peer)
+        };
+        let could = |other: &Seat| {
+            let claimant = &self.seats[other];
+            let trusted = !matches!(self.scores.trust(now, claimant.peer), Trust::Nothing(_));
+            let machine = &claimant.capabilities;
+            trusted
+                && claimant.window.slots > 0
+                && work.class.fits(machine.platform, machine.memory_mib)
+        };
+        failed_at(seat) && self.seats.keys().any(|other| !failed_at(*other) && could(other))
+    }
+
+    fn grant(&mut self, now: Time, run: RunId, seat: Seat, effects: &mut Vec<Effect>) {
+        let Some(work) = self.works.get_mut(&run) else { return };
+        let Some(claimant) = self.seats.get_mut(&seat) else { return };
+        let lease = LeaseId(self.next_lease);
+        self.next_lease += 1;
+        self.counts.leased += 1;
+        let cores = claimant.cores_of(work.class.cores);
+        claimant.leases.insert(lease);
+        claimant.cores += cores;
+        claimant.told = now;
+        claimant.told_dry = false;
+        work.heavy.iter().for_each(|name| claimant.holds.insert(*name));
+        work.leases.push(lease);
+        self.pool.remove(work.class, work.place);
+        let started = (seat == Seat::Own).then_some(now);
+        self.granted.insert(lease, Granted { run, seat, cores, at: now, started, named: now });
+        let (name, thunk) = (work.name, work.thunk.clone());
+        effects.push(Effect::Event(Event::Leased(lease, name, seat)));
+        effects.push(match seat {
+            Seat::Own => Effect::Run { lease, name, thunk, cores },
+            Seat::Stream(stream) => Effect::Lease { stream, lease, name, thunk },
+        });
+    }
+
+    /// Tells claimants that get nothing, once, so that they may serve somebody else.
+    fn say_dry(&mut self, now: Time, effects: &mut Vec<Effect>) {
+        for (seat, claimant) in &mut self.seats {
+            let Seat::Stream(stream) = seat else { continue };
+            if claimant.leases.is_empty() && claimant.window.slots > 0 && !claimant.told_dry {
+                claimant.told_dry = true;
+                claimant.told = now;
+                effects.push(Effect::Send(*stream, FromRequester::Dry));
+            }
+        }
+    }
+
+    fn first_pardon(&self, now: Time) -> Option<Time> {
+        let idle = self.seats.values().filter(|claimant| claimant.window.slots > claimant.cores);
+        let pardons = idle.filter_map(|claimant| match self.scores.trust(now, claimant.peer) {
+            Trust::Nothing(until) => Some(until),
+            Trust::Full | Trust::Probe => None,
+        });
+        pardons.min()
+    }
+
+    /// Nothing is ready, but slots are free: take to them what waits in a queue elsewhere, or run a second
+    /// copy of what is late.
+    pub(super) fn use_idle_slots(&mut self, now: Time, effects: &mut Vec<Effect>) {
+        let mut passed = BTreeSet::new();
+        while self.pool.is_empty() {
+            let Some(seat) = self.neediest(now, Depth::Slots, &passed) else { break };
+            passed.insert(seat);
+            while let Some(run) = self.stuck_for(now, seat) {
+                self.relocate(now, run, seat, effects);
+            }
+            while let Some(run) = self.late_for(now, seat) {
+                let Some(work) = self.works.get(&run) else { break };
+                self.counts.speculated += 1;
+                effects.push(Effect::Event(Event::Speculated(work.name, seat)));
+                self.grant(now, run, seat, effects);
+            }
+        }
+        // Those for which there was no slot are offered to others.
+        self.overdue.clear();
+        for granted in self.granted.values() {
+            let late = self.is_stuck(now, granted) || self.late_by(now, granted).is_some();
+            if let (true, Some(work)) = (late, self.works.get(&granted.run))
+                && work.leases.len() == 1
+            {
+                *self.overdue.entry(work.class).or_insert(0) += 1;
+            }
+        }
+    }
+
+    fn relocate(&mut self, now: Time, run: RunId, seat: Seat, effects: &mut Vec<Effect>) {
+        let Some(work) = self.works.get(&run) else { return };
+        let (name, leases) = (work.name, work.leases.clone());
+        for lease in leases {
+            self.revoke(now, lease, effects);
+        }
+        self.counts.moved += 1;
+        effects.push(Effect::Event(Event::Moved(name, seat)));
+        self.grant(now, run, seat, effects);
+    }
+
+    /// The oldest lease elsewhere that waits for a slot while `seat` has one.
+    fn stuck_for(&self, now: Time, seat: Seat) -> Option<RunId> {
+        let stuck = self.granted.values().filter(|granted| self.is_stuck(now, granted));
+        let able = stuck.filter(|granted| self.could_take(now, granted, seat));
+        able.min_by_key(|granted| (granted.at, granted.run)).map(|granted| granted.run)
+    }
+
+    /// Does it wait for a slot? (Where there are slots for all leases, it waits for its inputs, and
+    /// would do so again elsewhere.)
+    fn is_stuck(&self, now: Time, granted: &Granted) -> bool {
+        let holder = self.seats.get(&granted.seat);
+        let full = holder.is_some_and(|holder| holder.cores > holder.window.slots);
+        full && granted.started.is_none() && granted.at + limits::LEASE_STALE_US <= now
+    }
+
+    /// The run elsewhere that is most overdue and has no second copy.
+    fn late_for(&self, now: Time, seat: Seat) -> Option<RunId> {
+        let overdue = self.granted.values().filter_map(|granted| {
+            let over = self.late_by(now, granted)?;
+            self.could_take(now, granted, seat).then_some((over, granted.run))
+        });
+        overdue.max().map(|(_, run)| run)
+    }
+
+    /// How far it is beyond what is usual, if it is.
+    fn late_by(&self, now: Time, granted: &Granted) -> Option<u64> {
+        let work = self.works.get(&granted.run)?;
+        let kind = self.kinds.get(&work.thunk.spec().function.executable);
+        let late_us = self.policy.speculation.late_after_us(&kind);
+        match granted.started {
+            Some(started) => (now - started).checked_sub(late_us?),
+            None => (now - granted.at).checked_sub(limits::UNSTARTED_US),
+        }
+    }
+
+    /// May `seat` have a copy of what somebody else holds alone?
+    fn could_take(&self, now: Time, granted: &Granted, seat: Seat) -> bool {
+        let Some(work) = self.works.get(&granted.run) else { return false };
+        let Some(claimant) = self.seats.get(&seat) else { return false };
+        let Some((_, bound)) = self.room(now, seat, Depth::Slots) else { return false };
+        let machine = &claimant.capabilities;
+        granted.seat != seat
+            && work.leases.len() == 1
+            && work.class.fits(machine.platform, machine.memory_mib)
+            && claimant.has_room(claimant.cores_of(work.class.cores), bound)
+            && !self.is_avoided(now, granted.run, seat)
+    }
+}

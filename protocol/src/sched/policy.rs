@@ -1,0 +1,173 @@
+//! Policies: which thunk goes where, and what is late. Small traits, so that research needs no
+//! machine of its own: the node and the simulator take any of them.
+//!
+//! A policy sees what one requester knows: the graph so far, and what claimants said or were sent.
+//! Nobody has a view of the mesh.
+
+use crate::random::Random;
+use crate::sched::kinds::KindTimes;
+use crate::wire::claim::Capabilities;
+
+/// One thunk that could be leased now.
+#[derive(Clone, Copy, Debug)]
+pub struct Candidate {
+    /// Thunks on the longest known way from it to a demand.
+    pub level: u32,
+    /// When it became ready, as a number that grows.
+    pub order: u64,
+    /// Bytes of its trees and large inputs that the claimant is not known to have.
+    pub missing_bytes: u64,
+}
+
+/// Decides which thunk a claimant gets.
+///
+/// The queue is kept sorted by [`Placement::key`], so that a lease costs the same however many are
+/// ready; [`Placement::choose`] sees its first few, as many as
+/// [`limits::LEASE_CHOICE`](crate::limits::LEASE_CHOICE).
+pub trait Placement: Send {
+    /// Where a thunk stands in the queue, the smallest first; equal ones by `order`.
+    fn key(&mut self, level: u32, order: u64) -> u64;
+
+    /// Which of these a claimant gets: an index. There is at least one, and they come in the order of
+    /// the queue. Not called for what is not to be chosen from.
+    fn choose(&mut self, claimant: &Capabilities, candidates: &[Candidate]) -> usize {
+        let _ = (claimant, candidates);
+        0
+    }
+}
+
+/// In the order in which they became ready.
+#[derive(Debug, Default)]
+pub struct Fifo;
+
+impl Placement for Fifo {
+    fn key(&mut self, _: u32, order: u64) -> u64 {
+        order
+    }
+}
+
+/// The last one first: deep before broad, and so little is unfinished at once.
+#[derive(Debug, Default)]
+pub struct Lifo;
+
+impl Placement for Lifo {
+    fn key(&mut self, _: u32, order: u64) -> u64 {
+        !order
+    }
+}
+
+/// In an order drawn from a seed.
+#[derive(Debug)]
+pub struct Shuffled(Random);
+
+impl Shuffled {
+    /// The order of this seed.
+    pub fn new(seed: u64) -> Self {
+        Self(Random::new(seed))
+    }
+}
+
+impl Placement for Shuffled {
+    fn key(&mut self, _: u32, _: u64) -> u64 {
+        self.0.bits()
+    }
+}
+
+/// What holds up most first (the highest b-level); among equals, what the claimant has most of, by
+/// bytes still to be fetched. The default.
+#[derive(Debug, Default)]
+pub struct CriticalPath;
+
+impl Placement for CriticalPath {
+    fn key(&mut self, level: u32, _: u64) -> u64 {
+        u64::from(u32::MAX - level)
+    }
+
+    fn choose(&mut self, _: &Capabilities, candidates: &[Candidate]) -> usize {
+        let level = candidates.first().map(|first| first.level);
+        let equals = candidates.iter().enumerate().filter(|(_, c)| Some(c.level) == level);
+        equals.min_by_key(|(_, c)| (c.missing_bytes, c.order)).map_or(0, |(i, _)| i)
+    }
+}
+
+/// Decides when a run is late, so that a second copy is worth an idle slot.
+pub trait Speculation: Send {
+    /// After how many microseconds a run is late; never if none. `kind` is how long others with the
+    /// same executable took.
+    fn late_after_us(&self, kind: &KindTimes) -> Option<u64>;
+}
+
+/// Never a second copy.
+#[derive(Debug, Default)]
+pub struct NoSpeculation;
+
+impl Speculation for NoSpeculation {
+    fn late_after_us(&self, _: &KindTimes) -> Option<u64> {
+        None
+    }
+}
+
+/// Late is what takes longer than the mean and four mean deviations, and half as long again as the
+/// mean (the estimate of TCP's retransmission timer, RFC 6298).
+#[derive(Debug, Default)]
+pub struct Stragglers;
+
+impl Speculation for Stragglers {
+    fn late_after_us(&self, kind: &KindTimes) -> Option<u64> {
+        if kind.runs < crate::limits::KIND_RUNS_MIN {
+            return None;
+        }
+        let usual = kind.mean_us.saturating_add(kind.deviation_us.saturating_mul(4));
+        Some(usual.max(kind.mean_us.saturating_mul(3) / 2).max(crate::limits::LATE_US_MIN))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::thunk::Platform;
+
+    const CLAIMANT: Capabilities = Capabilities {
+        platform: Platform::X86_64Linux,
+        cores: 4,
+        memory_mib: 1024,
+        speed_permille: 1000,
+    };
+
+    fn sorted(placement: &mut dyn Placement, levels: &[u32]) -> Vec<u64> {
+        let numbered = levels.iter().zip(0_u64..);
+        let mut keys: Vec<(u64, u64)> =
+            numbered.map(|(level, order)| (placement.key(*level, order), order)).collect();
+        keys.sort_unstable();
+        keys.into_iter().map(|(_, order)| order).collect()
+    }
+
+    #[test]
+    fn queues_are_in_their_policys_order() {
+        let levels = [1, 5, 3, 5];
+        assert_eq!(sorted(&mut Fifo, &levels), [0, 1, 2, 3]);
+        assert_eq!(sorted(&mut Lifo, &levels), [3, 2, 1, 0]);
+        assert_eq!(sorted(&mut CriticalPath, &levels), [1, 3, 2, 0]);
+        let shuffled = sorted(&mut Shuffled::new(3), &[1; 50]);
+        assert_eq!(shuffled, sorted(&mut Shuffled::new(3), &[1; 50]));
+        assert_ne!(shuffled, sorted(&mut Shuffled::new(4), &[1; 50]));
+    }
+
+    #[test]
+    fn bytes_decide_only_among_equals() {
+        let candidate = |level, order, missing_bytes| Candidate { level, order, missing_bytes };
+        let candidates = [candidate(5, 0, 900), candidate(5, 1, 10), candidate(4, 2, 0)];
+        assert_eq!(CriticalPath.choose(&CLAIMANT, &candidates), 1);
+        assert_eq!(Fifo.choose(&CLAIMANT, &candidates), 0);
+    }
+
+    #[test]
+    fn late_is_far_beyond_the_usual_and_needs_some_experience() {
+        let kind = |runs, mean_us, deviation_us| KindTimes { runs, mean_us, deviation_us };
+        assert_eq!(Stragglers.late_after_us(&kind(4, 1, 1)), None);
+        assert_eq!(Stragglers.late_after_us(&kind(5, 10_000_000, 0)), Some(15_000_000));
+        assert_eq!(Stragglers.late_after_us(&kind(5, 10_000_000, 5_000_000)), Some(30_000_000));
+        assert_eq!(Stragglers.late_after_us(&kind(5, 10, 1)), Some(1_000_000));
+        assert_eq!(NoSpeculation.late_after_us(&kind(5, 10, 1)), None);
+    }
+}

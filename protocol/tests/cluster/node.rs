@@ -1,0 +1,427 @@
+//! One node: all its machines, and what carries out their effects.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use mesh_protocol::graph::Outputs;
+use mesh_protocol::limits;
+use mesh_protocol::name::{OutputRef, ThunkName, ValueName};
+use mesh_protocol::peer::{PeerId, StreamId};
+use mesh_protocol::random::Random;
+use mesh_protocol::sched::claim::{self, Claims, Job};
+use mesh_protocol::sched::force::{
+    self, DemandId, Failure, FailureClass, Force, ForceError, ForcePolicy, RunId,
+};
+use mesh_protocol::sched::lease::{self, LeasePolicy, Leases};
+use mesh_protocol::sched::offer::{self, Offerer};
+use mesh_protocol::sched::policy::{CriticalPath, Fifo, Lifo, Placement, Shuffled, Stragglers};
+use mesh_protocol::thunk::{OutputObject, Platform, Reduction, Thunk, Usage};
+use mesh_protocol::time::Time;
+use mesh_protocol::wire::claim::{
+    Capabilities, FromRequester, FromWorker, Lease, LeaseId, Open, SignedReduction,
+};
+use mesh_protocol::wire::offer::Offer;
+
+use crate::plan::{Machine, evaluate, out, took_us};
+
+/// What reaches a node.
+#[derive(Debug)]
+pub(crate) enum Input {
+    Gossip(PeerId, Offer),
+    Joined,
+    Opened(StreamId, PeerId, Open),
+    FromWorker(StreamId, FromWorker),
+    FromRequester(StreamId, FromRequester),
+    /// Of a stream that others opened to it.
+    ServedClosed(StreamId),
+    /// Of a stream that it opened.
+    ClaimClosed(StreamId),
+    Fetched(Job, Result<Arc<Thunk>, String>),
+    Ran(Run),
+    Slots(u32),
+    Drain,
+    Timer,
+}
+
+/// What a node wants of the world.
+pub(crate) enum Output {
+    Publish(Offer),
+    Open(StreamId, PeerId, Open),
+    ToRequester(StreamId, FromWorker),
+    ToWorker(StreamId, FromRequester),
+    CloseClaim(StreamId),
+    CloseServed(StreamId),
+    /// Give this back after so long.
+    After(u64, Input),
+}
+
+/// A program that runs on a machine.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Run {
+    Own(LeaseId),
+    Job(Job),
+}
+
+pub(crate) struct Node {
+    pub(crate) peer: PeerId,
+    pub(crate) slots: u32,
+    slowness_permille: u64,
+    broken_permille: u64,
+    random: Random,
+    force: Force,
+    pub(crate) leases: Leases,
+    offerer: Offerer,
+    pub(crate) claims: Claims,
+    set_own: u32,
+    set_claims: u32,
+    trees: BTreeSet<ValueName>,
+    /// Programs that really run, and what they will come to.
+    pub(crate) running: BTreeMap<Run, (ThunkName, Arc<Thunk>, u32)>,
+    pub(crate) answers: BTreeMap<DemandId, Result<OutputObject, ForceError>>,
+    ended: BTreeSet<RunId>,
+    recorded: BTreeSet<ThunkName>,
+    pub(crate) remote_runs: u64,
+    pub(crate) own_runs: u64,
+    pub(crate) drained: bool,
+}
+
+/// What survives a crash.
+#[derive(Default)]
+pub(crate) struct Disk {
+    pub(crate) thunks: BTreeMap<ThunkName, (Arc<Thunk>, Vec<u8>)>,
+    pub(crate) memo: BTreeMap<ThunkName, Outputs>,
+    pub(crate) demands: Vec<ThunkName>,
+}
+
+pub(crate) fn peer(node: usize) -> PeerId {
+    PeerId([node as u8; 32])
+}
+
+fn placement(seed: u64) -> Box<dyn Placement> {
+    match seed % 5 {
+        0 => Box::new(Fifo),
+        1 => Box::new(Lifo),
+        2 => Box::new(Shuffled::new(seed)),
+        _ => Box::new(CriticalPath),
+    }
+}
+
+impl Node {
+    pub(crate) fn start(now: Time, number: usize, machine: &Machine, seed: u64) -> Self {
+        let me = Capabilities {
+            platform: Platform::X86_64Linux,
+            cores: machine.slots.max(4),
+            memory_mib: machine.memory_mib,
+            speed_permille: 1000,
+        };
+        let policy = ForcePolicy { machine_attempts: 3, program_attempts: 2, keep_going: true };
+        let leases = LeasePolicy { placement: placement(seed), speculation: Box::new(Stragglers) };
+        Self {
+            peer: peer(number),
+            slots: machine.slots,
+            slowness_permille: machine.slowness_permille,
+            broken_permille: machine.broken_permille,
+            random: Random::new(seed),
+            force: Force::new(policy),
+            leases: Leases::new(leases, me),
+            offerer: Offerer::new(now.us()),
+            claims: Claims::new(me, seed),
+            set_own: 0,
+            set_claims: 0,
+            trees: BTreeSet::new(),
+            running: BTreeMap::new(),
+            answers: BTreeMap::new(),
+            ended: BTreeSet::new(),
+            recorded: BTreeSet::new(),
+            remote_runs: 0,
+            own_runs: 0,
+            drained: false,
+        }
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<Time> {
+        let all = [
+            self.leases.next_deadline(),
+            self.offerer.next_deadline(),
+            self.claims.next_deadline(),
+        ];
+        all.into_iter().flatten().min()
+    }
+
+    pub(crate) fn demand(&mut self, now: Time, disk: &mut Disk, world: &mut Vec<Output>) {
+        self.lease(now, lease::Input::Others(true), disk, world);
+        self.force_input(now, force::Input::Slots(limits::LEASE_POOL_CORES), disk, world);
+        for (i, thunk) in disk.demands.clone().into_iter().enumerate() {
+            let output = OutputRef { thunk, tag: out() };
+            self.force_input(now, force::Input::Demand(DemandId(i as u64), output), disk, world);
+        }
+        self.after(now, disk, world);
+    }
+
+    pub(crate) fn handle(
+        &mut self,
+        now: Time,
+        input: Input,
+        disk: &mut Disk,
+        world: &mut Vec<Output>,
+    ) {
+        match input {
+            Input::Gossip(peer, offer) => self.claim(now, claim::Input::Offer(peer, offer), world),
+            Input::Joined => self.offer(now, offer::Input::Joined, world),
+            Input::Opened(stream, peer, open) => {
+                self.lease(now, lease::Input::Opened(stream, peer, open), disk, world);
+            }
+            Input::FromWorker(stream, message) => {
+                self.lease(now, lease::Input::Received(stream, message), disk, world);
+            }
+            Input::FromRequester(stream, message) => {
+                self.claim(now, claim::Input::Received(stream, message), world);
+            }
+            Input::ServedClosed(stream) => {
+                self.lease(now, lease::Input::Closed(stream), disk, world);
+            }
+            Input::ClaimClosed(stream) => self.claim(now, claim::Input::Closed(stream), world),
+            Input::Fetched(job, thunk) => {
+                self.claim(now, claim::Input::Fetched(job, thunk), world);
+            }
+            Input::Ran(run) => self.ran(now, run, disk, world),
+            Input::Slots(slots) => self.slots = slots,
+            Input::Drain => self.claim(now, claim::Input::Drain, world),
+            Input::Timer => self.timer(now, disk, world),
+        }
+        self.after(now, disk, world);
+    }
+
+    fn timer(&mut self, now: Time, disk: &mut Disk, world: &mut Vec<Output>) {
+        let due = |deadline: Option<Time>| deadline.is_some_and(|deadline| deadline <= now);
+        if due(self.leases.next_deadline()) {
+            let mut effects = Vec::new();
+            self.leases.handle_timeout(now, &mut effects);
+            self.lease_effects(now, effects, disk, world);
+            self.balance(now, disk, world);
+        }
+        if due(self.claims.next_deadline()) {
+            let mut effects = Vec::new();
+            self.claims.handle_timeout(now, &mut effects);
+            self.claim_effects(effects, world);
+        }
+        if due(self.offerer.next_deadline()) {
+            let mut effects = Vec::new();
+            self.offerer.handle_timeout(now, &mut effects);
+            publish(effects, world);
+        }
+    }
+
+    fn after(&mut self, now: Time, disk: &mut Disk, world: &mut Vec<Output>) {
+        self.balance(now, disk, world);
+        let (ready, trees) = self.leases.unplaced();
+        self.offer(now, offer::Input::Unplaced(ready, trees), world);
+    }
+
+    /// What one side keeps busy, the other may not start; its own work first.
+    fn balance(&mut self, now: Time, disk: &mut Disk, world: &mut Vec<Output>) {
+        loop {
+            let own = self.slots.saturating_sub(self.claims.running_cores());
+            if own != self.set_own {
+                self.set_own = own;
+                self.lease(now, lease::Input::OwnSlots(own), disk, world);
+                continue;
+            }
+            let others = self.slots.saturating_sub(self.leases.own_cores());
+            if others == self.set_claims {
+                return;
+            }
+            self.set_claims = others;
+            self.claim(now, claim::Input::Slots(others), world);
+        }
+    }
+
+    fn lease(&mut self, now: Time, input: lease::Input, disk: &mut Disk, world: &mut Vec<Output>) {
+        let mut effects = Vec::new();
+        self.leases.handle(now, input, &mut effects);
+        self.lease_effects(now, effects, disk, world);
+        // Before the other side may start anything.
+        let others = self.slots.saturating_sub(self.leases.own_cores());
+        if others < self.set_claims {
+            self.set_claims = others;
+            self.claim(now, claim::Input::Slots(others), world);
+        }
+    }
+
+    fn claim(&mut self, now: Time, input: claim::Input, world: &mut Vec<Output>) {
+        let mut effects = Vec::new();
+        self.claims.handle(now, input, &mut effects);
+        self.claim_effects(effects, world);
+    }
+
+    fn offer(&mut self, now: Time, input: offer::Input, world: &mut Vec<Output>) {
+        let mut effects = Vec::new();
+        self.offerer.handle(now, input, &mut effects);
+        publish(effects, world);
+    }
+
+    fn force_input(
+        &mut self,
+        now: Time,
+        input: force::Input,
+        disk: &mut Disk,
+        world: &mut Vec<Output>,
+    ) {
+        let mut inputs = VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            let mut effects = Vec::new();
+            self.force.handle(input, &mut effects);
+            for effect in effects {
+                match effect {
+                    force::Effect::Recall(name) => {
+                        let known = disk.memo.get(&name).cloned();
+                        inputs.push_back(force::Input::Recalled(name, known));
+                    }
+                    force::Effect::Fetch(name) => {
+                        let (thunk, _) = &disk.thunks[&name];
+                        inputs.push_back(force::Input::Thunk(name, thunk.clone()));
+                    }
+                    force::Effect::Start { lease: run, name, thunk, level, .. } => {
+                        let ready = lease::Input::Ready { run, name, thunk, level };
+                        self.lease(now, ready, disk, world);
+                    }
+                    force::Effect::Stop(run) => {
+                        self.lease(now, lease::Input::Stop(run), disk, world);
+                    }
+                    force::Effect::Alias { thunk, same_as } => {
+                        let outputs = disk.memo[&same_as].clone();
+                        disk.memo.insert(thunk, outputs);
+                    }
+                    force::Effect::Answer(demand, answer) => {
+                        let first = self.answers.insert(demand, answer).is_none();
+                        assert!(first, "a demand is answered once");
+                    }
+                    force::Effect::Event(_) => {}
+                }
+            }
+        }
+    }
+
+    fn lease_effects(
+        &mut self,
+        now: Time,
+        effects: Vec<lease::Effect>,
+        disk: &mut Disk,
+        world: &mut Vec<Output>,
+    ) {
+        for effect in effects {
+            match effect {
+                lease::Effect::Lease { stream, lease, name, thunk } => {
+                    let (_, bytes) = thunk.encode().expect("it was encoded before");
+                    let (sources, objects) = (Vec::new(), Vec::new());
+                    let lease = Lease { lease, thunk: name, bytes: Some(bytes), sources, objects };
+                    world.push(Output::ToWorker(stream, FromRequester::Lease(lease)));
+                }
+                lease::Effect::Send(stream, message) => {
+                    world.push(Output::ToWorker(stream, message));
+                }
+                lease::Effect::Close(stream) => world.push(Output::CloseServed(stream)),
+                lease::Effect::Run { lease, name, thunk, cores } => {
+                    self.own_runs += 1;
+                    self.run(Run::Own(lease), (name, thunk, cores), world);
+                }
+                lease::Effect::StopOwn(lease) => {
+                    self.running.remove(&Run::Own(lease));
+                }
+                lease::Effect::Record(signed) => {
+                    let Reduction { thunk, outputs, .. } = signed.reduction;
+                    assert!(self.recorded.insert(thunk), "a thunk is reduced once");
+                    disk.memo.insert(thunk, Arc::new(outputs));
+                }
+                lease::Effect::Ended(run, end) => {
+                    assert!(self.ended.insert(run), "a run is answered once");
+                    self.force_input(now, force::Input::Ended(run, end), disk, world);
+                }
+                lease::Effect::Event(_) => {}
+            }
+        }
+    }
+
+    fn claim_effects(&mut self, effects: Vec<claim::Effect>, world: &mut Vec<Output>) {
+        for effect in effects {
+            match effect {
+                claim::Effect::Open(stream, peer, open) => {
+                    world.push(Output::Open(stream, peer, open));
+                }
+                claim::Effect::Send(stream, message) => {
+                    world.push(Output::ToRequester(stream, message));
+                }
+                claim::Effect::Close(stream) => world.push(Output::CloseClaim(stream)),
+                claim::Effect::Fetch(job, lease) => {
+                    let bytes = lease.bytes.expect("the simulated requester sends them");
+                    let thunk = Thunk::decode(&bytes).expect("canonical");
+                    let is_new = thunk.values().into_iter().any(|name| self.trees.insert(name));
+                    let took = self.random.below(if is_new { 400_000 } else { 2_000 });
+                    let fetched = match self.random.permille(self.broken_permille / 10) {
+                        true => Err("an input is on nobody's disk".to_owned()),
+                        false => Ok(Arc::new(thunk)),
+                    };
+                    world.push(Output::After(took, Input::Fetched(job, fetched)));
+                }
+                claim::Effect::Run { job, name, thunk, cores } => {
+                    self.remote_runs += 1;
+                    self.run(Run::Job(job), (name, thunk, cores), world);
+                }
+                claim::Effect::Stop(job) => {
+                    self.running.remove(&Run::Job(job));
+                }
+                claim::Effect::Drained => self.drained = true,
+            }
+        }
+    }
+
+    fn run(&mut self, run: Run, what: (ThunkName, Arc<Thunk>, u32), world: &mut Vec<Output>) {
+        let took = took_us(&what.1) * self.slowness_permille / 1000;
+        assert!(self.running.insert(run, what).is_none(), "a lease runs once");
+        let busy: u32 = self.running.values().map(|(_, _, cores)| cores).sum();
+        assert!(busy <= self.slots, "{busy} cores are busy on {} slots", self.slots);
+        world.push(Output::After(took, Input::Ran(run)));
+    }
+
+    fn ran(&mut self, now: Time, run: Run, disk: &mut Disk, world: &mut Vec<Output>) {
+        let Some((name, thunk, _)) = self.running.remove(&run) else { return };
+        let failure = |class, reason: &str| Failure { class, reason: reason.into() };
+        let end = match evaluate(&thunk) {
+            _ if self.random.permille(self.broken_permille) => {
+                Err(failure(FailureClass::Machine, "the disk is full"))
+            }
+            Some(object) => Ok(BTreeMap::from([(out(), object)])),
+            None => Err(failure(FailureClass::Program, "exit status 1")),
+        };
+        match run {
+            Run::Own(lease) => {
+                if let Ok(outputs) = &end {
+                    disk.memo.insert(name, Arc::new(outputs.clone()));
+                }
+                let end = lease::Input::OwnEnded(lease, end.map(Arc::new));
+                self.lease(now, end, disk, world);
+            }
+            Run::Job(job) => {
+                let end = end.map(|outputs| SignedReduction {
+                    reduction: Reduction {
+                        thunk: name,
+                        outputs,
+                        stdout: ValueName::of(b""),
+                        stderr: ValueName::of(b""),
+                        usage: Usage::default(),
+                        executor: format!("{:?}", self.peer),
+                        finished_at_s: now.us(),
+                    },
+                    signature: [[0; 32]; 2],
+                });
+                self.claim(now, claim::Input::Ended(job, end, Vec::new()), world);
+            }
+        }
+    }
+}
+
+fn publish(effects: Vec<offer::Effect>, world: &mut Vec<Output>) {
+    for offer::Effect::Publish(offer) in effects {
+        world.push(Output::Publish(offer));
+    }
+}

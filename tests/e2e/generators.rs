@@ -1,0 +1,55 @@
+//! Projects whose build files are generated: CMake's, for Ninja and for make. They call compilers by
+//! their absolute paths.
+
+use mesh_tests::{Mesh, Mode, Project, With, skip};
+
+/// What CMake calls by its path is not seen yet.
+const GAP: &str = "tools that are called by their absolute paths do not become thunks";
+
+fn cmake(generator: &str, build: &str, mode: Mode) {
+    skip::known_gap(GAP, || check(generator, build, mode));
+}
+
+fn check(generator: &str, build: &str, mode: Mode) {
+    let mut project = Project::own("cmake");
+    // When each command began and ended, and the times of files.
+    project.ignore("build/.ninja_log");
+    project.ignore("build/.ninja_deps");
+    // What configuring has said, with the names of temporary directories.
+    project.ignore("build/CMakeFiles/CMakeOutput.log");
+    project.ignore("build/CMakeFiles/CMakeError.log");
+    let configure = format!("cmake -S . -B build -G '{generator}' -DCMAKE_BUILD_TYPE=Debug");
+    project.edit(&configure);
+    let plain = project.build(With::Plain, build).ok();
+
+    let mesh = Mesh::new();
+    for first in [true, false] {
+        project.reset();
+        project.edit(&configure);
+        let built = project.build(mode.with(&mesh), build).ok();
+        let report = built.report();
+        let differences = plain.snapshot.differences(&built.snapshot, &[]);
+        differences.assert_none(format_args!("local:\n{}", report.reasons()));
+        assert!(report.thunks > 0, "nothing became a thunk: {}", report.json);
+        assert_eq!(first, report.executed > 0, "{}", report.json);
+        let nothing = project.build(With::Plain, build).ok();
+        built.snapshot.touched(&nothing.snapshot).assert_none("plain build after mesh");
+    }
+    let said = project.command("build/measure").output().unwrap();
+    assert_eq!(String::from_utf8(said.stdout).unwrap(), "10\n");
+}
+
+#[test]
+fn cmake_and_ninja_lazy() {
+    cmake("Ninja", "ninja -C build", Mode::Lazy);
+}
+
+#[test]
+fn cmake_and_ninja_eager() {
+    cmake("Ninja", "ninja -C build", Mode::Eager);
+}
+
+#[test]
+fn cmake_and_make_lazy() {
+    cmake("Unix Makefiles", "make -C build", Mode::Lazy);
+}

@@ -1,0 +1,4 @@
+int whole(double value)
+{
+	return (int)(value + 0.5);
+}

@@ -1,0 +1,6 @@
+#include "units.hpp"
+
+double inches(double mm)
+{
+	return mm / INCH_MM;
+}

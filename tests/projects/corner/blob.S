@@ -1,0 +1,5 @@
+	.section .rodata
+	.globl blob
+blob:
+	.incbin "blob.bin"
+	.section .note.GNU-stack,"",@progbits

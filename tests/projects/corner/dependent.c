@@ -1,0 +1,3 @@
+#include "gone.h"
+
+int dependent = 1;

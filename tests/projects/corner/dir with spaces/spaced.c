@@ -1,0 +1,3 @@
+#include "a header.h"
+
+int spaced = A_HEADER;

@@ -1,0 +1,3 @@
+const unsigned char blob[] = {
+#embed "blob.bin"
+};

@@ -1,0 +1,6 @@
+#include <stdio.h>
+
+int main(void)
+{
+	return printf("%s:%d\n", __FILE__, __LINE__) < 0;
+}

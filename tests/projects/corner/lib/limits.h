@@ -1,0 +1,2 @@
+#define LIMITS_SEEN 1
+#include_next <limits.h>

@@ -1,0 +1,2 @@
+#define MACRO 2
+int not_taken_from_here;

@@ -1,0 +1,5 @@
+#include "config.h"
+#include <limits.h>
+
+int next = LIMITS_SEEN + INT_MAX % 2;
+const char *which = WHICH;

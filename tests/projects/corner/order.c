@@ -1,0 +1,8 @@
+#include <config.h>
+
+const char *const which = WHICH;
+
+int main(void)
+{
+	return which[0] != 'l';
+}

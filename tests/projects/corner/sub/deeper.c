@@ -1,0 +1,4 @@
+int deeper(void)
+{
+	return 0;
+}

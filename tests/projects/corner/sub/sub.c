@@ -1,0 +1,6 @@
+int deeper(void);
+
+int main(void)
+{
+	return deeper();
+}

@@ -1,0 +1,10 @@
+#include <value.h>
+
+int value = VALUE;
+
+#ifdef VALUE_SAYS_MAIN
+int main(void)
+{
+	return VALUE;
+}
+#endif

@@ -1,0 +1,151 @@
+//! Watching the processes that a command has started.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::process::Child;
+
+/// A process and when it started, in clock ticks since boot: numbers are used again, these are not.
+type Process = (u32, u64);
+
+#[derive(Clone, Debug)]
+struct Known {
+    name: String,
+    parent: u32,
+    state: char,
+    started: u64,
+}
+
+/// Counts the processes of certain names that descend from one command.
+#[derive(Debug)]
+pub struct Watch {
+    root: u32,
+    names: &'static [&'static str],
+    before: BTreeSet<Process>,
+    /// Every name that was seen.
+    seen: BTreeSet<String>,
+}
+
+impl Watch {
+    /// Watches what descends from `command`.
+    pub fn new(command: &Child, names: &'static [&'static str]) -> Self {
+        Self { root: command.id(), names, before: BTreeSet::new(), seen: BTreeSet::new() }
+    }
+
+    /// Looks once: how many of them have certainly run at one moment since the last look.
+    ///
+    /// A single look is not enough: while the list is read, one may end and the next begin. Those
+    /// in two lists one after the other were all there in between.
+    pub fn look(&mut self) -> usize {
+        let all = all();
+        let mut now = BTreeSet::new();
+        for pid in descendants(&all, self.root) {
+            let known = &all[&pid];
+            let runs = !matches!(known.state, 'Z' | 'X');
+            if runs && self.names.contains(&known.name.as_str()) {
+                self.seen.insert(known.name.clone());
+                now.insert((pid, known.started));
+            }
+        }
+        let at_once = self.before.intersection(&now).count();
+        self.before = now;
+        at_once
+    }
+
+    /// Looks until the command ends: the most that ran at once.
+    ///
+    /// # Panics
+    /// If one of the names was never seen: then the watch is worth nothing.
+    pub fn until_end(mut self, command: &mut Child) -> usize {
+        let mut most = 0;
+        while command.try_wait().expect("a child can be waited for").is_none() {
+            most = most.max(self.look());
+        }
+        let seen: Vec<&str> = self.seen.iter().map(String::as_str).collect();
+        assert_eq!(seen.len(), self.names.len(), "saw only {seen:?} of {:?}", self.names);
+        most
+    }
+}
+
+/// All that descend from a process, itself among them, as they are now.
+#[derive(Debug)]
+pub struct Family(BTreeSet<Process>);
+
+impl Family {
+    /// The family of a running command.
+    pub fn of(command: &Child) -> Self {
+        let all = all();
+        let pids = descendants(&all, command.id());
+        Self(pids.into_iter().map(|pid| (pid, all[&pid].started)).collect())
+    }
+
+    /// Waits until none of them is left. One that stays makes the test run into its time limit.
+    pub fn wait_until_gone(&self) {
+        let left = || {
+            let all = all();
+            self.0.iter().any(|(pid, started)| {
+                all.get(pid).is_some_and(|known| known.started == *started && known.state != 'Z')
+            })
+        };
+        while left() {
+            std::thread::yield_now();
+        }
+    }
+}
+
+fn descendants(all: &BTreeMap<u32, Known>, root: u32) -> BTreeSet<u32> {
+    let descends = |pid: u32| {
+        let mut at = pid;
+        // As deep as a tree of processes can be.
+        for _ in 0..all.len() {
+            match all.get(&at) {
+                _ if at == root => return true,
+                Some(known) => at = known.parent,
+                None => return false,
+            }
+        }
+        false
+    };
+    all.keys().copied().filter(|pid| descends(*pid)).collect()
+}
+
+fn all() -> BTreeMap<u32, Known> {
+    let entries = fs::read_dir("/proc").expect("/proc is there").filter_map(Result::ok);
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter_map(|pid: u32| Some((pid, known(pid)?))).collect()
+}
+
+/// See proc_pid_stat(5). The name is in parentheses and may hold some itself.
+fn known(pid: u32) -> Option<Known> {
+    let text = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let text = String::from_utf8_lossy(&text);
+    let (from, to) = (text.find('(')?, text.rfind(')')?);
+    let mut fields = text[to + 1..].split_whitespace();
+    let state = fields.next()?.chars().next()?;
+    let parent = fields.next()?.parse().ok()?;
+    let started = fields.nth(17)?.parse().ok()?;
+    Some(Known { name: text[from + 1..to].to_owned(), parent, state, started })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::{Command, Stdio};
+
+    #[test]
+    fn what_runs_at_once_is_counted() {
+        // Two programs that wait for the end of their input. A shell gives none to commands in the
+        // background, so it comes through another descriptor.
+        let script = "exec 3<&0; cat <&3 & cat <&3 & exec 3<&- 0<&-; wait";
+        let mut shell = Command::new("sh");
+        shell.args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::null());
+        let mut shell = shell.spawn().unwrap();
+        let mut watch = Watch::new(&shell, &["cat"]);
+        while watch.look() != 2 {}
+        let family = Family::of(&shell);
+        assert!(family.0.len() >= 3);
+        drop(shell.stdin.take());
+        shell.wait().unwrap();
+        family.wait_until_gone();
+        assert_eq!((watch.look(), watch.look()), (0, 0));
+    }
+}

@@ -1,0 +1,222 @@
+//! A project that is built again and again at the same absolute path: plainly and with `mesh`.
+//!
+//! The path matters: `-g` and `__FILE__` put it into objects. So both builds use one directory,
+//! wiped and filled anew in between, with the same times on the sources.
+
+use std::fs::{self, File, FileTimes};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::{Finished, Mesh, Report, Snapshot, binary, finished, skip};
+
+/// A project's sources, and the directory they are built in.
+pub struct Project {
+    place: tempfile::TempDir,
+    pristine: PathBuf,
+    environment: Vec<(String, String)>,
+    ignored: Vec<&'static str>,
+}
+
+/// Who runs a build command.
+#[derive(Clone, Copy)]
+pub enum With<'a> {
+    /// Nobody: as if mesh were absent.
+    Plain,
+    /// `mesh build`.
+    Lazy(&'a Mesh),
+    /// `mesh build --eager`.
+    Eager(&'a Mesh),
+}
+
+/// What one build command did.
+#[derive(Debug)]
+pub struct Built {
+    /// Its status and what it said.
+    pub finished: Finished,
+    /// What lies in the project's directory after it.
+    pub snapshot: Snapshot,
+    /// What mesh reported.
+    pub report: Option<Report>,
+}
+
+impl Project {
+    /// The project below `tests/projects` of that name.
+    pub fn own(name: &str) -> Self {
+        Self::of(Path::new(env!("CARGO_MANIFEST_DIR")).join("projects").join(name))
+    }
+
+    /// A Debian source package that `tests/sources` has fetched.
+    ///
+    /// Without it the test is skipped, and `None` comes back.
+    #[track_caller]
+    pub fn source(package: &str) -> Option<Self> {
+        let sources = target().join("sources");
+        let found = sources.join(package);
+        if found.is_dir() {
+            return Some(Self::of(found));
+        }
+        let why = fs::read_to_string(sources.join(format!("{package}.missing")))
+            .unwrap_or_else(|_| "run tests/sources".to_owned());
+        skip::missing(format_args!("no source of {package}: {}", why.trim()));
+        None
+    }
+
+    /// The project in this directory, which stays as it is.
+    pub fn of(pristine: PathBuf) -> Self {
+        let temporary = target().join("tmp");
+        fs::create_dir_all(&temporary).expect("target/tmp can be made");
+        // Not below /tmp: mesh takes sources there for probes.
+        let place = tempfile::Builder::new().prefix("project").tempdir_in(temporary);
+        let place = place.expect("a temporary directory can be made");
+        fs::create_dir(place.path().join("home")).expect("a home can be made");
+        let project = Self { place, pristine, environment: Vec::new(), ignored: Vec::new() };
+        project.reset();
+        project
+    }
+
+    /// The directory that is built in.
+    pub fn directory(&self) -> PathBuf {
+        self.place.path().join("project")
+    }
+
+    /// Sets a variable for the build commands.
+    pub fn set(&mut self, key: &str, value: impl Into<String>) {
+        self.environment.push((key.to_owned(), value.into()));
+    }
+
+    /// Leaves a relative path out of the snapshots.
+    pub fn ignore(&mut self, path: &'static str) {
+        self.ignored.push(path);
+    }
+
+    /// Back to the sources alone, with their times.
+    pub fn reset(&self) {
+        let directory = self.directory();
+        if directory.exists() {
+            fs::remove_dir_all(&directory).expect("a directory can be removed");
+        }
+        copy_tree(&self.pristine, &directory);
+    }
+
+    /// What lies in the directory.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot::take(&self.directory(), &self.ignored)
+    }
+
+    /// A command in the directory, with an environment that holds nothing by chance.
+    pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new(program);
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        command.current_dir(self.directory()).stdin(Stdio::null()).env_clear();
+        command
+            .env("PATH", path)
+            .env("LANG", "C.UTF-8")
+            .env("HOME", self.place.path().join("home"));
+        command.envs(self.environment.iter().cloned());
+        command
+    }
+
+    /// The build command `line` (words between spaces), ready to be started by `with`.
+    pub fn build_command(&self, with: With<'_>, line: &str) -> Command {
+        let words = line.split_whitespace();
+        let (mesh, eager) = match with {
+            With::Plain => {
+                let mut words = words;
+                let mut command = self.command(words.next().expect("a command has a word"));
+                command.args(words);
+                return command;
+            }
+            With::Lazy(mesh) => (mesh, false),
+            With::Eager(mesh) => (mesh, true),
+        };
+        let mut command = self.command(binary());
+        command.env("MESH_HOME", mesh.home()).args(["build", "--report"]).arg(self.report_path());
+        if eager {
+            command.arg("--eager");
+        }
+        command.arg("--").args(words);
+        command
+    }
+
+    /// Where builds write their report.
+    pub fn report_path(&self) -> PathBuf {
+        self.place.path().join("report.json")
+    }
+
+    /// Runs a build command to its end.
+    pub fn build(&self, with: With<'_>, line: &str) -> Built {
+        let _ = fs::remove_file(self.report_path());
+        self.wait_for_a_later_time();
+        let output = self.build_command(with, line).output().expect("a build command starts");
+        let finished = finished(output);
+        let report = match with {
+            With::Plain => None,
+            _ if self.report_path().exists() => Some(Report::read(&self.report_path())),
+            _ => panic!("mesh wrote no report: {finished:#?}"),
+        };
+        Built { finished, snapshot: self.snapshot(), report }
+    }
+
+    /// Runs a line of shell in the directory, which must succeed: an edit, as a user makes it.
+    #[track_caller]
+    pub fn edit(&self, line: &str) {
+        self.wait_for_a_later_time();
+        finished(self.command("sh").args(["-ec", line]).output().expect("sh starts")).ok();
+    }
+
+    /// `make` compares times: what comes next must be later than what is there, also where the
+    /// clock of the file system ticks slowly.
+    fn wait_for_a_later_time(&self) {
+        let probe = self.place.path().join("clock");
+        let now = || {
+            fs::write(&probe, "tick").expect("a file can be written");
+            fs::metadata(&probe).and_then(|found| found.modified()).expect("files have times here")
+        };
+        let before = now();
+        while now() <= before {}
+    }
+}
+
+impl Built {
+    /// The build must have succeeded.
+    #[track_caller]
+    pub fn ok(self) -> Self {
+        assert_eq!(self.finished.code, Some(0), "{:#?}", self.finished);
+        self
+    }
+
+    /// What mesh reported of it.
+    #[track_caller]
+    pub fn report(&self) -> &Report {
+        self.report.as_ref().expect("mesh ran this build")
+    }
+}
+
+/// The directory `target` of this build.
+pub fn target() -> PathBuf {
+    let profile = binary();
+    let target = profile.ancestors().nth(2).expect("the binary is in target/PROFILE");
+    target.to_owned()
+}
+
+fn copy_tree(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a directory can be made");
+    for entry in fs::read_dir(from).expect("a directory can be read") {
+        let entry = entry.expect("an entry can be read");
+        let (source, copy) = (entry.path(), to.join(entry.file_name()));
+        let metadata = fs::symlink_metadata(&source).expect("what is listed is there");
+        if metadata.is_dir() {
+            copy_tree(&source, &copy);
+        } else if metadata.is_symlink() {
+            let target = fs::read_link(&source).expect("a link can be read");
+            symlink(target, &copy).expect("a link can be made");
+        } else {
+            fs::copy(&source, &copy).expect("a file can be copied");
+            let modified = metadata.modified().expect("files have times here");
+            let times = FileTimes::new().set_modified(modified);
+            let file = File::options().append(true).open(&copy).expect("a copy can be opened");
+            file.set_times(times).expect("times can be set");
+        }
+    }
+}
