@@ -681,19 +681,24 @@ fn wants_colour(call: &Call, diagnostics: &Diagnostics) -> bool {
     diagnostics.is_terminal && terminal && variable("GCC_COLORS") != Some("")
 }
 
-/// The names of a process and of those that it comes from, itself first (proc(5), `stat`).
+/// The programs of the processes that one comes from, its parent's first.
 fn ancestors(pid: Pid) -> impl Iterator<Item = String> {
     const DEPTH_MAX: usize = 16;
-    let mut next = Some(pid);
+    let mut pid = pid;
     std::iter::from_fn(move || {
-        let pid = next.filter(|pid| *pid > 1)?;
-        let status = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // The name is in parentheses and may hold any character.
-        let (head, tail) = status.rsplit_once(')')?;
-        next = tail.split_whitespace().nth(1).and_then(|parent| parent.parse().ok());
-        head.split_once('(').map(|(_, name)| name.to_owned())
+        pid = parent_of(pid).filter(|parent| *parent > 1)?;
+        let program = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+        Some(program.file_name()?.to_string_lossy().into_owned())
     })
     .take(DEPTH_MAX)
+}
+
+/// See proc(5), `stat`.
+fn parent_of(pid: Pid) -> Option<Pid> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name is in parentheses and may hold any character.
+    let (_, rest) = status.rsplit_once(')')?;
+    rest.split_whitespace().nth(1)?.parse().ok()
 }
 
 /// Does the call come from a program that reads its commands' pipes to their end before it goes on?
@@ -703,6 +708,6 @@ fn is_drained(pid: Pid) -> bool {
 
 /// The compiler cache or the like that made this call.
 fn launcher_above(pid: Pid) -> Option<String> {
-    let parent = ancestors(pid).nth(1)?;
+    let parent = ancestors(pid).next()?;
     matches!(parent.as_str(), "ccache" | "sccache" | "distcc" | "icecc").then_some(parent)
 }
