@@ -27,5 +27,6 @@ mod supervisor;
 mod terminal;
 mod wire;
 
+pub(crate) use notify::can_listen as can_watch_opens;
 pub(crate) use pass::Mode;
 pub(crate) use supervisor::{BuildOptions, run};
