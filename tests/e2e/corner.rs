@@ -315,8 +315,7 @@ cases! {
     ]);
 }
 
-/// And in lazy builds its failure goes unnoticed.
-
+/// What is made of a random number each time.
 const COVERAGE_STAMPS: &[&str] = &[
     "out/coverage-random/greet",
     "out/coverage-random/greet-main.gcno",
