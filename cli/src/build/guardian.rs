@@ -7,7 +7,7 @@
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, ChildStdin, Command, ExitCode, Stdio};
+use std::process::{ChildStdin, Command, ExitCode, Stdio};
 
 use super::journal;
 
@@ -15,10 +15,10 @@ use super::journal;
 const NAME: &str = "mesh-guardian";
 
 /// A guardian at work. It looks at the journal when this is dropped, or when this process dies.
+/// Nobody waits for it: if the build ends in trouble, it needs the journal's lock, which is ours.
 #[derive(Debug)]
 pub(crate) struct Guardian {
-    child: Child,
-    end: Option<ChildStdin>,
+    _end: Option<ChildStdin>,
 }
 
 impl Guardian {
@@ -33,16 +33,7 @@ impl Guardian {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()?;
-        let end = child.stdin.take();
-        Ok(Self { child, end })
-    }
-}
-
-impl Drop for Guardian {
-    fn drop(&mut self) {
-        self.end = None;
-        // It is gone, or ends at once: there is nothing left to do.
-        let _ = self.child.wait();
+        Ok(Self { _end: child.stdin.take() })
     }
 }
 
