@@ -167,11 +167,13 @@ impl Pass {
 
     /// Decides about one call. Blocks as long as the caller has to wait.
     pub(crate) fn answer(self: &Arc<Self>, request: Request, streams: Streams, pid: Pid) -> Reply {
-        let Request { arguments, working_directory, environment, umask } = request;
+        let Request { arguments, file, working_directory, environment, umask } = request;
         let directory = PathBuf::from(&working_directory);
         let path = environment.get("PATH").map_or("", String::as_str);
         let called = arguments.first().map_or("", String::as_str);
-        let Some(program) = self.find_tool(called, path, &directory) else {
+        let called = Called { name: called, file: file.map(PathBuf::from) };
+        let Some(program) = self.find_tool(&called, path, &directory) else {
+            let called = called.name;
             let text = format!("mesh: {called}: not found in PATH\n");
             return Reply::Done { stdout: vec![], stderr: text.into_bytes(), status: 127 };
         };
@@ -194,9 +196,23 @@ impl Pass {
         }
     }
 
-    /// The real tool that a call means.
-    fn find_tool(&self, called: &str, path: &str, directory: &Path) -> Option<PathBuf> {
-        let name = Path::new(called).file_name()?;
+    /// The real tool that a call means, by the path that led to it.
+    fn find_tool(&self, called: &Called<'_>, path: &str, directory: &Path) -> Option<PathBuf> {
+        let name = Path::new(called.name);
+        if let Some(file) = &called.file {
+            let is_it = |path: &PathBuf| path.canonicalize().is_ok_and(|found| found == *file);
+            let by_name = match called.name.contains('/') {
+                true => Some(directory.join(name)),
+                false => self.look_up(name, path, directory),
+            };
+            // A caller may execute one file and name another.
+            return Some(by_name.filter(is_it).unwrap_or_else(|| file.clone()));
+        }
+        self.look_up(Path::new(name.file_name()?), path, directory)
+    }
+
+    /// The first program of this name in `PATH`, our own links aside.
+    fn look_up(&self, name: &Path, path: &str, directory: &Path) -> Option<PathBuf> {
         let places = path.split(':').map(|place| directory.join(place).join(name));
         places.into_iter().find(|candidate| {
             use std::os::unix::fs::PermissionsExt;
@@ -628,6 +644,12 @@ impl Pass {
         let marked = steps.iter().filter(|step| self.site.mark_of(&step.call).is_some());
         marked.map(|step| step.description.clone()).collect()
     }
+}
+
+/// What a caller said, and what it executed where that is known.
+struct Called<'a> {
+    name: &'a str,
+    file: Option<PathBuf>,
 }
 
 /// A planned call and who asked for it.
