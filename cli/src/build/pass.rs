@@ -171,9 +171,15 @@ impl Pass {
         let directory = PathBuf::from(&working_directory);
         let path = environment.get("PATH").map_or("", String::as_str);
         let called = arguments.first().map_or("", String::as_str);
-        let called = Called { name: called, file: file.map(PathBuf::from) };
-        let Some(program) = self.find_tool(&called, path, &directory) else {
-            let called = called.name;
+        let found = self.find_tool(called, path, &directory, file.is_some());
+        if let Some(file) = file {
+            let leads_there = |found: &PathBuf| found.canonicalize().is_ok_and(|it| it == file);
+            if !found.as_ref().is_some_and(leads_there) {
+                self.site.console.local(&arguments, "it is called by a name that leads elsewhere");
+                return Reply::Local(file);
+            }
+        }
+        let Some(program) = found else {
             let text = format!("mesh: {called}: not found in PATH\n");
             return Reply::Done { stdout: vec![], stderr: text.into_bytes(), status: 127 };
         };
@@ -196,19 +202,20 @@ impl Pass {
         }
     }
 
-    /// The real tool that a call means, by the path that led to it.
-    fn find_tool(&self, called: &Called<'_>, path: &str, directory: &Path) -> Option<PathBuf> {
-        let name = Path::new(called.name);
-        if let Some(file) = &called.file {
-            let is_it = |path: &PathBuf| path.canonicalize().is_ok_and(|found| found == *file);
-            let by_name = match called.name.contains('/') {
-                true => Some(directory.join(name)),
-                false => self.look_up(name, path, directory),
-            };
-            // A caller may execute one file and name another.
-            return Some(by_name.filter(is_it).unwrap_or_else(|| file.clone()));
+    /// The tool that a call's first word leads to. A path leads to the tool if the tool's own file
+    /// was executed; else it is that of a link of ours, and only the name counts.
+    fn find_tool(
+        &self,
+        called: &str,
+        path: &str,
+        directory: &Path,
+        is_file: bool,
+    ) -> Option<PathBuf> {
+        let called = Path::new(called);
+        if is_file && called.as_os_str().as_encoded_bytes().contains(&b'/') {
+            return Some(directory.join(called));
         }
-        self.look_up(Path::new(name.file_name()?), path, directory)
+        self.look_up(Path::new(called.file_name()?), path, directory)
     }
 
     /// The first program of this name in `PATH`, our own links aside.
@@ -644,12 +651,6 @@ impl Pass {
         let marked = steps.iter().filter(|step| self.site.mark_of(&step.call).is_some());
         marked.map(|step| step.description.clone()).collect()
     }
-}
-
-/// What a caller said, and what it executed where that is known.
-struct Called<'a> {
-    name: &'a str,
-    file: Option<PathBuf>,
 }
 
 /// A planned call and who asked for it.
