@@ -1,10 +1,14 @@
 //! The command line, as it is typed.
 
 use std::ffi::OsString;
+mod sim;
+
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use clap_complete::Shell;
+
+pub(crate) use sim::{Settings, SimCommand, SimCompareArgs, SimRunArgs, SimSweepArgs};
 
 /// Everyday command lines as graphs of content-addressed thunks.
 ///
@@ -69,6 +73,11 @@ pub(crate) enum Command {
     /// Look after the store
     #[command(subcommand)]
     Store(StoreCommand),
+    /// Simulate scheduling: a workload on machines that a scenario describes
+    ///
+    /// docs/simulator.md tells how scenarios are written.
+    #[command(subcommand)]
+    Sim(SimCommand),
     /// Say what this machine can do, and what to do about what it cannot
     Doctor(JsonArgs),
     /// Print completions for a shell

@@ -61,6 +61,7 @@ fn dispatch(command: Command) -> Result<u8, CliError> {
         Command::Gc(args) => commands::gc::run(&args),
         Command::Store(StoreCommand::Verify(args)) => commands::store::verify(&args),
         Command::Store(StoreCommand::Stats(args)) => commands::store::stats(&args),
+        Command::Sim(command) => commands::sim::run(&command),
         Command::Doctor(args) => commands::doctor::run(&args),
         Command::Completions(args) => commands::completions::run(&args),
     }?;

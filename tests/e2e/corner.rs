@@ -152,7 +152,7 @@ macro_rules! cases {
     ($($name:ident $(. $method:ident($($argument:expr),*))*;)*) => {
         $(mod $name {
             #[allow(unused_imports)] // Only some cases name constants.
-            use super::{COVERAGE_STAMPS, Case, LINK_GAP, Mode, STATIC_MAP};
+            use super::{COVERAGE_STAMPS, Case, Mode, STATIC_MAP};
 
             fn case() -> Case {
                 Case::of(&stringify!($name).replace('_', "-"))$(.$method($($argument),*))*
@@ -213,22 +213,12 @@ cases! {
     odd_language;
     symlinks;
     unicode;
-    cxx.gap(Mode::Lazy, LINK_GAP);
-    launcher_script
-        .gap(Mode::Lazy, "the assembler of a compiler that runs here becomes a thunk, with a random name in it")
-        .gap(Mode::Eager, "the assembler of a compiler that runs here becomes a thunk, with a random name in it");
-    compiler_link
-        .gap(Mode::Lazy, "the assembler of a compiler that runs here becomes a thunk, with a random name in it")
-        .gap(Mode::Eager, "the assembler of a compiler that runs here becomes a thunk, with a random name in it");
-    other_names
-        .gap(Mode::Lazy, "the assembler of a compiler that runs here becomes a thunk, with a random name in it")
-        .gap(Mode::Eager, "the assembler of a compiler that runs here becomes a thunk, with a random name in it");
-    clang.needs("clang++")
-        .gap(Mode::Lazy, "clang warns of an option that was added: -fdiagnostics-color")
-        .gap(Mode::Eager, "clang warns of an option that was added: -fdiagnostics-color");
-    ccache_in_recipe.needs("ccache")
-        .gap(Mode::Lazy, "the assembler of a compiler that runs here becomes a thunk, with a random name in it")
-        .gap(Mode::Eager, "the assembler of a compiler that runs here becomes a thunk, with a random name in it");
+    cxx;
+    launcher_script;
+    compiler_link;
+    other_names;
+    clang.needs("clang++");
+    ccache_in_recipe.needs("ccache");
 
     // What a compiler writes.
     dependencies;
@@ -251,9 +241,7 @@ cases! {
         "make timestamp",
     ]);
     pch.stamped(&["out/pch/greet.h.gch"]);
-    umask
-        .gap(Mode::Lazy, "the modes of outputs do not follow the umask of the caller")
-        .gap(Mode::Eager, "the modes of outputs do not follow the umask of the caller");
+    umask;
     same_path_twice;
     moved.lines(&[
         "make moved",
@@ -261,11 +249,9 @@ cases! {
         "make moved",
     ]);
     stack_usage;
-    install.gap(Mode::Lazy, "install -s of a placeholder loses the execute bits");
+    install;
     syntax;
-    lto_random.stamped(&["out/lto-random/main.o", "out/lto-random/greet.o"])
-        .gap(Mode::Lazy, "-flto=N needs make and a shell, which are not shown")
-        .gap(Mode::Eager, "-flto=N needs make and a shell, which are not shown");
+    lto_random.stamped(&["out/lto-random/main.o", "out/lto-random/greet.o"]);
 
     // Archives and links.
     archive;
@@ -290,7 +276,7 @@ cases! {
     objcopy_object;
     extract;
     recursive;
-    probe.gap(Mode::Lazy, "a failed link that a recipe asks about goes unnoticed");
+    probe;
     sums;
     touched;
     removed;
@@ -302,22 +288,20 @@ cases! {
 
     // Failures and warnings.
     fails;
-    fails_at_link.gap(Mode::Lazy, "a link that fails goes unnoticed: exit status 0, no message");
+    fails_at_link;
     fails_late.lines(&[
         "make fails-late",
         "sed -i s/undeclared/1/ broken.c",
         "make fails-late",
     ]);
     fails_deep;
-    fails_in_archive
-        .gap(Mode::Lazy, "a tool that runs here is called by its path and says so in its messages")
-        .gap(Mode::Eager, "a tool that runs here is called by its path and says so in its messages");
+    fails_in_archive;
     warns;
     werror;
     missing_header;
     missing_source;
     bad_option;
-    ignored.gap(Mode::Lazy, "the message of a failure that make ignores is lost");
+    ignored;
     keep_going.goal("make -k keep-going");
     deleted_header.lines(&[
         "make deleted-header",
@@ -331,9 +315,7 @@ cases! {
     ]);
 }
 
-/// And in lazy builds its failure goes unnoticed.
-const LINK_GAP: &str = "every link by g++ fails in its sandbox: -lstdc++ and -lm are not shown";
-
+/// What is made of a random number each time.
 const COVERAGE_STAMPS: &[&str] = &[
     "out/coverage-random/greet",
     "out/coverage-random/greet-main.gcno",
@@ -407,7 +389,7 @@ fn with_ccache_first(mode: Mode) {
         .set("PATH", &path)
         .set("CCACHE_DIR", place.to_str().unwrap())
         .set("CCACHE_NODIRECT", "1");
-    case.gap(Mode::Lazy, LINK_GAP).check(mode);
+    case.check(mode);
 }
 
 #[test]
@@ -422,9 +404,8 @@ fn ccache_first_in_path_eager() {
 
 /// All that can succeed, in one build, several commands at once.
 fn everything_at_once(mode: Mode) {
-    const GAP: &str = "what single cases are known to differ in";
     let case = Case::of("-j2").in_any_order().stamped(&[STATIC_MAP]);
-    case.gap(Mode::Lazy, GAP).gap(Mode::Eager, GAP).check(mode);
+    case.check(mode);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::process::Stdio;
 
-use mesh_tests::Mesh;
+use mesh_tests::{Mesh, Project, With, binary};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
@@ -168,6 +168,30 @@ fn a_terminal_shows_what_runs_and_in_the_end_what_it_came_to() {
     );
     assert!(error.starts_with("mesh: 1 "), "{error}");
     assert!(terminal.raw.contains("\x1b[1m[") && terminal.raw.contains("\x1b[J"));
+}
+
+/// The build has a terminal of its own; what it writes stands above the block, unbroken.
+#[test]
+fn a_build_writes_above_the_block() {
+    let (project, mesh) = (Project::own("slow"), Mesh::new());
+    let (mut terminal, slave) = Terminal::new();
+    let mut command = project.command(binary());
+    command.env("MESH_HOME", mesh.home()).env("TERM", "xterm").args(["build", "--", "make"]);
+    let own = slave.try_clone().unwrap();
+    let mut child = command.stdin(Stdio::null()).stdout(own).stderr(slave).spawn().unwrap();
+    drop(command);
+    let status = |line: &str| line.starts_with("[") && line.ends_with(" 0 local");
+    let step = |line: &str| line.ends_with("s cc many.c");
+    let both = |terminal: &Terminal| terminal.line(step).and(terminal.line(status)).is_some();
+    assert!(terminal.show_until(both), "{:?}", terminal.raw);
+    assert!(!terminal.show_until(|_| false));
+    assert!(child.wait().unwrap().success());
+
+    let lines: Vec<&str> = terminal.lines.iter().map(String::as_str).collect();
+    let [commands @ .., closing, ""] = &lines[..] else { panic!("{lines:#?}") };
+    let plain = project.build(With::Plain, "make -B").ok().finished.stdout;
+    assert_eq!(commands, plain.lines().collect::<Vec<_>>());
+    assert!(closing.starts_with("mesh: 6 thunks, 6 run, 0 reused, 0 local, "), "{closing}");
 }
 
 #[test]

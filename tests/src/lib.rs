@@ -101,7 +101,8 @@ impl Finished {
     }
 }
 
-fn finished(output: Output) -> Finished {
+/// What a process that has ended left.
+pub fn finished(output: Output) -> Finished {
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     Finished {
         code: output.status.code(),

@@ -19,6 +19,7 @@ mod mounts;
 mod notify;
 mod pass;
 pub(crate) mod placeholder;
+mod renew;
 mod site;
 mod slot_keeper;
 mod slots;
@@ -29,5 +30,6 @@ mod supervisor;
 mod terminal;
 mod wire;
 
+pub(crate) use notify::can_listen as can_watch_opens;
 pub(crate) use pass::Mode;
 pub(crate) use supervisor::{BuildOptions, run};

@@ -131,8 +131,8 @@ pub(crate) fn is_available() -> bool {
     !is_filtered || can_listen()
 }
 
-/// Tries it in a child that does nothing else.
-fn can_listen() -> bool {
+/// Tries whether a listener can be had, in a child that does nothing else.
+pub(crate) fn can_listen() -> bool {
     let Ok((ours, theirs)) = UnixStream::pair() else { return false };
     let filter = filter(Watch::Executions);
     let number = theirs.as_raw_fd();

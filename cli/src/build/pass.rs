@@ -189,6 +189,11 @@ impl Pass {
             self.site.console.local(&call.arguments, &reason);
             return Reply::Report(text(&call.program));
         }
+        if let Some(name) = launcher_above(pid) {
+            let reason = format!("called by {name}, which keeps results itself");
+            self.site.console.local(&call.arguments, &reason);
+            return Reply::Local(text(&call.program));
+        }
         match self.plan(&call, pid) {
             Ok(planned) => self.step(&call, Asked { key, planned, streams, umask, pid }),
             Err(Refusal::Local(reason)) => {
@@ -575,11 +580,11 @@ impl Pass {
         let mut bytes = self.site.store.open_blob(name.digest())?;
         let path = self.files.placeholders.path(inode).unwrap_or_default();
         let filled = self.files.placeholders.fill(inode, &mut bytes, executable);
-        if let Some(metadata) = filled.map_err(CliError::io(&path))? {
-            self.files.stored.know(&metadata, name);
+        if let Some(filled) = filled.map_err(CliError::io(&path))? {
+            self.files.stored.know(&filled.metadata, name);
             self.site.brought(name.digest().length);
             if executable {
-                Store::settle_program(&path)?;
+                Store::settle_program(&filled.path())?;
             }
         }
         Ok(())
@@ -645,11 +650,10 @@ impl Pass {
         self.driver.cancel(reason).await;
     }
 
-    /// What the steps that were marked in this pass do, for people.
-    pub(crate) fn marked_steps(&self) -> Vec<String> {
+    /// The steps that were marked in this pass.
+    pub(crate) fn marked_steps(&self) -> Vec<Arc<Step>> {
         let steps = self.state().steps.clone();
-        let marked = steps.iter().filter(|step| self.site.mark_of(&step.call).is_some());
-        marked.map(|step| step.description.clone()).collect()
+        steps.into_iter().filter(|step| self.site.mark_of(&step.call).is_some()).collect()
     }
 }
 
@@ -700,23 +704,33 @@ fn wants_colour(call: &Call, diagnostics: &Diagnostics) -> bool {
     diagnostics.is_terminal && terminal && variable("GCC_COLORS") != Some("")
 }
 
-/// Is the caller of this process, or a caller of its caller, one that reads its commands' pipes
-/// to their end before it goes on?
-fn is_drained(pid: Pid) -> bool {
+/// The programs of the processes that one comes from, its parent's first.
+fn ancestors(pid: Pid) -> impl Iterator<Item = String> {
     const DEPTH_MAX: usize = 16;
     let mut pid = pid;
-    for _ in 0..DEPTH_MAX {
-        let Ok(status) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
-        // The name is in parentheses and may hold any character.
-        let Some((head, tail)) = status.rsplit_once(')') else { return false };
-        let name = head.split_once('(').map_or("", |(_, name)| name);
-        if matches!(name, "ninja" | "samu") {
-            return true;
-        }
-        match tail.split_whitespace().nth(1).and_then(|parent| parent.parse().ok()) {
-            Some(parent) if parent > 1 => pid = parent,
-            _ => return false,
-        }
-    }
-    false
+    std::iter::from_fn(move || {
+        pid = parent_of(pid).filter(|parent| *parent > 1)?;
+        let program = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+        Some(program.file_name()?.to_string_lossy().into_owned())
+    })
+    .take(DEPTH_MAX)
+}
+
+/// See proc(5), `stat`.
+fn parent_of(pid: Pid) -> Option<Pid> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name is in parentheses and may hold any character.
+    let (_, rest) = status.rsplit_once(')')?;
+    rest.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// Does the call come from a program that reads its commands' pipes to their end before it goes on?
+fn is_drained(pid: Pid) -> bool {
+    ancestors(pid).any(|name| matches!(name.as_str(), "ninja" | "samu"))
+}
+
+/// The compiler cache or the like that made this call.
+fn launcher_above(pid: Pid) -> Option<String> {
+    let parent = ancestors(pid).next()?;
+    matches!(parent.as_str(), "ccache" | "sccache" | "distcc" | "icecc").then_some(parent)
 }

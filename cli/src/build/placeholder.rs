@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read, Seek, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -39,6 +40,20 @@ struct Placeholder {
     mode: u32,
     /// Locked by whoever fills or removes it.
     file: Mutex<File>,
+}
+
+/// A placeholder that has become a file, wherever the build has moved it.
+#[derive(Debug)]
+pub(crate) struct Filled {
+    pub(crate) metadata: Metadata,
+    reader: File,
+}
+
+impl Filled {
+    /// A path that leads to the file as long as this lives.
+    pub(crate) fn path(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}", self.reader.as_raw_fd()))
+    }
 }
 
 /// The placeholders of one build.
@@ -111,13 +126,13 @@ impl Placeholders {
     }
 
     /// Makes it the real file: bytes, and execute bits if the output has them. Its mtime stays.
-    /// Gives how the file looks now; `None` if the build has deleted or overwritten it meanwhile.
+    /// Gives the file; `None` if the build has deleted or overwritten it meanwhile.
     pub(crate) fn fill(
         &self,
         inode: Inode,
         bytes: &mut File,
         executable: bool,
-    ) -> io::Result<Option<Metadata>> {
+    ) -> io::Result<Option<Filled>> {
         let Some(placeholder) = self.table().get(&inode).cloned() else { return Ok(None) };
         let mut file = placeholder.file.lock().unwrap_or_else(PoisonError::into_inner);
         let before = file.metadata()?;
@@ -133,10 +148,11 @@ impl Placeholders {
                 journal.filled(inode)?;
             }
         }
-        let after = file.metadata()?;
+        let reader = File::open(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
+        let metadata = file.metadata()?;
         // Only now does it stop being a placeholder: who opened it meanwhile has waited.
         self.table().remove(&inode);
-        Ok(lives.then_some(after))
+        Ok(lives.then_some(Filled { metadata, reader }))
     }
 
     /// Removes it, wherever the build has moved it: what it stood for will not come.

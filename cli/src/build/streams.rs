@@ -15,7 +15,7 @@ pub(crate) struct Diagnostics {
     stderr: Sink,
     /// Do colours make sense there?
     pub(crate) is_terminal: bool,
-    /// The caller's file has to hold the words before the call returns.
+    /// The caller looks at the exit status, or its file has to hold the words when it returns.
     pub(crate) must_wait: bool,
 }
 
@@ -57,7 +57,8 @@ impl Diagnostics {
             stdout: sink(stdout, out, drained),
             stderr: sink(stderr, err, drained),
             is_terminal,
-            must_wait: err == Kind::File,
+            // Words that are thrown away belong to a question: what counts is the exit status.
+            must_wait: matches!(err, Kind::File | Kind::Null),
         }
     }
 

@@ -23,8 +23,10 @@ use super::make::{BuildCommand, Client};
 use super::notify::{self, Given, Watch};
 use super::pass::{Mode, Pass};
 use super::placeholder::Placeholders;
+use super::renew::Renewed;
 use super::site::Site;
 use super::slot_keeper::SlotKeeper;
+use super::step::Step;
 use super::{force_on_use, wire};
 use crate::error::CliError;
 use crate::exit;
@@ -135,6 +137,7 @@ struct Build<'a> {
 impl Build<'_> {
     async fn passes(&self) -> Result<BuildEnd, CliError> {
         let mut mode = self.options.mode;
+        let mut renewed = Renewed::default();
         for number in 1.. {
             let ended = self.pass(mode).await?;
             let Some(again) = ended.again else {
@@ -144,7 +147,9 @@ impl Build<'_> {
             if number >= LAZY_PASSES_MAX {
                 mode = Mode::Eager;
             }
-            let what = again.join(", ");
+            let what: Vec<&str> = again.iter().map(|step| step.description.as_str()).collect();
+            let what = what.join(", ");
+            renewed.renew(&again);
             self.site.console.note(format_args!(
                 "{what}: failed in its sandbox; running the build again to try it here"
             ));
@@ -262,7 +267,7 @@ fn path_with(links: &Path) -> Result<OsString, CliError> {
 struct PassEnd {
     code: u8,
     /// The build command has to run again, because these steps failed in their sandboxes.
-    again: Option<Vec<String>>,
+    again: Option<Vec<Arc<Step>>>,
 }
 
 /// Takes calls, each on a thread of its own: planning blocks, and so do callers that wait.

@@ -13,6 +13,7 @@ pub(crate) mod log;
 pub(crate) mod ls;
 pub(crate) mod put;
 pub(crate) mod run;
+pub(crate) mod sim;
 pub(crate) mod store;
 pub(crate) mod thunk;
 

@@ -51,8 +51,9 @@ pub(super) fn plan(
         let kind = OutputKind { required: expected.required, executable: false };
         context.output(expected.tag, &expected.path, kind)?;
     }
-    // A driver that only links would warn that it is not used.
-    let colour = !(call.colour || call.records || call.link_time || call.sources.is_empty());
+    // A driver that only assembles or links would warn that it is not used.
+    let diagnoses = call.sources.iter().any(|source| source.language != Language::Assembler);
+    let colour = diagnoses && !(call.colour || call.records || call.link_time);
     let mut arguments = vec![context.program.to_string_lossy().into_owned()];
     arguments.extend(colour.then(|| super::COLOUR.to_owned()));
     arguments.extend(words);

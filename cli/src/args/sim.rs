@@ -1,0 +1,74 @@
+//! `mesh sim` as it is typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum SimCommand {
+    /// Run a scenario under some seeds and print means with their 95 % confidence
+    Run(SimRunArgs),
+    /// Run a scenario over a grid of settings, on all cores; a stopped sweep goes on where it was
+    ///
+    /// Prints the path of the table: a row per combination and seed.
+    Sweep(SimSweepArgs),
+    /// Compare two scenarios under the same seeds, and say in a sentence whether they differ
+    Compare(SimCompareArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SimRunArgs {
+    /// The scenario, a TOML file
+    pub(crate) scenario: PathBuf,
+    #[command(flatten)]
+    pub(crate) settings: Settings,
+    /// Write summary.csv (a row per seed) and tasks.csv (the tasks of the first seed) there
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// As one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SimSweepArgs {
+    /// The scenario, a TOML file
+    pub(crate) scenario: PathBuf,
+    /// A key of the scenario and the values it takes; with several, all combinations
+    #[arg(long, value_name = "KEY=VALUE,VALUE…", required = true)]
+    pub(crate) over: Vec<String>,
+    #[command(flatten)]
+    pub(crate) settings: Settings,
+    /// Where summary.csv and what is needed to go on are kept
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SimCompareArgs {
+    /// The first scenario, a TOML file
+    pub(crate) first: PathBuf,
+    /// The second; the same file again makes sense with --set-a and --set-b
+    pub(crate) second: PathBuf,
+    #[command(flatten)]
+    pub(crate) settings: Settings,
+    /// A setting of the first only
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set_a: Vec<String>,
+    /// A setting of the second only
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set_b: Vec<String>,
+    /// As one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Settings {
+    /// Set a key of the scenario, such as policy.name=heft or platform.hosts.0.count=64
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// How many seeds, from 1 on (default: as the scenario says)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) seeds: Option<u32>,
+}

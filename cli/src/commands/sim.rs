@@ -1,0 +1,215 @@
+//! `mesh sim`
+
+use std::fs::{self, File};
+use std::io::BufWriter;
+use std::path::Path;
+
+use mesh_simulations::config::{ConfigError, Document};
+use mesh_simulations::experiment::{
+    Comparison, Difference, Grid, Scenario, SimulationError, Sweep, SweepError, mean_interval,
+    run_seeds, write_summaries, write_tasks,
+};
+use mesh_simulations::run::Summary;
+
+use super::print_line;
+use crate::args::{Settings, SimCommand, SimCompareArgs, SimRunArgs, SimSweepArgs};
+use crate::error::CliError;
+use crate::exit;
+
+pub(crate) fn run(command: &SimCommand) -> Result<(), CliError> {
+    match command {
+        SimCommand::Run(args) => run_scenario(args),
+        SimCommand::Sweep(args) => sweep(args),
+        SimCommand::Compare(args) => compare(args),
+    }
+}
+
+fn run_scenario(args: &SimRunArgs) -> Result<(), CliError> {
+    let (scenario, seeds) = read(&args.scenario, &args.settings, &[])?;
+    eprintln!("{}: {} seeds", scenario.title, seeds.len());
+    let runs = run_seeds(&scenario, &seeds)?;
+    if let Some(directory) = &args.out {
+        write_results(directory, &scenario, &runs)?;
+    }
+    let means = means(&runs);
+    if args.json {
+        let columns = means.iter().map(|(column, mean, half_width)| {
+            ((*column).to_owned(), serde_json::json!({ "mean": mean, "half_width": half_width }))
+        });
+        let columns: serde_json::Map<String, serde_json::Value> = columns.collect();
+        return print_line(serde_json::json!({
+            "title": scenario.title,
+            "seeds": seeds.len(),
+            "columns": columns,
+        }));
+    }
+    for (column, mean, half_width) in means {
+        match half_width {
+            Some(half_width) => print_line(format_args!(
+                "{column:<16} {:>14} ± {}",
+                figure(mean),
+                figure(half_width)
+            ))?,
+            None => print_line(format_args!("{column:<16} {:>14}", figure(mean)))?,
+        }
+    }
+    Ok(())
+}
+
+fn sweep(args: &SimSweepArgs) -> Result<(), CliError> {
+    let document = document(&args.scenario, &args.settings, &[])?;
+    let seeds = seeds(&Scenario::read(&document)?, &args.settings);
+    let mut grid = Grid::default();
+    for axis in &args.over {
+        grid.add(axis)?;
+    }
+    let sweep = Sweep::new(&document, &grid, &seeds)?;
+    eprintln!("{} combinations, {} seeds each", sweep.len(), seeds.len());
+    let progress = sweep.run(&args.out)?;
+    eprintln!("{} run now, {} were there", progress.run, progress.found);
+    print_line(args.out.join("summary.csv").display())
+}
+
+fn compare(args: &SimCompareArgs) -> Result<(), CliError> {
+    let (first, seeds) = read(&args.first, &args.settings, &args.set_a)?;
+    let (second, _) = read(&args.second, &args.settings, &args.set_b)?;
+    let comparison = Comparison::new(&run_seeds(&first, &seeds)?, &run_seeds(&second, &seeds)?);
+    let sentence = comparison.sentence("A", "B");
+    if args.json {
+        let differences: Vec<_> = comparison.differences.iter().map(difference_json).collect();
+        return print_line(serde_json::json!({
+            "pairs": comparison.pairs,
+            "sentence": sentence,
+            "differences": differences,
+        }));
+    }
+    print_line(&sentence)?;
+    if comparison.differences.is_empty() {
+        return Ok(());
+    }
+    print_line(format_args!(
+        "\n{:<16} {:>14} {:>14} {:>14} {:>12}",
+        "", "A", "B", "B - A", "± 95 %"
+    ))?;
+    for Difference { column, first, second, difference } in &comparison.differences {
+        let (mean, half_width) = (difference.mean, difference.half_width);
+        print_line(format_args!(
+            "{column:<16} {:>14} {:>14} {:>14} {:>12}",
+            figure(*first),
+            figure(*second),
+            figure(mean),
+            figure(half_width)
+        ))?;
+    }
+    Ok(())
+}
+
+fn difference_json(difference: &Difference) -> serde_json::Value {
+    serde_json::json!({
+        "column": difference.column,
+        "first": difference.first,
+        "second": difference.second,
+        "difference": difference.difference.mean,
+        "half_width": finite(difference.difference.half_width),
+        "effect": finite(difference.effect()),
+        "clear": difference.is_clear(),
+    })
+}
+
+/// Five digits or more.
+fn figure(number: f64) -> String {
+    match number.abs() {
+        size if size >= 10_000.0 => format!("{number:.0}"),
+        size if size >= 10.0 => format!("{number:.3}"),
+        _ => format!("{number:.5}"),
+    }
+}
+
+/// JSON has no infinity.
+fn finite(number: f64) -> Option<f64> {
+    number.is_finite().then_some(number)
+}
+
+fn document(path: &Path, settings: &Settings, own: &[String]) -> Result<Document, CliError> {
+    // Says that a file is missing with the exit code for it.
+    fs::metadata(path).map_err(CliError::io(path))?;
+    let mut document = Document::read(path)?;
+    for setting in settings.set.iter().chain(own) {
+        document.set(setting)?;
+    }
+    Ok(document)
+}
+
+fn read(
+    path: &Path,
+    settings: &Settings,
+    own: &[String],
+) -> Result<(Scenario, Vec<u64>), CliError> {
+    let scenario = Scenario::read(&document(path, settings, own)?)?;
+    let seeds = seeds(&scenario, settings);
+    Ok((scenario, seeds))
+}
+
+fn seeds(scenario: &Scenario, settings: &Settings) -> Vec<u64> {
+    (1..=u64::from(settings.seeds.unwrap_or(scenario.seeds))).collect()
+}
+
+/// Each column with its mean and, for several seeds, half the width of its interval.
+fn means(runs: &[(u64, Summary)]) -> Vec<(&'static str, f64, Option<f64>)> {
+    let columns: Vec<_> = runs.iter().map(|(_, summary)| summary.columns()).collect();
+    let names = columns.first().into_iter().flatten().enumerate();
+    let mean = names.map(|(at, (name, _))| {
+        let values: Vec<f64> = columns.iter().map(|row| row[at].1).collect();
+        let interval = mean_interval(&values);
+        (*name, interval.mean, finite(interval.half_width))
+    });
+    mean.collect()
+}
+
+fn write_results(
+    directory: &Path,
+    scenario: &Scenario,
+    runs: &[(u64, Summary)],
+) -> Result<(), CliError> {
+    fs::create_dir_all(directory).map_err(CliError::io(directory))?;
+    let create = |name: &str| {
+        let path = directory.join(name);
+        let file = File::create(&path).map_err(CliError::io(&path))?;
+        Ok::<_, CliError>((BufWriter::new(file), path))
+    };
+    let (file, path) = create("summary.csv")?;
+    let rows = runs.iter().map(|(seed, summary)| (&[][..], *seed, summary));
+    write_summaries(file, &[], rows).map_err(|error| CliError::io(&path)(error.into()))?;
+    let Some((seed, _)) = runs.first() else { return Ok(()) };
+    let graph = scenario.workload.build(*seed).map_err(SimulationError::from)?;
+    let outcome = scenario.run(*seed)?;
+    let (file, path) = create("tasks.csv")?;
+    write_tasks(file, &graph, &outcome).map_err(|error| CliError::io(&path)(error.into()))?;
+    eprintln!("wrote {}", directory.display());
+    Ok(())
+}
+
+impl From<ConfigError> for CliError {
+    fn from(error: ConfigError) -> Self {
+        Self::new(exit::DATA, error)
+    }
+}
+
+impl From<SimulationError> for CliError {
+    fn from(error: SimulationError) -> Self {
+        let code = match error {
+            SimulationError::TooLarge(_) => exit::DATA,
+            SimulationError::Run(_) => exit::FOUND_WRONG,
+        };
+        Self::new(code, error)
+    }
+}
+
+impl From<SweepError> for CliError {
+    fn from(error: SweepError) -> Self {
+        match error {
+            SweepError::Io { path, source } => Self::io(path)(source),
+            SweepError::Simulation { .. } => Self::new(exit::FOUND_WRONG, error),
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! Scenarios.
+
+use crate::config::{ConfigError, Document, Section, Unit};
+use crate::kernel::{SimTime, Span};
+use crate::limits::AHEAD_MAX;
+use crate::network::Model;
+use crate::platform::Platform;
+use crate::policy::{Estimates, Policy, PolicyName};
+use crate::run::{DataModel, Outcome, RunError, Setup, run};
+use crate::workload::{Graph, TooLarge, Workload};
+
+/// A scenario file, understood.
+#[derive(Debug)]
+pub struct Scenario {
+    /// One line.
+    pub title: String,
+    /// What it shows.
+    pub about: String,
+    /// How many seeds, if nobody says otherwise.
+    pub seeds: u32,
+    /// The machines.
+    pub platform: Platform,
+    /// What they run.
+    pub workload: Workload,
+    /// The policy.
+    pub policy: PolicyName,
+    estimates: Estimates,
+    network: Model,
+    data: DataModel,
+    ahead: u32,
+    home: usize,
+    horizon: SimTime,
+}
+
+/// Why a simulation failed.
+#[derive(Debug, thiserror::Error)]
+pub enum SimulationError {
+    /// The workload is too large.
+    #[error(transparent)]
+    TooLarge(#[from] TooLarge),
+    /// The run did not end.
+    #[error(transparent)]
+    Run(#[from] RunError),
+}
+
+/// A year.
+const HORIZON_S: f64 = 365.0 * 86_400.0;
+
+impl Scenario {
+    /// Understands a document.
+    pub fn read(document: &Document) -> Result<Self, ConfigError> {
+        let root = document.root();
+        let title = root.text("title")?;
+        let fidelities = [("fast", Model::Constant), ("flow", Model::Fair)];
+        let data = [("objects", DataModel::Objects), ("edges", DataModel::Edges)];
+        let platform = root.section("platform")?;
+        let platform = Platform::read(&root.need("platform", platform, "a table [platform]")?)?;
+        let workload = root.section("workload")?;
+        let workload = Workload::read(&root.need("workload", workload, "a table [workload]")?)?;
+        let (policy, estimates, ahead) = read_policy(&root)?;
+        let horizon = root.number("horizon", Unit::Seconds, 1.0..=1e9)?.unwrap_or(HORIZON_S);
+        let scenario = Self {
+            title: root.need("title", title, "one line of text")?.to_owned(),
+            about: root.text("about")?.unwrap_or_default().trim().to_owned(),
+            seeds: root.integer("seeds", 1..=100_000)?.unwrap_or(10) as u32,
+            policy,
+            estimates,
+            network: root.choice("fidelity", &fidelities)?.unwrap_or(Model::Constant),
+            data: root.choice("data", &data)?.unwrap_or(DataModel::Objects),
+            ahead,
+            home: read_home(&root, &platform)?,
+            horizon: SimTime::ZERO + Span::from_seconds(horizon),
+            platform,
+            workload,
+        };
+        let goes = scenario.platform.groups.iter().any(|group| group.churn.is_some());
+        if scenario.data == DataModel::Edges && goes {
+            return Err(root.wrong("data", "edges, with hosts that go", "objects"));
+        }
+        root.finish()?;
+        Ok(scenario)
+    }
+
+    /// Runs it under a seed.
+    pub fn run(&self, seed: u64) -> Result<Outcome, SimulationError> {
+        Ok(self.run_graph(&self.workload.build(seed)?, seed, self.policy.make().as_mut())?)
+    }
+
+    /// Runs it under a policy that has no name.
+    pub fn run_with(&self, seed: u64, policy: &mut dyn Policy) -> Result<Outcome, SimulationError> {
+        Ok(self.run_graph(&self.workload.build(seed)?, seed, policy)?)
+    }
+
+    /// Runs a graph of one's own on the scenario's platform.
+    pub fn run_graph(
+        &self,
+        graph: &Graph,
+        seed: u64,
+        policy: &mut dyn Policy,
+    ) -> Result<Outcome, RunError> {
+        let setup = Setup {
+            platform: &self.platform,
+            graph,
+            network: self.network,
+            data: self.data,
+            estimates: self.estimates,
+            ahead: self.ahead,
+            home: self.home,
+            horizon: self.horizon,
+            seed,
+        };
+        run(setup, policy)
+    }
+}
+
+fn read_policy(root: &Section<'_>) -> Result<(PolicyName, Estimates, u32), ConfigError> {
+    let section = root.section("policy")?;
+    let section = root.need("policy", section, "a table [policy]")?;
+    let names = PolicyName::ALL.map(|(name, _)| name).join(", ");
+    let name = section.need("name", section.choice("name", &PolicyName::ALL)?, &names)?;
+    let kinds = [
+        ("exact", Estimates::Exact),
+        ("noisy", Estimates::Noisy(0.5)),
+        ("class-mean", Estimates::ClassMean),
+        ("blind", Estimates::Blind),
+    ];
+    let estimates = section.choice("estimates", &kinds)?.unwrap_or(Estimates::Exact);
+    let cv = section.number("cv", Unit::Plain, 0.0..=100.0)?;
+    let estimates = match (estimates, cv) {
+        (Estimates::Noisy(_), Some(cv)) => Estimates::Noisy(cv),
+        (Estimates::Noisy(_), None) => {
+            return Err(section.wrong(
+                "cv",
+                "missing",
+                "the coefficient of variation of the noise",
+            ));
+        }
+        (other, None) => other,
+        (_, Some(_)) => {
+            return Err(section.wrong("cv", "without noise", "only with estimates = \"noisy\""));
+        }
+    };
+    let ahead = section.integer("ahead", 0..=AHEAD_MAX)?.unwrap_or(0) as u32;
+    section.finish()?;
+    Ok((name, estimates, ahead))
+}
+
+/// The group from which users submit: the first, or the one that `home` names.
+fn read_home(root: &Section<'_>, platform: &Platform) -> Result<usize, ConfigError> {
+    let Some(name) = root.text("home")? else { return Ok(0) };
+    platform.groups.iter().position(|group| group.name == name).ok_or_else(|| {
+        let names: Vec<&str> = platform.groups.iter().map(|group| group.name.as_str()).collect();
+        root.wrong("home", format!("no group {name:?}"), names.join(", "))
+    })
+}

@@ -1,0 +1,64 @@
+//! When hosts go and come.
+
+use std::sync::Arc;
+
+use crate::kernel::{Distribution, Draws, Purpose, SimTime, Span};
+
+/// How the hosts of a group go and come. A host that goes loses what it runs and keeps its disk. The
+/// hosts from which users submit stay.
+#[derive(Clone, Debug)]
+pub enum Churn {
+    /// Every host is there at the start, for a time drawn from `up`; then away for one from `down`,
+    /// and so on. That is not the stationary process: at the start nobody is away.
+    Random {
+        /// Seconds between coming and going: exponential and Weibull are what the literature fits.
+        up: Distribution,
+        /// Seconds away.
+        down: Distribution,
+    },
+    /// Recorded absences; host n of the group follows node n modulo the number of recorded nodes.
+    Trace(Arc<Outages>),
+}
+
+/// Recorded absences, by node.
+#[derive(Debug, Default)]
+pub struct Outages {
+    /// For each node its absences, (gone, back), in order and disjoint.
+    pub nodes: Vec<Vec<(SimTime, SimTime)>>,
+}
+
+/// The absences of one host, in order.
+#[derive(Debug)]
+pub struct Absences<'a> {
+    churn: &'a Churn,
+    draws: Draws,
+    node: usize,
+    next: usize,
+}
+
+impl<'a> Absences<'a> {
+    /// Those of host `host` (over all groups), which is number `within` of its group.
+    pub fn new(churn: &'a Churn, seed: u64, host: u32, within: u32) -> Self {
+        let node = match churn {
+            Churn::Random { .. } => 0,
+            Churn::Trace(outages) => within as usize % outages.nodes.len().max(1),
+        };
+        Self { churn, draws: Draws::new(seed, Purpose::Churn, u64::from(host)), node, next: 0 }
+    }
+
+    /// When a host that is there at `now` goes next and is back again; `None` if it stays.
+    pub fn next(&mut self, now: SimTime) -> Option<(SimTime, SimTime)> {
+        match self.churn {
+            Churn::Random { up, down } => {
+                let gone = now + Span::from_seconds(up.sample(&mut self.draws));
+                let back = gone + Span::from_seconds(down.sample(&mut self.draws));
+                Some((gone, back))
+            }
+            Churn::Trace(outages) => {
+                let absence = outages.nodes.get(self.node)?.get(self.next).copied();
+                self.next += 1;
+                absence
+            }
+        }
+    }
+}

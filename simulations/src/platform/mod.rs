@@ -1,0 +1,77 @@
+//! The machines and the network between them, as a scenario states them.
+//!
+//! Left out: the file system and memory bandwidth of a host (tasks that share a host do not slow each
+//! other down), evictions (a cache keeps what it has), owners who leave some cores free (a host is
+//! there or it is not; see [`Churn`]).
+
+mod churn;
+mod hosts;
+mod link;
+mod read;
+
+pub use churn::{Absences, Churn, Outages};
+pub use hosts::{HostId, Hosts};
+pub use link::Link;
+
+use crate::kernel::{Distribution, Span};
+
+/// What a scenario's `[platform]` says.
+#[derive(Clone, Debug)]
+pub struct Platform {
+    /// The kinds of hosts, in the order of the file.
+    pub groups: Vec<Group>,
+    /// A link that every transfer between two hosts crosses, in either direction.
+    pub backbone: Option<Link>,
+    /// How long a lease or a receipt is on its way between requester and worker.
+    pub control: Span,
+    /// How long it takes until somebody notices that a host went.
+    pub detection: Span,
+}
+
+/// Hosts of one kind.
+#[derive(Clone, Debug)]
+pub struct Group {
+    /// Its name.
+    pub name: String,
+    /// How many hosts.
+    pub count: u32,
+    /// Cores of each: how many tasks run at once.
+    pub cores: u32,
+    /// Work a second of one core, relative to the machine on which tasks were measured.
+    pub speed: Distribution,
+    /// Bytes of memory.
+    pub memory: u64,
+    /// What the hosts hold at the start.
+    pub cache: Cache,
+    /// Seconds that a core spends on making a sandbox, before each task; not scaled by speed.
+    pub start: Distribution,
+    /// The link of each host, with the whole bandwidth in each direction.
+    pub access: Option<Link>,
+    /// The link that transfers between this group and others cross, shared by the group's hosts,
+    /// with the whole bandwidth in each direction.
+    pub uplink: Option<Link>,
+    /// When hosts go and come.
+    pub churn: Option<Churn>,
+    /// Executions that take longer than they should.
+    pub stragglers: Option<Stragglers>,
+}
+
+/// What hosts hold at the start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Cache {
+    /// Nothing.
+    Cold,
+    /// The objects that the workload marks as common, such as a toolchain.
+    Common,
+    /// Every object that no task makes.
+    Warm,
+}
+
+/// Slow executions: each is one with some probability, whatever its host.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Stragglers {
+    /// The probability.
+    pub share: f64,
+    /// The factor on the execution time; factors below 1 count as 1.
+    pub slowdown: Distribution,
+}

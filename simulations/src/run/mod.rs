@@ -1,0 +1,190 @@
+//! One run: a graph on a platform under a policy.
+//!
+//! The life of a task: it is *ready* when its inputs exist; the policy *places* it, which leases it to
+//! a host; the lease travels (`control`); the host fetches what it lacks, waits for a core, starts a
+//! sandbox, executes; the receipt travels back, and the outputs exist. A host that goes loses what it
+//! runs; after `detection` its tasks are ready again, and what only it held is made again when
+//! somebody needs it. Outputs that nobody takes go home to the user, and a job is done when all of
+//! them are there.
+//!
+//! Left out, beside what [`crate::network`], [`crate::platform`] and [`crate::workload`] name: the
+//! cost of deciding, gossip and claims (the policy is told everything at once, which makes this the
+//! upper bound for protocols that must ask), speculation, results that are checked twice.
+
+mod faults;
+mod free;
+mod holdings;
+mod lease;
+mod outcome;
+mod slab;
+mod state;
+mod transfer;
+mod view;
+
+pub use outcome::{Outcome, Summary, TaskRecord};
+pub use view::View;
+
+use crate::kernel::SimTime;
+use crate::network;
+use crate::platform::{HostId, Platform};
+use crate::policy::{Estimates, Placement, Policy};
+use crate::workload::{Graph, JobId, TaskId};
+
+use state::{Event, Sim};
+
+/// What a run is about.
+#[derive(Clone, Copy, Debug)]
+pub struct Setup<'a> {
+    /// The machines.
+    pub platform: &'a Platform,
+    /// What they run.
+    pub graph: &'a Graph,
+    /// How long transfers take.
+    pub network: network::Model,
+    /// How data move.
+    pub data: DataModel,
+    /// What policies know about run times.
+    pub estimates: Estimates,
+    /// How many tasks a host is leased beyond its cores, so that fetching overlaps execution.
+    pub ahead: u32,
+    /// The group from whose hosts users submit: user n from host n modulo their number.
+    pub home: usize,
+    /// When to give up.
+    pub horizon: SimTime,
+    /// The seed of everything.
+    pub seed: u64,
+}
+
+/// How data move.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DataModel {
+    /// Objects are fetched once per host, from any host that holds them, and kept.
+    Objects,
+    /// Every task fetches what other tasks made anew from where it was made; sources are everywhere;
+    /// nothing goes home. Only for comparison with simulators that think in edges: it moves many
+    /// times the bytes.
+    Edges,
+}
+
+/// Why a run did not end.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// No host has the memory for a task.
+    #[error("task {} needs {bytes} bytes of memory, and no host has them", .task.0)]
+    Memory {
+        /// The task.
+        task: TaskId,
+        /// What it needs.
+        bytes: u64,
+    },
+    /// The policy leaves tasks lying although hosts are free, and nothing else is to happen.
+    #[error("policy {policy} leaves {left} tasks unplaced")]
+    Stuck {
+        /// The policy.
+        policy: &'static str,
+        /// How many.
+        left: u64,
+    },
+    /// The policy placed what cannot be placed.
+    #[error("policy {policy} placed task {} on host {}: {reason}", .task.0, .host.0)]
+    Placement {
+        /// The policy.
+        policy: &'static str,
+        /// The task.
+        task: TaskId,
+        /// The host.
+        host: HostId,
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// The horizon came first.
+    #[error("{left} tasks are left after {} days: tasks that are longer than hosts stay never end", .horizon.seconds() / 86400.0)]
+    Horizon {
+        /// The horizon.
+        horizon: SimTime,
+        /// How many tasks.
+        left: u64,
+    },
+}
+
+/// Runs it.
+pub fn run(setup: Setup<'_>, policy: &mut dyn Policy) -> Result<Outcome, RunError> {
+    let mut sim = Sim::new(setup)?;
+    while sim.jobs_left > 0 {
+        let Some((now, event)) = sim.queue.pop() else {
+            return Err(RunError::Stuck { policy: policy.name(), left: sim.tasks_left });
+        };
+        if now > setup.horizon {
+            return Err(RunError::Horizon { horizon: setup.horizon, left: sim.tasks_left });
+        }
+        sim.apply(event);
+        if sim.queue.next_time() != Some(now) {
+            sim.settle_network();
+            place_all(&mut sim, policy)?;
+        }
+    }
+    Ok(sim.into_outcome())
+}
+
+/// Tells the policy what happened at this instant, and lets it place until it is content.
+fn place_all(sim: &mut Sim<'_>, policy: &mut dyn Policy) -> Result<(), RunError> {
+    let mut news = std::mem::take(&mut sim.news);
+    if !news.known.is_empty() {
+        policy.known(&View(sim), &news.known);
+    }
+    for &(task, host) in &news.done {
+        policy.done(&View(sim), task, host);
+    }
+    for &task in &news.ready {
+        if sim.is_ready(task) {
+            policy.ready(&View(sim), task);
+        }
+    }
+    news.clear();
+    sim.news = news;
+    if !std::mem::take(&mut sim.changed) {
+        return Ok(());
+    }
+    while sim.free.first().is_some() {
+        let Some(Placement { task, host }) = policy.place(&View(sim)) else { break };
+        sim.place(task, host).map_err(|reason| RunError::Placement {
+            policy: policy.name(),
+            task,
+            host,
+            reason,
+        })?;
+    }
+    // Its own placements are no news to the policy.
+    sim.changed = false;
+    Ok(())
+}
+
+impl Sim<'_> {
+    fn apply(&mut self, event: Event) {
+        match event {
+            Event::Arrive(job) => self.on_arrival(job),
+            Event::Leased(lease) => self.on_leased(lease),
+            Event::Joined(transfer) => self.on_joined(transfer),
+            Event::Moved(transfer) => self.on_moved(transfer),
+            Event::Ran(lease) => self.on_ran(lease),
+            Event::Receipt(lease) => self.on_receipt(lease),
+            Event::Retry(transfer) => self.on_retry(transfer),
+            Event::Gone(host) => self.on_gone(host),
+            Event::Noticed(host) => self.on_noticed(host),
+            Event::Back(host) => self.on_back(host),
+        }
+    }
+
+    fn on_arrival(&mut self, job: JobId) {
+        let next = JobId(job.0 + 1);
+        if let Some(following) = self.setup.graph.jobs().get(next.index()) {
+            self.queue.schedule(following.arrival, Event::Arrive(next));
+        }
+        let graph = self.setup.graph;
+        for task in graph.jobs()[job.index()].tasks.clone().map(TaskId) {
+            if graph.task(task).revealed_by.is_none() {
+                self.reveal(task);
+            }
+        }
+    }
+}
