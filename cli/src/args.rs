@@ -110,6 +110,9 @@ pub(crate) struct BuildArgs {
     /// Cores to keep busy (default: all)
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) slots: Option<u32>,
+    /// Leave the build in the mount namespace it is in: tools called by their absolute paths run here
+    #[arg(long)]
+    pub(crate) no_bind: bool,
     /// Say nothing but what the build and its tools say
     #[arg(short, long)]
     pub(crate) quiet: bool,

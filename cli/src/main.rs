@@ -20,9 +20,10 @@ fn main() -> std::process::ExitCode {
     if let Some(code) = build::guardian::run_if_asked() {
         return code;
     }
-    if let Some(tool) = build::interposer::tool_name() {
-        return build::interposer::run(&tool);
+    if let Some(stand_in) = build::stand_in::StandIn::here() {
+        return build::interposer::run(&stand_in);
     }
+    build::stand_in::see_tools();
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => {

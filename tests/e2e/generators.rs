@@ -1,16 +1,9 @@
 //! Projects whose build files are generated: CMake's, for Ninja and for make. They call compilers by
 //! their absolute paths.
 
-use mesh_tests::{Mesh, Mode, Project, With, skip};
-
-/// What CMake calls by its path is not seen yet.
-const GAP: &str = "tools that are called by their absolute paths do not become thunks";
+use mesh_tests::{Mesh, Mode, Project, With};
 
 fn cmake(generator: &str, build: &str, mode: Mode) {
-    skip::known_gap(GAP, || check(generator, build, mode));
-}
-
-fn check(generator: &str, build: &str, mode: Mode) {
     let mut project = Project::own("cmake");
     // When each command began and ended, and the times of files.
     project.ignore("build/.ninja_log");

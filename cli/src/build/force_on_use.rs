@@ -9,6 +9,7 @@ use mesh_cli::frontend::Inode;
 use mesh_protocol::name::OutputRef;
 use tokio::runtime::Handle;
 
+use super::binding::Binding;
 use super::notify::{Access, Listener, Notification};
 use super::pass::Pass;
 use super::step::End;
@@ -29,12 +30,17 @@ pub(crate) fn serve(listener: Listener, pass: &Arc<Pass>, runtime: &Handle) {
             Ok(None) | Err(_) => return,
         };
         let path = PathBuf::from(std::ffi::OsStr::from_bytes(notification.path.as_bytes()));
+        let binding = pass.site.binding.as_ref();
+        let original = binding.and_then(|binding| binding.original(&path));
+        let is_original = original.is_some();
+        let path = original.unwrap_or(path);
         let Ok(metadata) = std::fs::metadata(&path) else {
             // It is not there, and the call will say so.
             drop(listener.allow(notification));
             continue;
         };
-        let call = Use { listener: Arc::clone(&listener), notification, path, metadata };
+        let listener = Arc::clone(&listener);
+        let call = Use { listener, notification, path, metadata, is_original };
         match call.needs(pass) {
             None => drop(call.listener.allow(call.notification)),
             Some(need) => drop(runtime.spawn(call.wait(need, Arc::clone(pass)))),
@@ -48,6 +54,8 @@ struct Use {
     notification: Notification,
     path: PathBuf,
     metadata: Metadata,
+    /// It is a tool, reached on the way around the interposer.
+    is_original: bool,
 }
 
 /// What has to happen before it may.
@@ -87,7 +95,9 @@ impl Use {
 
     fn program(&self, pass: &Pass) -> Program {
         let name = self.path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let is_interposer = Inode::of(&self.metadata) == pass.site.interposer;
+        let is_bound = |binding: &Binding| !self.is_original && binding.covers(&self.metadata);
+        let is_interposer = Inode::of(&self.metadata) == pass.site.interposer
+            || pass.site.binding.as_ref().is_some_and(is_bound);
         if is_interposer || COORDINATORS.contains(&name) {
             Program::Coordinator
         } else {

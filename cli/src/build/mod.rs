@@ -5,6 +5,7 @@
 //! [`step`]s of them; what they leave is [`placeholder`]s until it is there ([`materialise`]), and
 //! a program that opens one waits ([`force_on_use`]). [`slots`] shares the cores.
 
+pub(crate) mod binding;
 mod exits;
 mod files;
 mod force_on_use;
@@ -14,6 +15,7 @@ mod jobserver;
 mod journal;
 mod make;
 mod materialise;
+mod mounts;
 mod notify;
 mod pass;
 pub(crate) mod placeholder;
@@ -21,6 +23,7 @@ mod renew;
 mod site;
 mod slot_keeper;
 mod slots;
+pub(crate) mod stand_in;
 mod step;
 mod streams;
 mod supervisor;

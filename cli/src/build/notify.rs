@@ -18,9 +18,12 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+
+use super::mounts::Mounts;
 
 /// Calls that look a file up by path, with the places of its arguments.
 #[derive(Clone, Copy, Debug)]
@@ -150,20 +153,18 @@ pub(crate) fn can_listen() -> bool {
 /// Starts a command whose calls are reported, with all that come of it.
 ///
 /// `serve` is given the listener on a thread of its own, because the command's own execution is
-/// the first call that waits for an answer; `inherited` are descriptors that it keeps open.
+/// the first call that waits for an answer.
 pub(crate) fn spawn(
     command: &mut Command,
     watch: Watch,
-    inherited: Vec<RawFd>,
+    given: Given,
     serve: impl FnOnce(Listener) + Send + 'static,
 ) -> io::Result<Child> {
     let (ours, theirs) = UnixStream::pair()?;
     let filter = filter(watch);
     let number = theirs.as_raw_fd();
     let prepare = move || {
-        for descriptor in &inherited {
-            keep_open(*descriptor)?;
-        }
+        given.take()?;
         install_and_send(&filter, number)
     };
     // SAFETY: `prepare` runs between fork and exec and only makes system calls.
@@ -180,12 +181,28 @@ pub(crate) fn spawn(
     spawned
 }
 
-/// Starts a command as it is, with descriptors that it keeps open.
-pub(crate) fn spawn_unwatched(command: &mut Command, inherited: Vec<RawFd>) -> io::Result<Child> {
-    let prepare = move || inherited.iter().try_for_each(|descriptor| keep_open(*descriptor));
-    // SAFETY: `prepare` runs between fork and exec and only makes system calls.
-    unsafe { command.pre_exec(prepare) };
+/// Starts a command whose calls nobody sees.
+pub(crate) fn spawn_unwatched(command: &mut Command, given: Given) -> io::Result<Child> {
+    // SAFETY: `take` runs between fork and exec and only makes system calls.
+    unsafe { command.pre_exec(move || given.take()) };
     command.spawn()
+}
+
+/// What a command is given besides its words.
+#[derive(Debug)]
+pub(crate) struct Given {
+    /// Descriptors that it keeps open.
+    pub(crate) inherited: Vec<RawFd>,
+    /// What it sees in place of something else.
+    pub(crate) mounts: Option<Arc<Mounts>>,
+}
+
+impl Given {
+    /// In the command's own process, before it executes.
+    fn take(&self) -> io::Result<()> {
+        self.inherited.iter().try_for_each(|descriptor| keep_open(*descriptor))?;
+        self.mounts.as_ref().map_or(Ok(()), |mounts| mounts.enter())
+    }
 }
 
 /// Clears close-on-exec. Between fork and exec: no allocation, no lock.

@@ -167,11 +167,19 @@ impl Pass {
 
     /// Decides about one call. Blocks as long as the caller has to wait.
     pub(crate) fn answer(self: &Arc<Self>, request: Request, streams: Streams, pid: Pid) -> Reply {
-        let Request { arguments, working_directory, environment, umask } = request;
+        let Request { arguments, file, working_directory, environment, umask } = request;
         let directory = PathBuf::from(&working_directory);
         let path = environment.get("PATH").map_or("", String::as_str);
         let called = arguments.first().map_or("", String::as_str);
-        let Some(program) = self.find_tool(called, path, &directory) else {
+        let found = self.find_tool(called, path, &directory, file.is_some());
+        if let Some(file) = file {
+            let leads_there = |found: &PathBuf| found.canonicalize().is_ok_and(|it| it == file);
+            if !found.as_ref().is_some_and(leads_there) {
+                self.site.console.local(&arguments, "it is called by a name that leads elsewhere");
+                return Reply::Local(file);
+            }
+        }
+        let Some(program) = found else {
             let text = format!("mesh: {called}: not found in PATH\n");
             return Reply::Done { stdout: vec![], stderr: text.into_bytes(), status: 127 };
         };
@@ -199,9 +207,24 @@ impl Pass {
         }
     }
 
-    /// The real tool that a call means.
-    fn find_tool(&self, called: &str, path: &str, directory: &Path) -> Option<PathBuf> {
-        let name = Path::new(called).file_name()?;
+    /// The tool that a call's first word leads to. A path leads to the tool if the tool's own file
+    /// was executed; else it is that of a link of ours, and only the name counts.
+    fn find_tool(
+        &self,
+        called: &str,
+        path: &str,
+        directory: &Path,
+        is_file: bool,
+    ) -> Option<PathBuf> {
+        let called = Path::new(called);
+        if is_file && called.as_os_str().as_encoded_bytes().contains(&b'/') {
+            return Some(directory.join(called));
+        }
+        self.look_up(Path::new(called.file_name()?), path, directory)
+    }
+
+    /// The first program of this name in `PATH`, our own links aside.
+    fn look_up(&self, name: &Path, path: &str, directory: &Path) -> Option<PathBuf> {
         let places = path.split(':').map(|place| directory.join(place).join(name));
         places.into_iter().find(|candidate| {
             use std::os::unix::fs::PermissionsExt;

@@ -9,15 +9,19 @@ use std::time::Duration;
 
 use mesh_cli::frontend::{Frontends, Inode, Settings, tool_names_in};
 use mesh_node::exec::Engine;
-use mesh_protocol::name::ValueName;
+use mesh_protocol::name::{Digest, ValueName};
 use mesh_protocol::thunk::Thunk;
 use mesh_store::Store;
 
+use super::binding::Binding;
 use super::step::CallKey;
 use super::streams::OwnStreams;
 use super::terminal::Terminal;
 use crate::error::CliError;
 use crate::ui::Console;
+
+/// Letters of a name for a set of tools.
+const SHORT_NAME: usize = 16;
 
 /// See the module's description.
 pub(crate) struct Site {
@@ -28,8 +32,10 @@ pub(crate) struct Site {
     /// The build's terminal, if ours shows a live block.
     pub(crate) terminal: Option<Terminal>,
     pub(crate) own_streams: OwnStreams,
-    /// The directory of links to this binary, first in the build's `PATH`.
-    pub(crate) tools: PathBuf,
+    /// The directory of links to this binary, first in the build's `PATH` if it is needed.
+    pub(crate) links: Option<PathBuf>,
+    /// Where this binary is bound over tools.
+    pub(crate) binding: Option<Binding>,
     /// This binary.
     pub(crate) interposer: Inode,
     /// Calls whose sandbox failed in an earlier pass, with the reason: they run here.
@@ -43,21 +49,28 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    /// A site for one build. `home` is this user's state.
+    /// A site for one build. `home` is this user's state; with `bind`, tools called by their paths
+    /// are interposed where that is possible.
     pub(crate) fn new(
         store: Store,
         engine: Arc<dyn Engine>,
         console: Console,
         home: &Path,
+        bind: bool,
     ) -> Result<Self, CliError> {
         let own = std::env::current_exe().map_err(CliError::io("/proc/self/exe"))?;
         let metadata = std::fs::metadata(&own).map_err(CliError::io(&own))?;
-        let tools = home.join("tools");
-        link_tools(&tools, &own).map_err(CliError::io(&tools))?;
+        let directories = path_directories(home);
+        let binding = bind.then(|| Binding::new(&directories, &own, home)).flatten();
+        let links = match &binding {
+            Some(binding) => Links::of(home, binding.uncovered(&directories)),
+            None => Links::all(home, &directories),
+        };
+        links.make(&own).map_err(CliError::io(&links.directory))?;
         // Without one the block waits until the build command has ended.
         let terminal = Terminal::open(&console).ok().flatten();
         let own_streams = OwnStreams::new(terminal.as_ref().map(Terminal::file));
-        let settings = Settings { hidden_directories: vec![tools.clone()] };
+        let settings = Settings { hidden_directories: vec![links.directory.clone()] };
         Ok(Self {
             store,
             engine,
@@ -65,7 +78,8 @@ impl Site {
             console,
             terminal,
             own_streams,
-            tools,
+            links: (!links.names.is_empty()).then_some(links.directory),
+            binding,
             interposer: Inode::of(&metadata),
             marked: Mutex::default(),
             inputs: Mutex::default(),
@@ -125,22 +139,51 @@ impl Site {
     }
 }
 
-/// Makes a link to this binary for every modelled tool in `PATH`. The directory stays: a build
-/// that wrote a tool's path down, as configure scripts do, finds the real tool through it later.
-fn link_tools(tools: &Path, own: &Path) -> std::io::Result<()> {
-    std::fs::create_dir_all(tools)?;
+/// The directories of `PATH`, those of our links aside.
+fn path_directories(home: &Path) -> Vec<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let directories: Vec<PathBuf> =
-        std::env::split_paths(&path).filter(|directory| directory != tools).collect();
-    for name in tool_names_in(&directories) {
-        let link = tools.join(&name);
-        if std::fs::read_link(&link).is_ok_and(|target| target == own) {
-            continue;
-        }
-        // Another build may be making the same link.
-        let fresh = tools.join(format!(".{name}.{}", std::process::id()));
-        symlink(own, &fresh)?;
-        std::fs::rename(&fresh, &link)?;
+    let is_ours = |directory: &PathBuf| {
+        directory.starts_with(home.join(LINKS)) || directory.starts_with(home.join(LINKS_OF_SOME))
+    };
+    std::env::split_paths(&path).filter(|directory| !is_ours(directory)).collect()
+}
+
+/// Links to this binary under tools' names. Their directory stays: a build that wrote a tool's
+/// path down, as configure scripts do, finds the real tool through it later.
+struct Links {
+    directory: PathBuf,
+    names: Vec<String>,
+}
+
+/// The directory of links for every tool.
+const LINKS: &str = "tools";
+
+/// Directories of links for the tools that cannot be bound, one for each set of names.
+const LINKS_OF_SOME: &str = "tools-by-name";
+
+impl Links {
+    fn all(home: &Path, directories: &[PathBuf]) -> Self {
+        Self { directory: home.join(LINKS), names: tool_names_in(directories) }
     }
-    Ok(())
+
+    fn of(home: &Path, names: Vec<String>) -> Self {
+        let mut name = Digest::of(names.join("/").as_bytes()).hex();
+        name.truncate(SHORT_NAME);
+        Self { directory: home.join(LINKS_OF_SOME).join(name), names }
+    }
+
+    fn make(&self, own: &Path) -> std::io::Result<()> {
+        std::fs::create_dir_all(&self.directory)?;
+        for name in &self.names {
+            let link = self.directory.join(name);
+            if std::fs::read_link(&link).is_ok_and(|target| target == own) {
+                continue;
+            }
+            // Another build may be making the same link.
+            let fresh = self.directory.join(format!(".{name}.{}", std::process::id()));
+            symlink(own, &fresh)?;
+            std::fs::rename(&fresh, &link)?;
+        }
+        Ok(())
+    }
 }

@@ -14,12 +14,13 @@ use tokio::net::UnixListener;
 use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::binding::REAL_VARIABLE;
 use super::guardian::Guardian;
 use super::interposer::SOCKET_VARIABLE;
 use super::jobserver::Jobserver;
 use super::journal::{self, Journal};
 use super::make::{BuildCommand, Client};
-use super::notify::{self, Watch};
+use super::notify::{self, Given, Watch};
 use super::pass::{Mode, Pass};
 use super::placeholder::Placeholders;
 use super::renew::Renewed;
@@ -48,6 +49,8 @@ pub(crate) struct BuildOptions {
     pub(crate) keep_going: bool,
     /// Cores to keep busy.
     pub(crate) slots: u32,
+    /// Interpose tools that are called by their paths as well, where the system allows it.
+    pub(crate) bind: bool,
 }
 
 /// What came of it.
@@ -80,7 +83,7 @@ pub(crate) fn run(
             Ok(engine) => Arc::new(engine),
             Err(error) => return without_sandbox(options, console, &error).await,
         };
-        let site = Arc::new(Site::new(store.clone(), engine, console.clone(), home)?);
+        let site = Arc::new(Site::new(store.clone(), engine, console.clone(), home, options.bind)?);
         let build = Build { options, site, builds: &builds };
         build.passes().await
     });
@@ -191,7 +194,12 @@ impl Build<'_> {
         let accepting = tokio::spawn(accept(listener, Arc::clone(&pass)));
 
         let mut process = plain_command(&command.words)?;
-        process.env(SOCKET_VARIABLE, &socket).env("PATH", self.path()?);
+        process.env(SOCKET_VARIABLE, &socket);
+        if let Some(links) = &self.site.links {
+            process.env("PATH", path_with(links)?);
+        }
+        let binding = self.site.binding.as_ref();
+        process.envs(binding.map(|binding| (REAL_VARIABLE, binding.real())));
         if let Some(terminal) = &self.site.terminal {
             terminal.lend(&mut process).map_err(CliError::io("the build's terminal"))?;
         }
@@ -226,14 +234,6 @@ impl Build<'_> {
         Journal::create(self.builds).map(Arc::new).map_err(CliError::io(self.builds))
     }
 
-    fn path(&self) -> Result<OsString, CliError> {
-        let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into());
-        let all = std::iter::once(self.site.tools.clone()).chain(std::env::split_paths(&path));
-        std::env::join_paths(all).map_err(|error| {
-            CliError::new(exit::DATA, error).hint("set MESH_HOME to a path without a colon")
-        })
-    }
-
     fn spawn(
         &self,
         process: &mut Command,
@@ -242,14 +242,25 @@ impl Build<'_> {
         pass: &Arc<Pass>,
     ) -> Result<Child, CliError> {
         let words = &self.options.command;
+        let mounts = self.site.binding.as_ref().map(|binding| Arc::clone(binding.mounts()));
+        let given = Given { inherited, mounts };
         let Some(mode) = watched else {
-            return notify::spawn_unwatched(process, inherited).map_err(not_started(words));
+            return notify::spawn_unwatched(process, given).map_err(not_started(words));
         };
         let watch = if mode == Mode::Eager { Watch::Executions } else { Watch::All };
         let (pass, runtime) = (Arc::clone(pass), Handle::current());
         let serve = move |listener| force_on_use::serve(listener, &pass, &runtime);
-        notify::spawn(process, watch, inherited, serve).map_err(not_started(words))
+        notify::spawn(process, watch, given, serve).map_err(not_started(words))
     }
+}
+
+/// `PATH` with a directory of links first.
+fn path_with(links: &Path) -> Result<OsString, CliError> {
+    let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into());
+    let all = std::iter::once(links.to_owned()).chain(std::env::split_paths(&path));
+    std::env::join_paths(all).map_err(|error| {
+        CliError::new(exit::DATA, error).hint("set MESH_HOME to a path without a colon")
+    })
 }
 
 /// How a pass ended.

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 /// Linux gives a program at most 6 MiB of arguments and environment (3/4 of the largest stack that
 /// exec takes into account).
-const REQUEST: Format = Format { magic: *b"\x89MCALL\0\x01", bytes_max: 8 * 1024 * 1024 };
+const REQUEST: Format = Format { magic: *b"\x89MCALL\0\x02", bytes_max: 8 * 1024 * 1024 };
 
 /// What a tool wrote, twice [`mesh_protocol::limits::STREAM_BYTES`], and a little.
 const REPLY: Format = Format { magic: *b"\x89MDONE\0\x01", bytes_max: 33 * 1024 * 1024 };
@@ -31,6 +31,8 @@ const REPLY: Format = Format { magic: *b"\x89MDONE\0\x01", bytes_max: 33 * 1024 
 pub(crate) struct Request {
     /// `argv`, as the tool was called.
     pub(crate) arguments: Vec<String>,
+    /// The tool's own file, without symbolic links, where it is known.
+    pub(crate) file: Option<String>,
     /// Where.
     pub(crate) working_directory: String,
     /// Its whole environment.
@@ -158,6 +160,7 @@ mod tests {
     fn request() -> Request {
         Request {
             arguments: vec!["gcc".into(), "-c".into(), "a b.c".into()],
+            file: Some("/usr/bin/gcc-12".into()),
             working_directory: "/tmp".into(),
             // Larger than a socket's buffer.
             environment: BTreeMap::from([("BIG".into(), "x".repeat(1_000_000))]),

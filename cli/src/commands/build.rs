@@ -10,6 +10,9 @@ use crate::home;
 use crate::ui::report::Report;
 use crate::ui::{Console, Verbosity};
 
+/// Set to anything, it means `--no-bind`.
+const NO_BIND_VARIABLE: &str = "MESH_NO_BIND";
+
 pub(crate) fn make(args: &MakeArgs) -> Result<u8, CliError> {
     let command = std::iter::once("make".into()).chain(args.arguments.iter().cloned()).collect();
     run(&options(command, Mode::Lazy), None, Verbosity::Normal)
@@ -27,6 +30,7 @@ pub(crate) fn build(args: &BuildArgs) -> Result<u8, CliError> {
         targets: targets.cloned(),
         keep_going: args.keep_going,
         slots: args.slots.unwrap_or(default.slots),
+        bind: default.bind && !args.no_bind,
         ..default
     };
     run(&options, args.report.as_ref(), verbosity(args.quiet))
@@ -44,7 +48,8 @@ fn verbosity(quiet: bool) -> Verbosity {
 
 fn options(command: Vec<OsString>, mode: Mode) -> BuildOptions {
     let slots = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
-    BuildOptions { command, mode, targets: None, keep_going: false, slots }
+    let bind = std::env::var_os(NO_BIND_VARIABLE).is_none_or(|value| value.is_empty());
+    BuildOptions { command, mode, targets: None, keep_going: false, slots, bind }
 }
 
 fn run(
