@@ -32,4 +32,4 @@ mod wire;
 
 pub(crate) use notify::can_listen as can_watch_opens;
 pub(crate) use pass::Mode;
-pub(crate) use supervisor::{BuildOptions, run};
+pub(crate) use supervisor::{BuildOptions, run, run_plain};

@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+use rustix::process::{Resource, Rlimit, setrlimit};
 
 use super::mounts::Mounts;
 
@@ -195,12 +196,15 @@ pub(crate) struct Given {
     pub(crate) inherited: Vec<RawFd>,
     /// What it sees in place of something else.
     pub(crate) mounts: Option<Arc<Mounts>>,
+    /// How many files it may have open.
+    pub(crate) open_files: Rlimit,
 }
 
 impl Given {
     /// In the command's own process, before it executes.
     fn take(&self) -> io::Result<()> {
         self.inherited.iter().try_for_each(|descriptor| keep_open(*descriptor))?;
+        setrlimit(Resource::Nofile, self.open_files)?;
         self.mounts.as_ref().map_or(Ok(()), |mounts| mounts.enter())
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use mesh_node::exec::{SandboxEngine, SandboxOptions};
 use mesh_store::Store;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::UnixListener;
 use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -75,16 +76,15 @@ pub(crate) fn run(
     std::fs::create_dir_all(&builds).map_err(CliError::io(&builds))?;
     let builds = builds.canonicalize().map_err(CliError::io(&builds))?;
     journal::clean_all(&builds).map_err(CliError::io(&builds))?;
-    raise_open_files();
-    let runtime = tokio::runtime::Runtime::new().map_err(CliError::io("starting threads"))?;
+    let runtime = start_threads()?;
     let ended = runtime.block_on(async {
         let engine = SandboxEngine::start(store.clone(), SandboxOptions::default());
         let engine = match engine {
             Ok(engine) => Arc::new(engine),
-            Err(error) => return without_sandbox(options, console, &error).await,
+            Err(error) => return plain(options, console, &error).await,
         };
         let site = Arc::new(Site::new(store.clone(), engine, console.clone(), home, options.bind)?);
-        let build = Build { options, site, builds: &builds };
+        let build = Build { options, site, builds: &builds, open_files: raise_open_files() };
         build.passes().await
     });
     // What is left on its threads waits for processes that outlive the build.
@@ -92,21 +92,35 @@ pub(crate) fn run(
     ended
 }
 
-/// Placeholders are held open; a large build has thousands.
-fn raise_open_files() {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-    let raised = rustix::process::Rlimit { current: limit.maximum, maximum: limit.maximum };
-    // If not, large builds run into the limit, and say so.
-    let _ = rustix::process::setrlimit(rustix::process::Resource::Nofile, raised);
-}
-
-/// A machine that cannot run thunks still builds.
-async fn without_sandbox(
+/// Runs a build as if mesh were absent, and says why.
+pub(crate) fn run_plain(
     options: &BuildOptions,
     console: &Console,
-    error: &dyn std::fmt::Display,
+    reason: &dyn std::fmt::Display,
 ) -> Result<BuildEnd, CliError> {
-    console.note(format_args!("{error}; building as if mesh were absent"));
+    start_threads()?.block_on(plain(options, console, reason))
+}
+
+fn start_threads() -> Result<tokio::runtime::Runtime, CliError> {
+    tokio::runtime::Runtime::new().map_err(CliError::io("starting threads"))
+}
+
+/// Placeholders are held open; a large build has thousands. Gives the limit as it was, for the
+/// build command: some programs take a large one ill.
+fn raise_open_files() -> Rlimit {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    // If not, large builds run into the limit, and say so.
+    let _ = setrlimit(Resource::Nofile, raised);
+    limit
+}
+
+async fn plain(
+    options: &BuildOptions,
+    console: &Console,
+    reason: &dyn std::fmt::Display,
+) -> Result<BuildEnd, CliError> {
+    console.note(format_args!("{reason}; building as if mesh were absent"));
     let mut command = plain_command(&options.command)?;
     let _sharing = console.share();
     let child = command.spawn().map_err(not_started(&options.command))?;
@@ -132,6 +146,8 @@ struct Build<'a> {
     options: &'a BuildOptions,
     site: Arc<Site>,
     builds: &'a Path,
+    /// How many files the build command may have open.
+    open_files: Rlimit,
 }
 
 impl Build<'_> {
@@ -243,7 +259,7 @@ impl Build<'_> {
     ) -> Result<Child, CliError> {
         let words = &self.options.command;
         let mounts = self.site.binding.as_ref().map(|binding| Arc::clone(binding.mounts()));
-        let given = Given { inherited, mounts };
+        let given = Given { inherited, mounts, open_files: self.open_files };
         let Some(mode) = watched else {
             return notify::spawn_unwatched(process, given).map_err(not_started(words));
         };

@@ -57,11 +57,15 @@ fn run(
     report: Option<&PathBuf>,
     verbosity: Verbosity,
 ) -> Result<u8, CliError> {
-    let store = home::open_store()?;
     let console = Console::new(verbosity);
-    let ended = build::run(options, &home::directory()?, &store, &console);
+    // A build that worked works without a store as well.
+    let store = home::open_store();
+    let ended = match &store {
+        Ok(store) => build::run(options, &home::directory()?, store, &console),
+        Err(error) => build::run_plain(options, &console, error),
+    };
     let summary = console.finish();
-    let flushed = store.flush();
+    let flushed = store.map_or(Ok(()), |store| store.flush());
     let ended = ended?;
     if verbosity == Verbosity::Normal {
         eprintln!("mesh: {summary}");
