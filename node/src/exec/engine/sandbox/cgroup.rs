@@ -122,7 +122,7 @@ pub(crate) fn survey() -> Vec<(String, PathBuf, bool)> {
                     let controllers = has_controllers(&group.join("cgroup.controllers"));
                     controllers && writable(&group.join("cgroup.subtree_control"))
                 };
-                let parent = own.parent().is_some_and(fits);
+                let parent = own.parent().is_some_and(|parent| is_group2(parent) && fits(parent));
                 ("control groups 2: memory and pids", fits(&own) || parent)
             }
         };
@@ -179,8 +179,16 @@ impl Groups {
 fn prepare(kind: Kind, own: &Path) -> Option<Hierarchy> {
     // Version 2 has no controllers below a group that holds processes itself, but there may be
     // some beside it.
-    let parents = [Some(own), own.parent().filter(|_| kind == Kind::Both2)];
+    let parents =
+        [Some(own), own.parent().filter(|parent| kind == Kind::Both2 && is_group2(parent))];
     parents.into_iter().flatten().find_map(|parent| prepare_below(kind, parent))
+}
+
+/// Above the hierarchy's root there is another file system, where files can be made but mean nothing.
+fn is_group2(path: &Path) -> bool {
+    /// `CGROUP2_SUPER_MAGIC` (linux/magic.h).
+    const MAGIC: i64 = 0x6367_7270;
+    rustix::fs::statfs(path).is_ok_and(|found| found.f_type as i64 == MAGIC)
 }
 
 fn prepare_below(kind: Kind, parent: &Path) -> Option<Hierarchy> {
@@ -234,7 +242,8 @@ fn sweep(parent: &Path) {
 pub(super) fn sweep_all() {
     for (kind, own) in places() {
         sweep(&own);
-        if let (Kind::Both2, Some(parent)) = (kind, own.parent()) {
+        if let (Kind::Both2, Some(parent)) = (kind, own.parent().filter(|parent| is_group2(parent)))
+        {
             sweep(parent);
         }
     }
