@@ -188,7 +188,7 @@ fn prepare(kind: Kind, own: &Path) -> Option<Hierarchy> {
 fn is_group2(path: &Path) -> bool {
     /// `CGROUP2_SUPER_MAGIC` (linux/magic.h).
     const MAGIC: i64 = 0x6367_7270;
-    rustix::fs::statfs(path).is_ok_and(|found| found.f_type as i64 == MAGIC)
+    rustix::fs::statfs(path).is_ok_and(|found| found.f_type == MAGIC)
 }
 
 fn prepare_below(kind: Kind, parent: &Path) -> Option<Hierarchy> {
