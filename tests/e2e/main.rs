@@ -1,6 +1,7 @@
 //! End to end: the `mesh` binary as its users start it.
 #![allow(clippy::unwrap_used, missing_docs)] // a failed step fails the test
 
+mod absolute;
 mod bench;
 mod clock;
 mod corner;

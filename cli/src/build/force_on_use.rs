@@ -1,7 +1,8 @@
 //! Programs of the build that open or execute placeholders wait here until those are files.
 
-use std::fs::Metadata;
+use std::fs::{File, Metadata};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -41,6 +42,10 @@ pub(crate) fn serve(listener: Listener, pass: &Arc<Pass>, runtime: &Handle) {
         };
         let listener = Arc::clone(&listener);
         let call = Use { listener, notification, path, metadata, is_original };
+        if let Some(tool) = call.tool(pass) {
+            drop(call.listener.give(call.notification, &tool));
+            continue;
+        }
         match call.needs(pass) {
             None => drop(call.listener.allow(call.notification)),
             Some(need) => drop(runtime.spawn(call.wait(need, Arc::clone(pass)))),
@@ -73,6 +78,24 @@ enum Program {
 }
 
 impl Use {
+    /// The tool, if somebody is about to read the interposer that is bound over it: programs that
+    /// copy tools or take their fingerprints mean the tools.
+    fn tool(&self, pass: &Pass) -> Option<File> {
+        let binding = pass.site.binding.as_ref()?;
+        if self.notification.access != Access::Read || self.is_original {
+            return None;
+        }
+        let is_interposer = Inode::of(&self.metadata) == pass.site.interposer;
+        if !is_interposer && !binding.covers(&self.metadata) {
+            return None;
+        }
+        // Through the caller's directory the path leads to what the caller sees there.
+        let file = File::open(self.path.canonicalize().ok()?).ok()?;
+        let found = file.metadata().ok()?;
+        // This process may be allowed more than the caller.
+        (binding.covers(&found) && found.mode() & 0o004 != 0).then_some(file)
+    }
+
     /// `None`: nothing; the call can go on at once.
     fn needs(&self, pass: &Pass) -> Option<Need> {
         let access = self.notification.access;

@@ -12,6 +12,7 @@
 #![allow(unsafe_code)] // seccomp(2) with a listener and its ioctls: no maintained pure-Rust crate has them.
 
 use std::ffi::CString;
+use std::fs::File;
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -97,6 +98,8 @@ pub(crate) struct Notification {
     pub(crate) path: CString,
     /// What it is for.
     pub(crate) access: Access,
+    /// The flags of an open.
+    flags: u64,
 }
 
 /// Our end: where the calls of the build arrive.
@@ -333,8 +336,9 @@ impl Listener {
                 Err(error) => return Err(error),
             }
             match self.describe(&raw) {
-                Some((path, access)) => {
-                    return Ok(Some(Notification { id: raw.id, pid: raw.pid, path, access }));
+                Some((path, access, flags)) => {
+                    let (id, pid) = (raw.id, raw.pid);
+                    return Ok(Some(Notification { id, pid, path, access, flags }));
                 }
                 None => self.proceed(raw.id)?,
             }
@@ -344,6 +348,28 @@ impl Listener {
     /// Lets the call go on.
     pub(crate) fn allow(&self, notification: Notification) -> io::Result<()> {
         self.proceed(notification.id)
+    }
+
+    /// Lets an open for reading come to this file instead, whatever is at its path.
+    pub(crate) fn give(&self, notification: Notification, file: &File) -> io::Result<()> {
+        let has = |flag: i32| notification.flags & flag as u64 != 0;
+        // It wants to know about the path, not what is in the file.
+        if has(libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW) {
+            return self.allow(notification);
+        }
+        let mut given = libc::seccomp_notif_addfd {
+            id: notification.id,
+            flags: libc::SECCOMP_ADDFD_FLAG_SEND as u32,
+            srcfd: file.as_raw_fd() as u32,
+            newfd: 0,
+            newfd_flags: if has(libc::O_CLOEXEC) { libc::O_CLOEXEC as u32 } else { 0 },
+        };
+        match self.ioctl(libc::SECCOMP_IOCTL_NOTIF_ADDFD as _, (&raw mut given).cast()) {
+            // The caller has died meanwhile, or cannot have another descriptor, or this is before
+            // Linux 5.14.
+            Err(_) => self.allow(notification),
+            Ok(()) => Ok(()),
+        }
     }
 
     /// Ends the caller, which waits for something that will never be there.
@@ -371,14 +397,16 @@ impl Listener {
 
     /// The path and the purpose of a call; `None` if they cannot be read (then the call fails by
     /// itself) or do not matter.
-    fn describe(&self, raw: &libc::seccomp_notif) -> Option<(CString, Access)> {
+    fn describe(&self, raw: &libc::seccomp_notif) -> Option<(CString, Access, u64)> {
         let call = WATCHED.iter().find(|call| call.number == i64::from(raw.data.nr))?;
         let arguments = raw.data.args;
+        let flags = match call.how {
+            How::Flags(at) => arguments[at],
+            How::Structure(at) => u64::from_ne_bytes(read_memory(raw.pid, arguments[at])?),
+            How::Create | How::Execute | How::Root => 0,
+        };
         let access = match call.how {
-            How::Flags(at) => access_of(arguments[at]),
-            How::Structure(at) => {
-                access_of(u64::from_ne_bytes(read_memory(raw.pid, arguments[at])?))
-            }
+            How::Flags(_) | How::Structure(_) => access_of(flags),
             How::Create => Access::Truncate,
             How::Execute => Access::Execute,
             How::Root => {
@@ -398,14 +426,14 @@ impl Listener {
             None | Some(libc::AT_FDCWD) => format!("/proc/{}/cwd/", raw.pid),
             Some(directory) => format!("/proc/{}/fd/{directory}/", raw.pid),
         };
-        CString::new([base.as_bytes(), &path].concat()).ok().map(|path| (path, access))
+        CString::new([base.as_bytes(), &path].concat()).ok().map(|path| (path, access, flags))
     }
 
     fn ioctl(&self, request: libc::c_ulong, argument: *mut libc::c_void) -> io::Result<()> {
         // SAFETY: each caller passes the structure that its request is defined on.
         match unsafe { libc::ioctl(self.descriptor.as_raw_fd(), request as _, argument) } {
-            0 => Ok(()),
-            _ => Err(io::Error::last_os_error()),
+            -1 => Err(io::Error::last_os_error()),
+            _ => Ok(()),
         }
     }
 

@@ -37,6 +37,10 @@ use crate::ui::Console;
 /// no further pass.
 const LAZY_PASSES_MAX: u32 = 3;
 
+/// How ccache tells one compiler from another: by size and time, if not told otherwise; and those
+/// it sees are the interposer's, which outlives compilers (ccache manual, `compiler_check`).
+const CCACHE_CHECK: &str = "CCACHE_COMPILERCHECK";
+
 /// What a build is to do.
 #[derive(Clone, Debug)]
 pub(crate) struct BuildOptions {
@@ -216,6 +220,8 @@ impl Build<'_> {
         }
         let binding = self.site.binding.as_ref();
         process.envs(binding.map(|binding| (REAL_VARIABLE, binding.real())));
+        let check = std::env::var_os(CCACHE_CHECK).is_none_or(|check| check == "mtime");
+        process.envs(check.then_some((CCACHE_CHECK, "%compiler% -v")));
         if let Some(terminal) = &self.site.terminal {
             terminal.lend(&mut process).map_err(CliError::io("the build's terminal"))?;
         }
@@ -263,7 +269,9 @@ impl Build<'_> {
         let Some(mode) = watched else {
             return notify::spawn_unwatched(process, given).map_err(not_started(words));
         };
-        let watch = if mode == Mode::Eager { Watch::Executions } else { Watch::All };
+        // Without placeholders and bound tools it does not matter what is opened.
+        let has_bound = self.site.binding.is_some();
+        let watch = if mode == Mode::Eager && !has_bound { Watch::Executions } else { Watch::All };
         let (pass, runtime) = (Arc::clone(pass), Handle::current());
         let serve = move |listener| force_on_use::serve(listener, &pass, &runtime);
         notify::spawn(process, watch, given, serve).map_err(not_started(words))
