@@ -5,8 +5,11 @@
 //! [`step`]s of them; what they leave is [`placeholder`]s until it is there ([`materialise`]), and
 //! a program that opens one waits ([`force_on_use`]). [`slots`] shares the cores.
 
+mod answer;
 pub(crate) mod binding;
+mod caller;
 mod exits;
+mod failures;
 mod files;
 mod force_on_use;
 pub(crate) mod guardian;

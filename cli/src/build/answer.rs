@@ -1,0 +1,326 @@
+//! What becomes of one call of a tool: see the picture in [`super::pass`].
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use mesh_cli::frontend::{Call, Inode, LocalReason, Plan, PlannedOutput, PlannedThunk};
+use mesh_protocol::limits;
+use mesh_protocol::thunk::{Reduction, Thunk};
+use mesh_store::Store;
+
+use super::caller::{is_drained, launcher_above};
+use super::materialise::{self, Wanted};
+use super::pass::{Mode, Pass, failed_reason, file_of};
+use super::slots::Pid;
+use super::step::{CallKey, End, Step};
+use super::streams::{self, Diagnostics};
+use super::wire::{Reply, Request, Streams};
+use crate::error::CliError;
+
+/// How often a call may find that it needs the content of one more placeholder.
+const PLANS_MAX: usize = 64;
+
+/// To a call that needs what will not come: the build command will run again.
+const DOOMED: Reply = Reply::Done { stdout: vec![], stderr: vec![], status: 1 };
+
+impl Pass {
+    /// Decides about one call. Blocks as long as the caller has to wait.
+    pub(crate) fn answer(self: &Arc<Self>, request: Request, streams: Streams, pid: Pid) -> Reply {
+        let Request { arguments, file, working_directory, environment, umask } = request;
+        let directory = PathBuf::from(&working_directory);
+        let path = environment.get("PATH").map_or("", String::as_str);
+        let called = arguments.first().map_or("", String::as_str);
+        let found = self.find_tool(called, path, &directory, file.is_some());
+        if let Some(file) = file {
+            let leads_there = |found: &PathBuf| found.canonicalize().is_ok_and(|it| it == file);
+            if !found.as_ref().is_some_and(leads_there) {
+                self.site.console.local(&arguments, "it is called by a name that leads elsewhere");
+                return Reply::Local(file);
+            }
+        }
+        let Some(program) = found else {
+            let text = format!("mesh: {called}: not found in PATH\n");
+            return Reply::Done { stdout: vec![], stderr: text.into_bytes(), status: 127 };
+        };
+        let key = CallKey { arguments: arguments.clone(), working_directory };
+        let call = Call { program, arguments, working_directory: directory, environment };
+        if let Some(reason) = self.site.mark_of(&key) {
+            self.site.console.local(&call.arguments, &reason);
+            return Reply::Report(text(&call.program));
+        }
+        if let Some(name) = launcher_above(pid) {
+            let reason = format!("called by {name}, which keeps results itself");
+            self.site.console.local(&call.arguments, &reason);
+            return Reply::Local(text(&call.program));
+        }
+        match self.plan(&call, pid) {
+            Ok(planned) => self.step(&call, Asked { key, planned, streams, umask, pid }),
+            Err(Refusal::Local(reason)) => {
+                self.site.console.local(&call.arguments, &reason.to_string());
+                if let LocalReason::Failed(problem) = reason {
+                    self.site.trouble(&CliError::new(crate::exit::IO, problem));
+                }
+                Reply::Local(text(&call.program))
+            }
+            Err(Refusal::Doomed) => DOOMED,
+        }
+    }
+
+    /// The tool that a call's first word leads to. A path leads to the tool if the tool's own file
+    /// was executed; else it is that of a link of ours, and only the name counts.
+    fn find_tool(
+        &self,
+        called: &str,
+        path: &str,
+        directory: &Path,
+        is_file: bool,
+    ) -> Option<PathBuf> {
+        let called = Path::new(called);
+        if is_file && called.as_os_str().as_encoded_bytes().contains(&b'/') {
+            return Some(directory.join(called));
+        }
+        self.look_up(Path::new(called.file_name()?), path, directory)
+    }
+
+    /// The first program of this name in `PATH`, our own links aside.
+    fn look_up(&self, name: &Path, path: &str, directory: &Path) -> Option<PathBuf> {
+        let places = path.split(':').map(|place| directory.join(place).join(name));
+        places.into_iter().find(|candidate| {
+            use std::os::unix::fs::PermissionsExt;
+            std::fs::metadata(candidate).is_ok_and(|found| {
+                let is_program = found.is_file() && found.permissions().mode() & 0o111 != 0;
+                is_program && Inode::of(&found) != self.site.interposer
+            })
+        })
+    }
+
+    fn plan(self: &Arc<Self>, call: &Call, pid: Pid) -> Result<PlannedThunk, Refusal> {
+        for _ in 0..PLANS_MAX {
+            let started = Instant::now();
+            match self.site.frontends.plan(call, &self.files) {
+                Plan::Thunk(planned) => {
+                    self.site.planned(&planned.thunk, started.elapsed());
+                    return Ok(*planned);
+                }
+                Plan::Local(reason) => return Err(Refusal::Local(reason)),
+                Plan::NeedReal(paths) => {
+                    for path in paths {
+                        self.make_real(&path, pid)?;
+                    }
+                }
+            }
+        }
+        Err(Refusal::Local(LocalReason::Unclear("it needs too many placeholders, one by one")))
+    }
+
+    /// Waits until the placeholder at `path` is a file.
+    fn make_real(self: &Arc<Self>, path: &Path, pid: Pid) -> Result<(), Refusal> {
+        let failed = |error: std::io::Error| {
+            Refusal::Local(LocalReason::Failed(format!("{}: {error}", path.display())))
+        };
+        let metadata = std::fs::metadata(path).map_err(failed)?;
+        let Some(output) = self.files.output_at(path, &metadata).map_err(failed)? else {
+            return Ok(());
+        };
+        match self.waiting(pid, self.real(path, Inode::of(&metadata), output)) {
+            End::Done => Ok(()),
+            End::Failed => Err(Refusal::Doomed),
+        }
+    }
+
+    /// Blocks on something that thunks have to do first; the caller's slot is theirs meanwhile.
+    fn waiting<T>(&self, pid: Pid, what: impl Future<Output = T>) -> T {
+        self.runtime.block_on(async {
+            self.keeper.waits(pid).await;
+            let got = what.await;
+            self.keeper.waited(pid).await;
+            got
+        })
+    }
+
+    fn step(self: &Arc<Self>, call: &Call, asked: Asked) -> Reply {
+        match self.try_step(call, asked) {
+            Ok(reply) => reply,
+            Err(error) => {
+                // The store or the disk: the real tool may still do it, and says so if not.
+                self.site.console.local(&call.arguments, &error.to_string());
+                self.site.trouble(&error);
+                Reply::Local(text(&call.program))
+            }
+        }
+    }
+
+    fn try_step(self: &Arc<Self>, call: &Call, asked: Asked) -> Result<Reply, CliError> {
+        let Asked { key, planned, streams, umask, pid } = asked;
+        let (name, bytes) =
+            planned.thunk.encode().map_err(|error| CliError::new(crate::exit::INTERNAL, error))?;
+        self.site.console.planned(name, &planned.description);
+        let mut diagnostics = Diagnostics::of(streams, &self.site.own_streams, || is_drained(pid));
+        let strip = planned.strip_colour_unless_tty && !wants_colour(call, &diagnostics);
+        if self.mode != Mode::OnUse
+            && let Some(reduction) = self.site.store.recall(name)?
+        {
+            self.site.console.reused(name);
+            self.write_outputs(&planned.outputs, &reduction, &planned.thunk, umask)?;
+            return self.replay(&reduction, strip);
+        }
+        self.site.store.put_bytes(&bytes)?;
+        let PlannedThunk { thunk, outputs, description, .. } = planned;
+        let thunk = Arc::new(thunk);
+        self.runtime.block_on(self.driver.add(name, Arc::clone(&thunk)));
+        if self.mode == Mode::OnUse {
+            diagnostics.detach();
+        }
+        // What leaves no file prints what is wanted.
+        let is_eager = self.mode == Mode::Eager || diagnostics.must_wait || outputs.is_empty();
+        let diagnostics = Some(diagnostics).filter(|_| !is_eager);
+        let mut step = Step::new(name, key, description, outputs, strip, diagnostics);
+        step.printer = thunk.primary_output().map(|tag| step.output(tag));
+        let step = Arc::new(step);
+        {
+            let mut state = self.state();
+            state.names.insert(name);
+            state.steps.push(Arc::clone(&step));
+        }
+        if is_eager {
+            return self.eager(call, &step, &thunk, umask, pid);
+        }
+        self.lay_placeholders(&step, &thunk, umask)?;
+        if self.mode == Mode::Lazy {
+            self.begin(&step);
+        }
+        Ok(Reply::Done { stdout: vec![], stderr: vec![], status: 0 })
+    }
+
+    fn lay_placeholders(
+        &self,
+        step: &Arc<Step>,
+        thunk: &Thunk,
+        umask: u32,
+    ) -> Result<(), CliError> {
+        for output in &step.outputs {
+            let is_in_place = is_in_place(thunk, output);
+            let mode = materialise::mode_for(&output.path, is_in_place, output.executable, umask);
+            let inode = self
+                .files
+                .placeholders
+                .create(&output.path, step.output(&output.tag), mode)
+                .map_err(CliError::io(&output.path))?;
+            step.add_placeholder(output.tag.clone(), inode);
+            self.state().by_placeholder.insert(inode, Arc::clone(step));
+        }
+        Ok(())
+    }
+
+    fn eager(
+        self: &Arc<Self>,
+        call: &Call,
+        step: &Arc<Step>,
+        thunk: &Thunk,
+        umask: u32,
+        pid: Pid,
+    ) -> Result<Reply, CliError> {
+        step.begin();
+        let reduced = self.waiting(pid, self.reduce(step));
+        step.finish(if reduced.is_ok() { End::Done } else { End::Failed });
+        match reduced {
+            Ok(_) => {
+                let reduction = self.reduction(step)?;
+                self.write_outputs(&step.outputs, &reduction, thunk, umask)?;
+                self.replay(&reduction, step.strip_colour)
+            }
+            Err(error) if self.is_own_failure(step, &error) => {
+                self.site.console.local(&call.arguments, &failed_reason(&error));
+                Ok(Reply::Report(text(&call.program)))
+            }
+            Err(_) => Ok(DOOMED),
+        }
+    }
+
+    /// What a finished step's thunk came to.
+    pub(super) fn reduction(&self, step: &Step) -> Result<Arc<Reduction>, CliError> {
+        let found = self.site.store.recall(step.name)?;
+        found.ok_or_else(|| {
+            let text = format!("{}: its result is gone from the store", step.description);
+            CliError::new(crate::exit::NOT_FOUND, text)
+        })
+    }
+
+    fn write_outputs(
+        &self,
+        outputs: &[PlannedOutput],
+        reduction: &Reduction,
+        thunk: &Thunk,
+        umask: u32,
+    ) -> Result<(), CliError> {
+        for output in outputs {
+            let Some(object) = reduction.outputs.get(&output.tag) else { continue };
+            let (name, executable) = file_of(object)?;
+            let is_in_place = is_in_place(thunk, output);
+            let mode = materialise::mode_for(&output.path, is_in_place, executable, umask);
+            let wanted = Wanted { path: output.path.clone(), name, mode };
+            let written = materialise::write(&self.site.store, &wanted)?;
+            self.files.stored.know(&written, name);
+            self.site.brought(name.digest().length);
+            if executable {
+                Store::settle_program(&output.path)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn replay(&self, reduction: &Reduction, strip: bool) -> Result<Reply, CliError> {
+        let (stdout, stderr) = self.words(reduction, strip)?;
+        Ok(Reply::Done { stdout, stderr, status: 0 })
+    }
+
+    pub(super) fn words(
+        &self,
+        reduction: &Reduction,
+        strip: bool,
+    ) -> Result<(Vec<u8>, Vec<u8>), CliError> {
+        let read = |name: mesh_protocol::name::ValueName| match name.digest().length {
+            0 => Ok(Vec::new()),
+            length if length >= limits::STREAM_BYTES => {
+                Err(CliError::new(crate::exit::DATA, "it writes more than mesh keeps"))
+            }
+            _ => Ok(self.site.store.read(name.digest(), limits::STREAM_BYTES)?),
+        };
+        let (stdout, stderr) = (read(reduction.stdout)?, read(reduction.stderr)?);
+        Ok((stdout, if strip { streams::without_colour(&stderr) } else { stderr }))
+    }
+}
+
+/// A planned call and who asked for it.
+struct Asked {
+    key: CallKey,
+    planned: PlannedThunk,
+    streams: Streams,
+    umask: u32,
+    pid: Pid,
+}
+
+/// Does the tool change a file that was there?
+fn is_in_place(thunk: &Thunk, output: &PlannedOutput) -> bool {
+    thunk.spec().inputs.keys().any(|path| Path::new(path.as_str()) == output.path)
+}
+
+/// Why a call becomes no step.
+enum Refusal {
+    /// It runs here.
+    Local(LocalReason),
+    /// What it needs has failed; the pass will be repeated.
+    Doomed,
+}
+
+fn text(program: &Path) -> String {
+    program.to_string_lossy().into_owned()
+}
+
+/// Would the compiler itself have coloured what it writes (GCC manual, "-fdiagnostics-color")?
+fn wants_colour(call: &Call, diagnostics: &Diagnostics) -> bool {
+    let variable = |name: &str| call.environment.get(name).map(String::as_str);
+    let terminal = variable("TERM").is_some_and(|term| term != "dumb");
+    diagnostics.is_terminal && terminal && variable("GCC_COLORS") != Some("")
+}

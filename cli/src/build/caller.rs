@@ -1,0 +1,34 @@
+//! Who made a call: the processes above it.
+
+use super::slots::Pid;
+
+/// The programs of the processes that one comes from, its parent's first.
+fn ancestors(pid: Pid) -> impl Iterator<Item = String> {
+    const DEPTH_MAX: usize = 16;
+    let mut pid = pid;
+    std::iter::from_fn(move || {
+        pid = parent_of(pid).filter(|parent| *parent > 1)?;
+        let program = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+        Some(program.file_name()?.to_string_lossy().into_owned())
+    })
+    .take(DEPTH_MAX)
+}
+
+/// See proc(5), `stat`.
+fn parent_of(pid: Pid) -> Option<Pid> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name is in parentheses and may hold any character.
+    let (_, rest) = status.rsplit_once(')')?;
+    rest.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// Does the call come from a program that reads its commands' pipes to their end before it goes on?
+pub(super) fn is_drained(pid: Pid) -> bool {
+    ancestors(pid).any(|name| matches!(name.as_str(), "ninja" | "samu"))
+}
+
+/// The compiler cache or the like that made this call.
+pub(super) fn launcher_above(pid: Pid) -> Option<String> {
+    let parent = ancestors(pid).next()?;
+    matches!(parent.as_str(), "ccache" | "sccache" | "distcc" | "icecc").then_some(parent)
+}
