@@ -8,6 +8,7 @@
 mod answer;
 pub(crate) mod binding;
 mod caller;
+mod child;
 mod exits;
 mod failures;
 mod files;

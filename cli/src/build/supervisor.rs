@@ -1,21 +1,24 @@
 //! The supervisor: runs the user's build command with its tools interposed, pass by pass.
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Child, Command};
 use std::sync::Arc;
 use std::time::Duration;
 
 use mesh_node::exec::{SandboxEngine, SandboxOptions};
 use mesh_store::Store;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tempfile::TempDir;
 use tokio::net::UnixListener;
 use tokio::runtime::Handle;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinHandle;
 
 use super::binding::REAL_VARIABLE;
+use super::child::{Waiter, code_of};
 use super::guardian::Guardian;
 use super::interposer::SOCKET_VARIABLE;
 use super::jobserver::Jobserver;
@@ -178,43 +181,51 @@ impl Build<'_> {
     }
 
     async fn pass(&self, mode: Mode) -> Result<PassEnd, CliError> {
+        let attempt = self.prepare(mode)?;
+        let mut process = self.command(&attempt)?;
+        // Without a terminal of its own the build command writes to ours itself.
+        let sharing = self.site.terminal.is_none().then(|| self.site.console.share());
+        let child = self.spawn(&mut process, &attempt)?;
+        let interrupted = || attempt.pass.cancel("interrupted");
+        let ended = Waiter::new(child)?.wait(interrupted).await?;
+        drop(sharing);
+        let again = attempt.finish(&self.site, self.options.targets.as_deref()).await?;
+        Ok(PassEnd { code: code_of(ended.status), again: again.filter(|_| !ended.is_interrupted) })
+    }
+
+    /// Sets up all that a pass needs around its command.
+    fn prepare(&self, mode: Mode) -> Result<Attempt, CliError> {
         let makeflags = std::env::var_os("MAKEFLAGS");
         let command = BuildCommand::new(self.options.command.clone(), makeflags.as_deref());
         let place = tempfile::Builder::new().prefix("mesh-build-").tempdir();
         let place = place.map_err(CliError::io(std::env::temp_dir()))?;
-        let (watched, mode) = match notify::is_available() {
-            true => (true, mode),
-            false => {
-                self.site.console.note("this system lets nobody watch opens: building eagerly");
-                (false, Mode::Eager)
-            }
-        };
-        let journal = if mode == Mode::Lazy { Some(self.journal()?) } else { None };
-        let guardian = match &journal {
-            Some(journal) => {
-                Some(Guardian::start(journal.path()).map_err(CliError::io("starting mesh again"))?)
-            }
-            None => None,
-        };
+        let is_watched = notify::is_available();
+        let mode = if is_watched { mode } else { Mode::Eager };
+        if !is_watched {
+            self.site.console.note("this system lets nobody watch opens: building eagerly");
+        }
+        let cleaned = if mode == Mode::Lazy { Some(self.guard()?) } else { None };
         let pipe = place.path().join("slots");
-        let jobserver =
-            Jobserver::create(&pipe, self.options.slots).map_err(CliError::io(&pipe))?;
+        let slots = self.options.slots;
+        let jobserver = Jobserver::create(&pipe, slots).map_err(CliError::io(&pipe))?;
         let shared = jobserver.shared().try_clone().map_err(CliError::io(&pipe))?;
-        let flags = Jobserver::flags_by_descriptor(&shared);
         let driver = Pass::driver(&self.site);
-        let keep_going = self.options.keep_going || command.keep_going;
         let has_clients = command.client == Client::Descriptors;
-        let keeper =
-            SlotKeeper::start(driver.0.clone(), jobserver, self.options.slots, has_clients);
-        let placeholders = Placeholders::new(journal.clone());
+        let keeper = SlotKeeper::start(driver.0.clone(), jobserver, slots, has_clients);
+        let placeholders = Placeholders::new(cleaned.as_ref().map(|(journal, _)| journal.clone()));
+        let keep_going = self.options.keep_going || command.keep_going;
         let pass =
             Pass::new(Arc::clone(&self.site), placeholders, driver, keeper, mode, keep_going)?;
         let socket = place.path().join("socket");
         let listener = UnixListener::bind(&socket).map_err(CliError::io(&socket))?;
         let accepting = tokio::spawn(accept(listener, Arc::clone(&pass)));
+        Ok(Attempt { command, mode, is_watched, pass, shared, socket, accepting, cleaned, place })
+    }
 
-        let mut process = plain_command(&command.words)?;
-        process.env(SOCKET_VARIABLE, &socket);
+    /// The build command with its environment.
+    fn command(&self, attempt: &Attempt) -> Result<Command, CliError> {
+        let mut process = plain_command(&attempt.command.words)?;
+        process.env(SOCKET_VARIABLE, &attempt.socket);
         if let Some(links) = &self.site.links {
             process.env("PATH", path_with(links)?);
         }
@@ -225,56 +236,81 @@ impl Build<'_> {
         if let Some(terminal) = &self.site.terminal {
             terminal.lend(&mut process).map_err(CliError::io("the build's terminal"))?;
         }
-        let mut inherited = Vec::new();
-        if has_clients {
-            process.env("MAKEFLAGS", format!("{}{flags}", command.makeflags));
-            inherited.push(shared.as_raw_fd());
+        if attempt.has_clients() {
+            let flags = Jobserver::flags_by_descriptor(&attempt.shared);
+            process.env("MAKEFLAGS", format!("{}{flags}", attempt.command.makeflags));
         }
-        // Without a terminal of its own the build command writes to ours itself.
-        let sharing = self.site.terminal.is_none().then(|| self.site.console.share());
-        let child = self.spawn(&mut process, watched.then_some(mode), inherited, &pass)?;
-        let interrupted = || pass.cancel("interrupted");
-        let ended = Waiter::new(child)?.wait(interrupted).await?;
-        drop(sharing);
-        let drained = pass.drain(self.options.targets.as_deref()).await;
-        accepting.abort();
-        if let Some(terminal) = &self.site.terminal {
-            terminal.settle();
-        }
-        let again = pass.end();
-        if let Some(journal) = &journal {
-            journal.finish().map_err(CliError::io(journal.path()))?;
-        }
-        drop(guardian);
-        drained?;
-        let again = again? && !ended.is_interrupted && mode != Mode::Eager;
-        let again = again.then(|| pass.marked_steps());
-        Ok(PassEnd { code: code_of(ended.status), again })
+        Ok(process)
     }
 
-    fn journal(&self) -> Result<Arc<Journal>, CliError> {
-        Journal::create(self.builds).map(Arc::new).map_err(CliError::io(self.builds))
+    /// A journal of placeholders, and who removes them if this process is killed.
+    fn guard(&self) -> Result<(Arc<Journal>, Guardian), CliError> {
+        let journal = Journal::create(self.builds).map_err(CliError::io(self.builds))?;
+        let guardian = Guardian::start(journal.path());
+        let guardian = guardian.map_err(CliError::io("starting mesh again"))?;
+        Ok((Arc::new(journal), guardian))
     }
 
-    fn spawn(
-        &self,
-        process: &mut Command,
-        watched: Option<Mode>,
-        inherited: Vec<std::os::fd::RawFd>,
-        pass: &Arc<Pass>,
-    ) -> Result<Child, CliError> {
+    fn spawn(&self, process: &mut Command, attempt: &Attempt) -> Result<Child, CliError> {
         let words = &self.options.command;
         let mounts = self.site.binding.as_ref().map(|binding| Arc::clone(binding.mounts()));
+        let shared = attempt.has_clients().then(|| attempt.shared.as_raw_fd());
+        let inherited = shared.into_iter().collect();
         let given = Given { inherited, mounts, open_files: self.open_files };
-        let Some(mode) = watched else {
+        if !attempt.is_watched {
             return notify::spawn_unwatched(process, given).map_err(not_started(words));
-        };
+        }
         // Without placeholders and bound tools it does not matter what is opened.
-        let has_bound = self.site.binding.is_some();
-        let watch = if mode == Mode::Eager && !has_bound { Watch::Executions } else { Watch::All };
-        let (pass, runtime) = (Arc::clone(pass), Handle::current());
+        let is_indifferent = attempt.mode == Mode::Eager && self.site.binding.is_none();
+        let watch = if is_indifferent { Watch::Executions } else { Watch::All };
+        let (pass, runtime) = (Arc::clone(&attempt.pass), Handle::current());
         let serve = move |listener| force_on_use::serve(listener, &pass, &runtime);
         notify::spawn(process, watch, given, serve).map_err(not_started(words))
+    }
+}
+
+/// What one pass has around its command.
+struct Attempt {
+    command: BuildCommand,
+    mode: Mode,
+    /// Are opens and executions reported?
+    is_watched: bool,
+    pass: Arc<Pass>,
+    /// The jobserver's pipe.
+    shared: File,
+    socket: PathBuf,
+    accepting: JoinHandle<()>,
+    cleaned: Option<(Arc<Journal>, Guardian)>,
+    /// Holds socket and pipe.
+    place: TempDir,
+}
+
+impl Attempt {
+    fn has_clients(&self) -> bool {
+        self.command.client == Client::Descriptors
+    }
+
+    /// After the command has ended: runs what is left and cleans up. Gives the steps that failed
+    /// in their sandboxes, if the command has to run again for their sake.
+    async fn finish(
+        self,
+        site: &Site,
+        targets: Option<&[PathBuf]>,
+    ) -> Result<Option<Vec<Arc<Step>>>, CliError> {
+        let drained = self.pass.drain(targets).await;
+        self.accepting.abort();
+        if let Some(terminal) = &site.terminal {
+            terminal.settle();
+        }
+        let again = self.pass.end();
+        if let Some((journal, _)) = &self.cleaned {
+            journal.finish().map_err(CliError::io(journal.path()))?;
+        }
+        // What is left of the build finds no socket, and its tools are the real ones.
+        drop(self.place);
+        drained?;
+        let again = again? && self.mode != Mode::Eager;
+        Ok(again.then(|| self.pass.marked_steps()))
     }
 }
 
@@ -315,62 +351,4 @@ fn attend(socket: &UnixStream, pass: &Arc<Pass>, pid: u32) {
     let Ok(Some((request, streams))) = wire::receive_request(socket) else { return };
     let reply = pass.answer(request, streams, pid);
     drop(wire::send_reply(socket, &reply));
-}
-
-/// Waits for a child and passes on the signals that end programs.
-struct Waiter {
-    child: Child,
-    interrupt: Signal,
-    terminate: Signal,
-    hang_up: Signal,
-}
-
-struct Ended {
-    status: ExitStatus,
-    is_interrupted: bool,
-}
-
-impl Waiter {
-    fn new(child: Child) -> Result<Self, CliError> {
-        let listen = |kind| signal(kind).map_err(CliError::io("listening to signals"));
-        Ok(Self {
-            child,
-            interrupt: listen(SignalKind::interrupt())?,
-            terminate: listen(SignalKind::terminate())?,
-            hang_up: listen(SignalKind::hangup())?,
-        })
-    }
-
-    async fn wait<F: Future<Output = ()>>(
-        mut self,
-        interrupted: impl Fn() -> F,
-    ) -> Result<Ended, CliError> {
-        use rustix::process::{Pid, Signal, kill_process};
-        let pid = Pid::from_child(&self.child);
-        let mut is_interrupted = false;
-        let mut waiting = tokio::task::spawn_blocking(move || self.child.wait());
-        loop {
-            let signal = tokio::select! {
-                status = &mut waiting => {
-                    let status = status.map_err(|error| CliError::new(exit::INTERNAL, error))?;
-                    let status = status.map_err(CliError::io("waiting for the build command"))?;
-                    return Ok(Ended { status, is_interrupted });
-                }
-                _ = self.interrupt.recv() => Signal::INT,
-                _ = self.terminate.recv() => Signal::TERM,
-                _ = self.hang_up.recv() => Signal::HUP,
-            };
-            is_interrupted = true;
-            interrupted().await;
-            // A terminal has sent it to the whole group; then the command has it twice.
-            let _ = kill_process(pid, signal);
-        }
-    }
-}
-
-/// As a shell would say it.
-fn code_of(status: ExitStatus) -> u8 {
-    use std::os::unix::process::ExitStatusExt;
-    let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
-    u8::try_from(code).unwrap_or(u8::MAX)
 }
