@@ -31,3 +31,23 @@ fn two_builds_at_once_share_a_store() {
         assert_eq!(again.report().executed, 0, "{}", again.report().json);
     }
 }
+
+#[test]
+fn what_a_disk_spoiled_is_put_aside_and_made_again() {
+    let (project, mesh) = (Project::own("slow"), Mesh::new());
+    let first = project.build(With::Lazy(&mesh), "make").ok().snapshot;
+    let object = mesh.ok(["put", project.directory().join("2.o").to_str().unwrap()]);
+    let name = object.split_whitespace().next().unwrap().trim_start_matches('V');
+    let blob = mesh.home().join("store/blobs").join(&name[..2]).join(&name[2..]);
+    let mut bytes = std::fs::read(&blob).unwrap();
+    bytes[100] ^= 1;
+    std::fs::set_permissions(&blob, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    std::fs::write(&blob, bytes).unwrap();
+    let verified = mesh.run(["store", "verify"]);
+    assert_eq!(verified.code, Some(1), "{verified:?}");
+    assert!(verified.stdout.contains(&name[2..]), "{verified:?}");
+    project.edit("make clean");
+    let again = project.build(With::Lazy(&mesh), "make").ok();
+    assert_eq!(again.report().executed, 1, "{}", again.report().json);
+    first.differences(&again.snapshot, &[]).assert_none("a spoiled object");
+}
