@@ -12,7 +12,7 @@
 //! once; after a lazy pass the build command runs again, and there the marked call does.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -218,7 +218,10 @@ impl Pass {
     ) -> Option<PathBuf> {
         let called = Path::new(called);
         if is_file && called.as_os_str().as_encoded_bytes().contains(&b'/') {
-            return Some(directory.join(called));
+            let path: PathBuf = directory.join(called).components().collect();
+            let is_plain = path.components().all(|part| part != Component::ParentDir);
+            // A thunk has no name for a way that goes up.
+            return if is_plain { Some(path) } else { path.canonicalize().ok() };
         }
         self.look_up(Path::new(called.file_name()?), path, directory)
     }
