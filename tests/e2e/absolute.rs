@@ -168,6 +168,58 @@ fn every_way_to_a_tool_leads_to_the_same_files() {
     }
 }
 
+/// What varies between two plain builds, or says when something was done.
+const CMAKE_IGNORED: &[&str] = &[
+    "build/.ninja_log",
+    "build/.ninja_deps",
+    "build/CMakeFiles/CMakeOutput.log",
+    "build/CMakeFiles/CMakeError.log",
+    "build/CMakeFiles/Makefile2",
+];
+
+/// Configured and built by CMake, which calls every tool by its path.
+fn cmake(generator: &str, build: &str) {
+    let script = format!("cmake -S . -B build -G '{generator}' > /dev/null; {build} > /dev/null");
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("projects/cmake");
+    for user in User::all() {
+        let start_over = || {
+            user.start_over();
+            for source in fs::read_dir(&sources).unwrap() {
+                let source = source.unwrap();
+                let copy = user.path("work").join(source.file_name());
+                fs::copy(source.path(), &copy).unwrap();
+                user.own(&copy);
+            }
+        };
+        let snapshot = || Snapshot::take(&user.path("work"), CMAKE_IGNORED);
+        start_over();
+        let mut plain = user.command("sh");
+        plain.args(["-ec", &script]);
+        let plain = ended(plain);
+        assert_eq!(plain.code, Some(0), "{plain:#?}");
+        let wanted = snapshot();
+        assert!(wanted.contains("build/CMakeCache.txt") && wanted.contains("build/measure"));
+        for again in [false, true] {
+            start_over();
+            let (_, report) = user.build(&[], &script);
+            let differences = wanted.differences(&snapshot(), &[]);
+            differences.assert_none(format_args!("local:\n{}", report.reasons()));
+            assert!(report.thunks > 0, "{}", report.json);
+            assert_eq!(report.executed == 0, again, "{}", report.json);
+        }
+    }
+}
+
+#[test]
+fn configured_and_built_by_ninja() {
+    cmake("Ninja", "ninja -C build");
+}
+
+#[test]
+fn configured_and_built_by_make() {
+    cmake("Unix Makefiles", "make -C build");
+}
+
 #[test]
 fn without_binding_only_path_counts() {
     let user = User::new(None);

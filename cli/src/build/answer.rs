@@ -1,6 +1,6 @@
 //! What becomes of one call of a tool: see the picture in [`super::pass`].
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -78,7 +78,10 @@ impl Pass {
     ) -> Option<PathBuf> {
         let called = Path::new(called);
         if is_file && called.as_os_str().as_encoded_bytes().contains(&b'/') {
-            return Some(directory.join(called));
+            let path: PathBuf = directory.join(called).components().collect();
+            let is_plain = path.components().all(|part| part != Component::ParentDir);
+            // A thunk has no name for a way that goes up.
+            return if is_plain { Some(path) } else { path.canonicalize().ok() };
         }
         self.look_up(Path::new(called.file_name()?), path, directory)
     }

@@ -48,6 +48,11 @@ pub(crate) struct Binding {
     mounts: Arc<Mounts>,
 }
 
+/// Does the system let this user bind anything?
+pub(crate) fn is_possible() -> bool {
+    Mounts::new(&[]).map(Arc::new).is_ok_and(|mounts| mounts.are_possible())
+}
+
 impl Binding {
     /// A binding of `interposer` over the tools in these directories and in the usual ones;
     /// `None` if there are none or the system does not allow it. `home` is this user's state.
@@ -125,7 +130,8 @@ fn tools_in(directories: &[PathBuf], interposer: &Path) -> BTreeSet<PathBuf> {
         for directory in &directories {
             if let Ok(file) = directory.join(&name).canonicalize()
                 && file != interposer
-                && is_bindable(&file)
+                && is_tool_itself(&file)
+                && !is_in_reach(&file)
             {
                 tools.insert(file);
             }
@@ -134,11 +140,10 @@ fn tools_in(directories: &[PathBuf], interposer: &Path) -> BTreeSet<PathBuf> {
     tools
 }
 
-/// Is it a tool, and not something that only goes by a tool's name; and one that stays what it is
-/// and works from elsewhere?
-fn is_bindable(file: &Path) -> bool {
+/// Is it a tool, not something that only goes by a tool's name, and one that works from elsewhere?
+fn is_tool_itself(file: &Path) -> bool {
     let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    Tool::of(name).is_some() && !name.contains("clang") && is_program(file) && !is_in_reach(file)
+    Tool::of(name).is_some() && !name.contains("clang") && is_program(file)
 }
 
 fn is_program(file: &Path) -> bool {
@@ -154,7 +159,8 @@ fn is_in_reach(file: &Path) -> bool {
     if rustix::process::geteuid().is_root() {
         let is_own = |path: &Path| std::fs::metadata(path).is_ok_and(|found| found.uid() == 0);
         let here = std::env::current_dir().unwrap_or_default();
-        return !is_own(file) || !is_own(directory) || file.starts_with(here);
+        let is_here = here.parent().is_some() && file.starts_with(&here);
+        return !is_own(file) || !is_own(directory) || is_here;
     }
     rustix::fs::access(directory, Access::WRITE_OK).is_ok()
 }
@@ -193,4 +199,69 @@ fn make_public(base: &Path, directory: &Path) -> io::Result<()> {
 
 fn is_executable(file: &Metadata) -> bool {
     file.mode() & 0o111 != 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    fn program(path: &Path, content: &str) {
+        std::fs::write(path, content).unwrap();
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    #[test]
+    fn only_programs_that_are_tools_themselves_may_be_hidden() {
+        let place = tempfile::tempdir().unwrap();
+        for (name, content, bindable) in [
+            ("gcc-12", "\x7fELF", true),
+            ("ld.bfd", "\x7fELF", true),
+            ("ar", "#!/bin/sh", false),
+            ("as", "", false),
+            ("clang-14", "\x7fELF", false),
+            ("ccache", "\x7fELF", false),
+        ] {
+            let file = place.path().join(name);
+            program(&file, content);
+            assert_eq!(is_tool_itself(&file), bindable, "{name}");
+        }
+    }
+
+    #[test]
+    fn names_that_lead_elsewhere_keep_their_links() {
+        let place = tempfile::tempdir().unwrap();
+        let base = place.path().canonicalize().unwrap();
+        let (first, second) = (base.join("first"), base.join("second"));
+        for directory in [&first, &second, &base.join("real")] {
+            std::fs::create_dir(directory).unwrap();
+        }
+        program(&second.join("gcc-12"), "\x7fELF");
+        for name in ["gcc", "cc", "g++"] {
+            symlink("gcc-12", second.join(name)).unwrap();
+        }
+        program(&second.join("ccache"), "\x7fELF");
+        symlink(second.join("ccache"), first.join("cc")).unwrap();
+        // Not a program: those that look for one pass it.
+        std::fs::write(first.join("g++"), "").unwrap();
+        program(&second.join("clang"), "\x7fELF");
+        let tools = BTreeSet::from([second.join("gcc-12")]);
+        let binding = Binding::of(tools, &second.join("ccache"), base.join("real")).unwrap();
+        assert_eq!(binding.uncovered(&[first, second.clone()]), ["cc", "clang"]);
+        let around = below(&base.join("real"), &second.join("gcc-12"));
+        assert_eq!(binding.original(&around), Some(second.join("gcc-12")));
+        assert_eq!(binding.original(&second.join("gcc-12")), None);
+        assert!(around.parent().unwrap().is_dir(), "there is something to mount on");
+    }
+
+    #[test]
+    fn what_this_user_may_replace_is_left_alone() {
+        let place = tempfile::tempdir().unwrap();
+        let file = place.path().join("gcc");
+        program(&file, "\x7fELF");
+        if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::chown(&file, Some(1), Some(1)).unwrap();
+        }
+        assert!(is_in_reach(&file));
+    }
 }

@@ -1,12 +1,13 @@
 //! The build supervisor: a user's own build command, with its tools' calls turned into thunks.
 //!
-//! [`supervisor`] starts the command with [`interposer`]s in its `PATH` and a filter that reports
-//! opens and executions ([`notify`]). A [`pass`] answers the interposers' calls and makes
-//! [`step`]s of them; what they leave is [`placeholder`]s until it is there ([`materialise`]), and
-//! a program that opens one waits ([`force_on_use`]). [`slots`] shares the cores.
+//! [`supervisor`] starts the command with [`interposer`]s bound over its tools ([`binding`]) or in
+//! its `PATH`, and a filter that reports opens and executions ([`notify`]). A [`pass`] answers the
+//! interposers' calls and makes [`step`]s of them; what they leave is [`placeholder`]s until it is
+//! there ([`materialise`]), and a program that opens one waits ([`force_on_use`]). [`slots`] shares
+//! the cores.
 
 mod answer;
-pub(crate) mod binding;
+mod binding;
 mod caller;
 mod child;
 mod exits;
@@ -34,6 +35,7 @@ mod supervisor;
 mod terminal;
 mod wire;
 
+pub(crate) use binding::is_possible as can_bind;
 pub(crate) use notify::can_listen as can_watch_opens;
 pub(crate) use pass::Mode;
 pub(crate) use supervisor::{BuildOptions, run, run_plain};

@@ -7,10 +7,10 @@
 //! what it was, so that `make` sees the order in which its commands ran.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::{self, File, Metadata};
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -18,6 +18,7 @@ use mesh_cli::frontend::Inode;
 use mesh_protocol::name::OutputRef;
 
 use super::journal::Journal;
+use super::materialise;
 
 const MAGIC: &str = "mesh placeholder 1\n";
 
@@ -79,15 +80,11 @@ impl Placeholders {
         if let Some(journal) = &self.journal {
             journal.promise(&output, path)?;
         }
-        remove_if_there(path)?;
-        let mut options = OpenOptions::new();
-        let mut file = options.read(true).write(true).create_new(true).mode(mode).open(path)?;
-        let metadata = file.metadata()?;
-        if metadata.mode() & PERMISSIONS != mode {
-            file.set_permissions(fs::Permissions::from_mode(mode))?;
-        }
-        let inode = Inode::of(&metadata);
-        file.write_all(format!("{MAGIC}{output}\n").as_bytes())?;
+        // Whole from the beginning: an empty file would look like a finished one to `make`.
+        let file = materialise::place(path, mode, |file| {
+            file.write_all(format!("{MAGIC}{output}\n").as_bytes())
+        })?;
+        let inode = Inode::of(&file.metadata()?);
         let path = path.to_owned();
         let placeholder = Placeholder { output, path, mode, file: Mutex::new(file) };
         self.table().insert(inode, Arc::new(placeholder));
@@ -209,14 +206,6 @@ fn write_all(
 
 fn is_untouched(file: &mut File, output: &OutputRef) -> io::Result<bool> {
     Ok(read_from(file)?.as_ref() == Some(output))
-}
-
-/// Removes a file; it is no error if there is none.
-pub(crate) fn remove_if_there(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
 }
 
 /// The output that the file at `path` stands for, if it is a placeholder of any build.

@@ -12,7 +12,7 @@ use crate::exit;
 
 pub(crate) fn run(args: &JsonArgs) -> Result<(), CliError> {
     let mut checks = probe();
-    checks.extend([compilers(), opens()]);
+    checks.extend([compilers(), opens(), paths()]);
     for check in &checks {
         if args.json {
             print_line(serde_json::json!({
@@ -59,6 +59,17 @@ fn opens() -> Check {
                       another mesh build it is taken"
             }
         },
+    }
+}
+
+/// Can tools be interposed that a build calls by their absolute paths?
+fn paths() -> Check {
+    let works = crate::build::can_bind();
+    Check {
+        name: "tools called by path".to_owned(),
+        status: if works { Status::Works } else { Status::Limited },
+        detail: if works { "interposed like others" } else { "run here" }.to_owned(),
+        hint: if works { "" } else { "the user needs mount namespaces: docs/build.md" },
     }
 }
 

@@ -48,9 +48,10 @@ impl Tool {
             return Some(*tool);
         }
         let (target, bare) = unversioned.rsplit_once('-')?;
-        // `gcc-ar` and `git-ld` are other programs; a target triplet has at least two parts.
+        // `gcc-ar` and `git-ld` are other programs, with a target before them too.
         let (_, tool) = exact(bare)?;
-        is_target(target).then_some(*tool)
+        let is_wrapper = target.split('-').any(|word| exact(word).is_some());
+        (is_target(target) && !is_wrapper).then_some(*tool)
     }
 
     /// Is it a compiler driver?
@@ -158,6 +159,8 @@ mod tests {
         for name in [
             "gcc-ar",
             "gcc-nm-12",
+            "x86_64-linux-gnu-gcc-ar",
+            "x86_64-linux-gnu-gcc-ranlib-12",
             "llvm-ar",
             "git-ld",
             "cpp",

@@ -104,9 +104,13 @@ mod tests {
 
     #[test]
     fn letters_with_and_without_dash() {
-        for line in
-            ["rcs l.a a.o b.o", "rcu l.a a.o b.o", "-rcs l.a a.o b.o", "-r -c -s l.a a.o b.o", "rc -s l.a a.o b.o"]
-        {
+        for line in [
+            "rcs l.a a.o b.o",
+            "rcu l.a a.o b.o",
+            "-rcs l.a a.o b.o",
+            "-r -c -s l.a a.o b.o",
+            "rc -s l.a a.o b.o",
+        ] {
             let found = parsed(line).unwrap();
             assert_eq!((found.archive.as_str(), found.members.len()), ("l.a", 2), "{line}");
         }
