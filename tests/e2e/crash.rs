@@ -13,6 +13,10 @@ const ROUNDS: u64 = 10;
 /// Little optimised, to be done soon.
 const GOAL: &str = "make linux MYCFLAGS=-O0";
 
+/// Steps that take others' outputs (archive, index, two links): each may be remembered under two
+/// names, as it was planned and with the outputs' names put in.
+const DEPENDENT: u64 = 4;
+
 fn reductions(mesh: &Mesh) -> u64 {
     let stats: Value = serde_json::from_str(&mesh.ok(["store", "stats", "--json"])).unwrap();
     stats["reductions"].as_u64().unwrap()
@@ -88,7 +92,8 @@ fn a_killed_build_loses_nothing_but_time() {
     let last = project.build(With::Lazy(&mesh), GOAL).ok();
     plain.differences(&last.snapshot, &[]).assert_none("mesh make after kills");
     let report = last.report();
-    assert!(report.executed <= total.saturating_sub(finished), "{finished} done: {}", report.json);
+    let left = total.saturating_sub(finished.saturating_sub(DEPENDENT));
+    assert!(report.executed <= left, "{finished} done: {}", report.json);
     mesh.ok(["store", "verify"]);
     let nothing = project.build(With::Plain, GOAL).ok();
     last.snapshot.touched(&nothing.snapshot).assert_none("plain make after all");
