@@ -269,3 +269,18 @@ pub const TICKETS_KEPT: usize = 1024;
 
 /// Machines that one ticket lets in at most.
 pub const TICKET_USES: u32 = 4096;
+
+/// Peers that a node dials at once.
+pub const DIALS: usize = 16;
+
+/// Connections that a node holds: 74 KiB each.
+pub const CONNECTIONS: u32 = 1024;
+
+/// Members that a node connects to by itself; the others when there is something to say to them.
+pub const PEERS_WANTED: usize = 64;
+
+/// Streams that wait for their peer to be connected.
+pub const OPENS_WAITING: usize = 1024;
+
+/// Requests to the network's loop that wait for it.
+pub const NETWORK_COMMANDS: usize = 1024;
