@@ -4,8 +4,17 @@
 //! [`Network`] and hears from them through [`NetworkEvent`]s; it knows no transport. Below it, every
 //! connection has been admitted before an event tells of it: a [`PeerId`] here is a member.
 
+mod door;
+pub mod identity;
 mod link;
+mod meeting;
+mod member_stream;
+pub mod membership;
 pub mod memory;
+mod reconnect;
+mod streams;
+pub mod swarm;
+mod transport;
 
 use std::future::Future;
 use std::pin::Pin;
