@@ -206,3 +206,81 @@ pub const KINDS_KEPT: usize = 256;
 
 /// Nothing is late before it has run for this long: a second copy costs some of that.
 pub const LATE_US_MIN: u64 = 1_000_000;
+
+/// Events that a network holds ready for the node above it; then peers have to wait.
+pub const NETWORK_EVENTS: usize = 1024;
+
+/// One certificate: two grants of some 250 bytes, and room.
+pub const CERTIFICATE_BYTES: u64 = 1024;
+
+/// One revocation: a grant, and little else.
+pub const REVOCATION_BYTES: u64 = 1024;
+
+/// What people call a member.
+pub const MEMBER_NAME_BYTES: usize = 64;
+
+/// Clocks of members may differ by this many seconds before a new certificate is not believed.
+pub const CLOCK_SKEW_S: u64 = 300;
+
+/// One message of admission: two certificates.
+pub const ADMISSION_BYTES: u64 = 4096;
+
+/// Whoever has not been admitted after this long is not waited for: three round trips around the
+/// world, and a machine that swaps.
+pub const ADMISSION_US: u64 = 5_000_000;
+
+/// Connections that are being admitted at once; further ones are closed. Some 20 KiB each.
+pub const ADMISSIONS: usize = 128;
+
+/// Of those, from one address: so that one stranger does not keep all others out.
+pub const ADMISSIONS_PER_ADDRESS: usize = 32;
+
+/// Peers and addresses whose refusal was logged; when there are more, all are forgotten, and
+/// logged again.
+pub const REFUSALS_KEPT: usize = 1024;
+
+/// A ticket, before it is written as text: it should fit a few lines of a terminal.
+pub const TICKET_BYTES: u64 = 1024;
+
+/// Addresses of one member: a few interfaces, old and new.
+pub const ADDRESSES: usize = 8;
+
+/// One multiaddress; a DNS name has up to 253 bytes.
+pub const ADDRESS_BYTES: usize = 300;
+
+/// One roster: as many certificates with addresses as are in it.
+pub const ROSTER_BYTES: u64 =
+    ROSTER_ENTRIES as u64 * (CERTIFICATE_BYTES + (ADDRESSES * (ADDRESS_BYTES + 1)) as u64);
+
+/// Members and revocations in one roster.
+pub const ROSTER_ENTRIES: usize = 16;
+
+/// Rosters on one stream: all members and revocations that a node keeps.
+pub const ROSTER_MESSAGES: usize = (MEMBERS_KEPT + REVOCATIONS_KEPT) / ROSTER_ENTRIES;
+
+/// Members of which a node knows; when there are more, those it has not met come last.
+pub const MEMBERS_KEPT: usize = 4096;
+
+/// Revocations that a node keeps, for ever: without room for one, it is not believed.
+pub const REVOCATIONS_KEPT: usize = 4096;
+
+/// Tickets that one node has issued and still redeems.
+pub const TICKETS_KEPT: usize = 1024;
+
+/// Machines that one ticket lets in at most.
+pub const TICKET_USES: u32 = 4096;
+
+/// Peers that a node dials at once.
+pub const DIALS: usize = 16;
+
+/// Connections that a node holds: 74 KiB each.
+pub const CONNECTIONS: u32 = 1024;
+
+/// Members that a node connects to by itself; the others when there is something to say to them.
+pub const PEERS_WANTED: usize = 64;
+
+/// Streams that wait for their peer to be connected.
+pub const OPENS_WAITING: usize = 1024;
+
+/// Requests to the network's loop that wait for it.
+pub const NETWORK_COMMANDS: usize = 1024;

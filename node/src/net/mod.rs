@@ -4,9 +4,22 @@
 //! [`Network`] and hears from them through [`NetworkEvent`]s; it knows no transport. Below it, every
 //! connection has been admitted before an event tells of it: a [`PeerId`] here is a member.
 
+mod door;
+pub mod identity;
+mod link;
+mod meeting;
+mod member_stream;
+pub mod membership;
+pub mod memory;
+mod reconnect;
+mod streams;
+pub mod swarm;
+mod transport;
+
 use std::future::Future;
 use std::pin::Pin;
 
+use mesh_protocol::limits;
 use mesh_protocol::peer::PeerId;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -37,6 +50,16 @@ pub enum Topic {
     Offers,
     /// "This peer is a member no more."
     Revocations,
+}
+
+impl Topic {
+    /// The longest message; what is longer is not sent on.
+    pub fn bytes_max(self) -> usize {
+        match self {
+            Self::Offers => limits::OFFER_BYTES as usize,
+            Self::Revocations => limits::REVOCATION_BYTES as usize,
+        }
+    }
 }
 
 /// A network of members.

@@ -3,8 +3,10 @@
 //! Everything is bounded by its format before it is decoded, decoded by [`crate::codec`] (which
 //! takes only what an encoder writes) and checked against its own rules before anybody sees it.
 
+pub mod admission;
 pub mod claim;
 pub mod offer;
+pub mod roster;
 
 #[cfg(test)]
 mod tests;

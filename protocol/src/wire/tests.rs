@@ -5,8 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::prelude::*;
 
+use super::admission::{
+    ADMISSION_FORMAT, CERTIFICATE_FORMAT, Certificate, FromDialer, FromListener, REVOCATION_FORMAT,
+    Revocation,
+};
 use super::claim::*;
 use super::offer::*;
+use super::roster::{ROSTER_FORMAT, Roster};
 use crate::codec::{self, CodecError};
 use crate::limits;
 use crate::name::{Digest, ThunkName, ValueName};
@@ -130,7 +135,14 @@ fn decode_all(bytes: &[u8]) -> usize {
     let offer = Offer::decode(bytes).map(|message| message.encode().unwrap());
     let worker = FromWorker::decode(bytes).map(|message| message.encode().unwrap());
     let requester = FromRequester::decode(bytes).map(|message| message.encode().unwrap());
-    let taken: Vec<Vec<u8>> = [offer, worker, requester].into_iter().flatten().collect();
+    let certificate = Certificate::decode(bytes).map(|message| message.encode().unwrap());
+    let revocation = Revocation::decode(bytes).map(|message| message.encode().unwrap());
+    let listener = FromListener::decode(bytes).map(|message| message.encode().unwrap());
+    let dialer = FromDialer::decode(bytes).map(|message| message.encode().unwrap());
+    let roster = Roster::decode(bytes).map(|message| message.encode().unwrap());
+    let claiming = [offer, worker, requester];
+    let membership = [certificate, revocation, listener, dialer, roster];
+    let taken: Vec<Vec<u8>> = claiming.into_iter().chain(membership).flatten().collect();
     assert!(taken.iter().all(|again| again == bytes));
     taken.len()
 }
@@ -144,8 +156,10 @@ proptest! {
     }
 
     #[test]
-    fn arbitrary_bytes_do_no_harm(magic in 0..4_usize, rest in vec(any::<u8>(), 0..300)) {
-        let magics = [OFFER_FORMAT.magic, CLAIM_FORMAT.magic, LEASE_FORMAT.magic, *b"whatever"];
+    fn arbitrary_bytes_do_no_harm(magic in 0..8_usize, rest in vec(any::<u8>(), 0..300)) {
+        let claiming = [OFFER_FORMAT.magic, CLAIM_FORMAT.magic, LEASE_FORMAT.magic, *b"whatever"];
+        let membership = [ADMISSION_FORMAT, CERTIFICATE_FORMAT, REVOCATION_FORMAT, ROSTER_FORMAT];
+        let magics = [claiming, membership.map(|format| format.magic)].concat();
         decode_all(&[magics[magic].as_slice(), &rest].concat());
     }
 

@@ -1,0 +1,112 @@
+//! What is spoken on an admitted connection: streams, gossip, ping; and how neighbours are found.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use libp2p::connection_limits::{self, ConnectionLimits};
+use libp2p::gossipsub::{
+    self, IdentTopic, MessageAuthenticity, TopicHash, ValidationMode, WhitelistSubscriptionFilter,
+};
+use libp2p::identity::Keypair;
+use libp2p::swarm::NetworkBehaviour;
+use libp2p::swarm::behaviour::toggle::Toggle;
+use libp2p::{PeerId, mdns, ping};
+use mesh_protocol::limits;
+use mesh_protocol::wire::admission::MeshId;
+
+use super::super::Topic;
+use super::super::streams::Streams;
+use super::{StartError, SwarmConfig};
+
+/// Gossipsub with nothing but our topics.
+pub(super) type Gossip =
+    gossipsub::Behaviour<gossipsub::IdentityTransform, WhitelistSubscriptionFilter>;
+
+/// A signature, a key, a sequence number and a topic's name around each message.
+const ENVELOPE_BYTES: usize = 512;
+
+/// A dead link is noticed by the ping after the first one that is lost.
+const PING_INTERVAL: Duration = Duration::from_secs(5);
+const PING_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Two that dial each other at once have two; a third is a mistake.
+const CONNECTIONS_PER_PEER: u32 = 3;
+
+const TOPICS: [Topic; 2] = [Topic::Offers, Topic::Revocations];
+
+#[derive(NetworkBehaviour)]
+pub(super) struct Behaviour {
+    limits: connection_limits::Behaviour,
+    pub(super) streams: Streams,
+    pub(super) gossip: Gossip,
+    ping: ping::Behaviour,
+    mdns: Toggle<mdns::tokio::Behaviour>,
+}
+
+impl Behaviour {
+    pub(super) fn new(
+        keypair: &Keypair,
+        mesh: MeshId,
+        config: &SwarmConfig,
+    ) -> Result<Self, StartError> {
+        let limits = ConnectionLimits::default()
+            .with_max_pending_incoming(Some(2 * limits::ADMISSIONS as u32))
+            .with_max_established_per_peer(Some(CONNECTIONS_PER_PEER))
+            .with_max_established(Some(limits::CONNECTIONS));
+        let mdns = match config.mdns {
+            true => Some(mdns(keypair.public().to_peer_id())?),
+            false => None,
+        };
+        let ping = ping::Config::new().with_interval(PING_INTERVAL).with_timeout(PING_PATIENCE);
+        Ok(Self {
+            limits: connection_limits::Behaviour::new(limits),
+            streams: Streams::new(mesh, config.patience),
+            gossip: gossip(keypair, mesh, config)?,
+            ping: ping::Behaviour::new(ping),
+            mdns: mdns.into(),
+        })
+    }
+}
+
+fn mdns(own: PeerId) -> Result<mdns::tokio::Behaviour, StartError> {
+    mdns::tokio::Behaviour::new(mdns::Config::default(), own).map_err(StartError::Mdns)
+}
+
+fn gossip(keypair: &Keypair, mesh: MeshId, config: &SwarmConfig) -> Result<Gossip, StartError> {
+    let largest = TOPICS.iter().map(|topic| topic.bytes_max()).max().unwrap_or(0);
+    let settings = gossipsub::ConfigBuilder::default()
+        .protocol_id_prefix(format!("/mesh/{mesh}/gossip"))
+        .validation_mode(ValidationMode::Strict)
+        // We say who may speak: members, as far as we know.
+        .validate_messages()
+        .max_transmit_size(largest + ENVELOPE_BYTES)
+        .heartbeat_interval(config.gossip_heartbeat)
+        .build()
+        .map_err(|error| StartError::Gossip(error.to_string()))?;
+    let topics: Vec<IdentTopic> = TOPICS.iter().map(|topic| name(mesh, *topic)).collect();
+    let allowed: HashSet<TopicHash> = topics.iter().map(|topic| topic.hash()).collect();
+    let mut gossip = Gossip::new_with_subscription_filter(
+        MessageAuthenticity::Signed(keypair.clone()),
+        settings,
+        WhitelistSubscriptionFilter(allowed),
+    )
+    .map_err(|error| StartError::Gossip(error.to_owned()))?;
+    for topic in topics {
+        gossip.subscribe(&topic).map_err(|error| StartError::Gossip(error.to_string()))?;
+    }
+    Ok(gossip)
+}
+
+/// What a topic is called in gossip.
+pub(super) fn name(mesh: MeshId, topic: Topic) -> IdentTopic {
+    let name = match topic {
+        Topic::Offers => "offers",
+        Topic::Revocations => "revocations",
+    };
+    IdentTopic::new(format!("/mesh/{mesh}/{name}"))
+}
+
+/// Which topic is called that.
+pub(super) fn topic(mesh: MeshId, hash: &TopicHash) -> Option<Topic> {
+    TOPICS.into_iter().find(|topic| name(mesh, *topic).hash() == *hash)
+}

@@ -1,0 +1,349 @@
+//! The network over libp2p: start it, and what can be asked of it.
+//!
+//! One task owns the swarm: it waits for what happens next, decides, and carries out. Everything
+//! else holds a [`SwarmHandle`] or a [`Network`](super::Network) and sends it commands through a bounded channel.
+
+mod behaviour;
+mod member_loop;
+mod perform;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use libp2p::{Multiaddr, Swarm};
+use mesh_protocol::limits;
+use mesh_protocol::peer::PeerId;
+use mesh_protocol::wire::admission::{MeshId, Refusal, Revocation, Roles, Ticket};
+use thiserror::Error;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+
+use self::behaviour::Behaviour;
+use self::member_loop::{Command, MemberLoop, Parts};
+use super::door::{Refusals, Waiting};
+use super::identity::random;
+use super::member_stream::MemberStream;
+use super::membership::{Membership, MembershipError, Shared, now_s};
+use super::streams::OpenError;
+use super::transport::{Door, transport};
+use super::{BoxStream, Network, NetworkError, NetworkEvent, OpenFuture, Service, Topic};
+
+/// How a node takes part.
+#[derive(Clone, Debug)]
+pub struct SwarmConfig {
+    /// Where to listen: multiaddresses, TCP over IPv4 or IPv6.
+    pub listen: Vec<String>,
+    /// Where else others may find it (behind a forwarded port): multiaddresses.
+    pub external: Vec<String>,
+    /// Look for members on the local network, and be found there? Shows the node's public key to it.
+    pub mdns: bool,
+    /// How long an admission, or the opening of a stream, may take.
+    pub patience: Duration,
+    /// How long to wait after a first failed attempt to reach a member; doubled by further ones.
+    pub backoff_min: Duration,
+    /// … up to this.
+    pub backoff_max: Duration,
+    /// How often gossip is put in order.
+    pub gossip_heartbeat: Duration,
+}
+
+impl Default for SwarmConfig {
+    fn default() -> Self {
+        Self {
+            listen: vec!["/ip4/0.0.0.0/tcp/0".to_owned()],
+            external: vec![],
+            mdns: true,
+            patience: Duration::from_micros(limits::ADMISSION_US),
+            backoff_min: Duration::from_micros(limits::BACKOFF_US_MIN),
+            backoff_max: Duration::from_micros(limits::BACKOFF_US_MAX),
+            gossip_heartbeat: Duration::from_secs(1),
+        }
+    }
+}
+
+/// Why there is no network.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// Not an address.
+    #[error("{address:?} is no address to listen on: {reason} (try /ip4/0.0.0.0/tcp/4001)")]
+    Address {
+        /// What was given.
+        address: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// An address that cannot be had.
+    #[error("cannot listen on {address}: {reason}")]
+    Listen {
+        /// Where.
+        address: String,
+        /// Why not.
+        reason: String,
+    },
+    /// Gossip refuses its settings.
+    #[error("gossip cannot start: {0}")]
+    Gossip(String),
+    /// The local network cannot be asked.
+    #[error("members cannot be looked for on the local network: {0}")]
+    Mdns(std::io::Error),
+    /// No random numbers.
+    #[error("no random numbers: {0}")]
+    Random(std::io::Error),
+}
+
+/// How far a node is with joining.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum JoinState {
+    /// It has a ticket, and no answer yet.
+    Waiting,
+    /// It is a member.
+    Joined,
+    /// The issuer refused; it keeps trying, but that will hardly help.
+    Refused(Refusal),
+    /// The issuer cannot be reached; it keeps trying.
+    Unreachable(String),
+}
+
+/// A member, as this node sees it.
+#[derive(Clone, Debug)]
+pub struct PeerInfo {
+    /// Who.
+    pub peer: PeerId,
+    /// What people call it.
+    pub name: String,
+    /// What it may do.
+    pub roles: Roles,
+    /// Where it may be found.
+    pub addresses: Vec<String>,
+    /// Is there a connection?
+    pub is_connected: bool,
+    /// The last round trip, in microseconds.
+    pub round_trip_us: Option<u64>,
+    /// Until when its certificate holds, in seconds since 1970.
+    pub expires_s: u64,
+    /// When we last met, in seconds since 1970; 0 if never.
+    pub met_s: u64,
+}
+
+/// What goes on at the door.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DoorInfo {
+    /// Connections that are being admitted.
+    pub waiting: usize,
+    /// Connections that were refused, by reason.
+    pub refused: BTreeMap<Refusal, u64>,
+    /// Lines that this made in the log.
+    pub logged: u64,
+}
+
+/// What one can ask of a running network. When the last one is dropped the network ends, and when
+/// the last [`Network`] of it is: whichever comes later.
+#[derive(Clone)]
+pub struct SwarmHandle {
+    membership: Shared,
+    waiting: Waiting,
+    refusals: Refusals,
+    commands: mpsc::Sender<Command>,
+    addresses: watch::Receiver<Vec<String>>,
+    joined: watch::Receiver<JoinState>,
+}
+
+/// What [`start`] gives.
+pub struct Started {
+    /// For the node above.
+    pub network: Arc<dyn Network>,
+    /// What it hears.
+    pub events: mpsc::Receiver<NetworkEvent>,
+    /// For commands.
+    pub handle: SwarmHandle,
+    /// Ends with the network.
+    pub task: JoinHandle<()>,
+}
+
+/// Starts the network of a member, or of one that has a ticket. Must be called in a tokio runtime.
+pub fn start(membership: Membership, config: SwarmConfig) -> Result<Started, StartError> {
+    let (own, mesh) = (membership.own(), membership.mesh());
+    let keypair = membership.key().keypair();
+    let is_member = membership.certificate().is_some();
+    let membership = Shared::new(membership);
+    let (waiting, refusals) = (Waiting::default(), Refusals::default());
+    let door = Door {
+        membership: membership.clone(),
+        waiting: waiting.clone(),
+        refusals: refusals.clone(),
+        patience: config.patience,
+    };
+    let behaviour = Behaviour::new(&keypair, mesh, &config)?;
+    let settings = libp2p::swarm::Config::with_tokio_executor()
+        .with_idle_connection_timeout(Duration::from_secs(60 * 60))
+        .with_max_negotiating_inbound_streams(limits::OPENS_WAITING);
+    let peer = keypair.public().to_peer_id();
+    let mut swarm = Swarm::new(transport(door), behaviour, peer, settings);
+    for address in &config.listen {
+        listen(&mut swarm, address)?;
+    }
+    for address in &config.external {
+        parse(address)?;
+    }
+    let (commands, asked) = mpsc::channel(limits::NETWORK_COMMANDS);
+    let (events, heard) = mpsc::channel(limits::NETWORK_EVENTS);
+    let state = if is_member { JoinState::Joined } else { JoinState::Waiting };
+    let (joined, joined_seen) = watch::channel(state);
+    let (addresses, addresses_seen) = watch::channel(config.external.clone());
+    let seed = u64::from_le_bytes(random().map_err(StartError::Random)?);
+    let membership_seen = membership.clone();
+    let parts = Parts { swarm, membership, asked, events, joined, addresses, seed, mesh };
+    let task = tokio::spawn(MemberLoop::new(parts, &config).run());
+    let handle = SwarmHandle {
+        membership: membership_seen,
+        waiting,
+        refusals,
+        commands: commands.clone(),
+        addresses: addresses_seen,
+        joined: joined_seen,
+    };
+    let patience = config.patience;
+    let network = Arc::new(SwarmNetwork { own, commands, patience });
+    Ok(Started { network, events: heard, handle, task })
+}
+
+fn parse(address: &str) -> Result<Multiaddr, StartError> {
+    address.parse().map_err(|error: libp2p::multiaddr::Error| StartError::Address {
+        address: address.to_owned(),
+        reason: error.to_string(),
+    })
+}
+
+fn listen(swarm: &mut Swarm<Behaviour>, address: &str) -> Result<(), StartError> {
+    let listened = swarm.listen_on(parse(address)?);
+    let failed = |error: libp2p::TransportError<_>| StartError::Listen {
+        address: address.to_owned(),
+        reason: error.to_string(),
+    };
+    listened.map(|_| ()).map_err(failed)
+}
+
+impl SwarmHandle {
+    /// This node.
+    pub fn own(&self) -> PeerId {
+        self.membership.lock().own()
+    }
+
+    /// The mesh.
+    pub fn mesh(&self) -> MeshId {
+        self.membership.lock().mesh()
+    }
+
+    /// Waits for the next state that satisfies, and gives it; `None` if the network ends before.
+    pub async fn joined(&self, mut until: impl FnMut(&JoinState) -> bool) -> Option<JoinState> {
+        let mut joined = self.joined.clone();
+        joined.wait_for(|state| until(state)).await.ok().map(|state| state.clone())
+    }
+
+    /// Waits until it listens somewhere, and says where; empty if the network ends before.
+    pub async fn listening(&self) -> Vec<String> {
+        let mut addresses = self.addresses.clone();
+        let some = addresses.wait_for(|addresses| !addresses.is_empty()).await;
+        some.map(|addresses| addresses.clone()).unwrap_or_default()
+    }
+
+    /// Makes a ticket, with the addresses at which this node listens.
+    pub async fn invite(
+        &self,
+        roles: Roles,
+        uses: u32,
+        life_s: u64,
+    ) -> Result<Ticket, MembershipError> {
+        let addresses = self.addresses.borrow().clone();
+        self.change(move |membership| membership.invite(roles, uses, life_s, addresses, now_s()))
+            .await
+    }
+
+    /// Declares that a peer is a member no more, and tells all.
+    pub async fn revoke(&self, peer: PeerId) -> Result<Revocation, MembershipError> {
+        let revocation = self.change(move |membership| membership.revoke(peer, now_s())).await?;
+        let _ = self.commands.send(Command::Revoked(Box::new(revocation.clone()))).await;
+        Ok(revocation)
+    }
+
+    /// All other members that are known.
+    pub async fn peers(&self) -> Vec<PeerInfo> {
+        let (reply, answer) = oneshot::channel();
+        let _ = self.commands.send(Command::Peers(reply)).await;
+        answer.await.unwrap_or_default()
+    }
+
+    /// What goes on at the door.
+    pub fn door(&self) -> DoorInfo {
+        let (refused, logged) = self.refusals.counts();
+        DoorInfo { waiting: self.waiting.count(), refused, logged }
+    }
+
+    /// Waits until so many were refused for that reason.
+    pub async fn refused(&self, refusal: Refusal, count: u64) {
+        self.refusals.reach(refusal, count).await;
+    }
+
+    /// Waits until so many connections are being admitted.
+    pub async fn waiting(&self, count: usize) {
+        self.waiting.reach(count).await;
+    }
+
+    /// Ends the network: connections are closed, what is known is saved.
+    pub async fn stop(&self) {
+        let _ = self.commands.send(Command::Stop).await;
+    }
+
+    /// Changes of a membership write files.
+    async fn change<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&mut Membership) -> Result<T, MembershipError> + Send + 'static,
+    ) -> Result<T, MembershipError> {
+        let membership = self.membership.clone();
+        let changed = tokio::task::spawn_blocking(move || change(&mut membership.lock())).await;
+        changed.unwrap_or(Err(MembershipError::Interrupted))
+    }
+}
+
+/// The trait's view of it.
+struct SwarmNetwork {
+    own: PeerId,
+    commands: mpsc::Sender<Command>,
+    patience: Duration,
+}
+
+impl SwarmNetwork {
+    async fn open_stream(&self, peer: PeerId, service: Service) -> Result<BoxStream, NetworkError> {
+        let (reply, answer) = oneshot::channel();
+        let command = Command::Open { peer, service, reply };
+        self.commands.send(command).await.map_err(|_| NetworkError::Closed)?;
+        // Dialling, admission and negotiation have deadlines of their own; this one is for all.
+        let answer = tokio::time::timeout(3 * self.patience, answer).await;
+        match answer.map_err(|_| NetworkError::TimedOut(peer))? {
+            Ok(Ok(stream)) => Ok(Box::new(MemberStream(stream))),
+            Ok(Err(OpenError::TimedOut)) => Err(NetworkError::TimedOut(peer)),
+            Ok(Err(OpenError::Refused)) => Err(NetworkError::Refused(peer, service)),
+            Ok(Err(OpenError::Gone)) => Err(NetworkError::Unreachable(peer)),
+            Err(_) if self.commands.is_closed() => Err(NetworkError::Closed),
+            Err(_) => Err(NetworkError::Unreachable(peer)),
+        }
+    }
+}
+
+impl Network for SwarmNetwork {
+    fn own(&self) -> PeerId {
+        self.own
+    }
+
+    fn open(&self, peer: PeerId, service: Service) -> OpenFuture<'_> {
+        Box::pin(self.open_stream(peer, service))
+    }
+
+    fn publish(&self, topic: Topic, message: Vec<u8>) {
+        if message.len() <= topic.bytes_max() {
+            // Full: gossip may be lost.
+            let _ = self.commands.try_send(Command::Publish(topic, message));
+        }
+    }
+}

@@ -1,0 +1,500 @@
+//! What the loop does about what happened.
+
+use libp2p::core::ConnectedPoint;
+use libp2p::gossipsub::{self, MessageAcceptance};
+use libp2p::multiaddr::Protocol;
+use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
+use libp2p::swarm::{DialError, SwarmEvent};
+use libp2p::{Multiaddr, TransportError, mdns};
+use mesh_protocol::limits;
+use mesh_protocol::peer::PeerId;
+use mesh_protocol::wire::admission::{Judge, Refusal, Revocation, Roles};
+use mesh_protocol::wire::roster::RosterMember;
+use tokio::sync::oneshot;
+
+use super::super::identity::{Ed25519, from_libp2p, to_libp2p};
+use super::super::meeting::{self, News};
+use super::super::member_stream::MemberStream;
+use super::super::membership::now_s;
+use super::super::streams::{Channel, Incoming, Open, OpenError};
+use super::super::transport::ConnectError;
+use super::super::{NetworkEvent, Service, Topic};
+use super::behaviour::{BehaviourEvent, name, topic};
+use super::member_loop::{Command, Connected, MemberLoop};
+use super::{JoinState, PeerInfo};
+
+/// Gossip is dropped before the streams that came are: with this many events waiting.
+const GOSSIP_WAITING: usize = limits::NETWORK_EVENTS / 2;
+
+/// Rosters of one member that are heard at once.
+const ROSTERS_PER_PEER: usize = 8;
+
+impl MemberLoop {
+    pub(super) fn on_command(&mut self, command: Command) {
+        match command {
+            Command::Open { peer, service, reply } => {
+                self.open(peer, Open { channel: Channel::Service(service), reply });
+            }
+            Command::Publish(topic, message) => self.publish(topic, message),
+            Command::Revoked(revocation) => self.on_revoked(&[*revocation]),
+            Command::Peers(reply) => drop(reply.send(self.peers())),
+            Command::Stop => (),
+        }
+    }
+
+    pub(super) fn on_swarm(&mut self, event: SwarmEvent<BehaviourEvent>) {
+        match event {
+            SwarmEvent::Behaviour(BehaviourEvent::Streams(incoming)) => self.on_stream(incoming),
+            SwarmEvent::Behaviour(BehaviourEvent::Gossip(gossipsub::Event::Message {
+                propagation_source,
+                message_id,
+                message,
+            })) => {
+                let acceptance = self.on_gossip(message);
+                let gossip = &mut self.parts.swarm.behaviour_mut().gossip;
+                gossip.report_message_validation_result(
+                    &message_id,
+                    &propagation_source,
+                    acceptance,
+                );
+            }
+            SwarmEvent::Behaviour(BehaviourEvent::Ping(ping)) => match ping.result {
+                Ok(round_trip) => {
+                    let connected = from_libp2p(&ping.peer);
+                    let connected = connected.and_then(|peer| self.connected.get_mut(&peer));
+                    if let Some(connected) = connected {
+                        connected.round_trip_us = u64::try_from(round_trip.as_micros()).ok();
+                    }
+                }
+                Err(_) => drop(self.parts.swarm.close_connection(ping.connection)),
+            },
+            SwarmEvent::Behaviour(BehaviourEvent::Mdns(mdns::Event::Discovered(found))) => {
+                found.into_iter().for_each(|(peer, address)| self.on_neighbour(&peer, address));
+            }
+            SwarmEvent::ConnectionEstablished { peer_id, endpoint, num_established, .. } => {
+                if let Some(peer) = from_libp2p(&peer_id) {
+                    self.on_connected(peer, &endpoint, num_established.get() == 1);
+                }
+            }
+            SwarmEvent::ConnectionClosed { peer_id, num_established: 0, .. } => {
+                if let Some(peer) = from_libp2p(&peer_id) {
+                    self.on_disconnected(peer);
+                }
+            }
+            SwarmEvent::OutgoingConnectionError { peer_id, error, .. } => {
+                if let Some(peer) = peer_id.and_then(|peer| from_libp2p(&peer)) {
+                    self.on_dial_failed(peer, &error);
+                }
+            }
+            SwarmEvent::NewListenAddr { .. } | SwarmEvent::ExpiredListenAddr { .. } => {
+                self.on_addresses();
+            }
+            SwarmEvent::ListenerClosed { reason: Err(error), .. }
+            | SwarmEvent::ListenerError { error, .. } => tracing::error!("cannot listen: {error}"),
+            _ => (),
+        }
+    }
+
+    fn on_connected(&mut self, peer: PeerId, endpoint: &ConnectedPoint, is_first: bool) {
+        let address = match endpoint {
+            ConnectedPoint::Dialer { address, .. } => bare(address.clone()),
+            ConnectedPoint::Listener { .. } => None,
+        };
+        let is_member = {
+            let mut membership = self.parts.membership.lock();
+            membership.met(peer, address, now_s());
+            membership.roles(peer, now_s()).is_some()
+        };
+        // Revoked while it was being admitted.
+        if !is_member {
+            return self.disconnect(peer);
+        }
+        self.reconnect.forget(peer);
+        self.parts.joined.send_if_modified(|state| {
+            let was = std::mem::replace(state, JoinState::Joined);
+            was != JoinState::Joined
+        });
+        if is_first {
+            self.connected.insert(peer, Connected::default());
+            self.outbox.push_back(NetworkEvent::Connected(peer));
+        }
+        for open in self.waiting.remove(&peer).unwrap_or_default() {
+            self.open(peer, open);
+        }
+        // Also if there is another connection: that may be what a restarted peer has left behind.
+        self.tell_all(peer);
+    }
+
+    fn on_disconnected(&mut self, peer: PeerId) {
+        if self.connected.remove(&peer).is_some() {
+            self.outbox.push_back(NetworkEvent::Disconnected(peer));
+        }
+        self.want(vec![peer]);
+    }
+
+    fn on_dial_failed(&mut self, peer: PeerId, error: &DialError) {
+        if let DialError::DialPeerConditionFalse(_) = error {
+            // There is a connection, or another attempt whose end will be told.
+            return;
+        }
+        let is_known = self.parts.membership.lock().member(peer).is_some();
+        let is_issuer = self.issuer() == Some(peer);
+        let now = self.now();
+        self.reconnect.failed(peer, now);
+        if is_issuer {
+            let state = match refusal(error) {
+                Some(refusal) => JoinState::Refused(refusal),
+                None => JoinState::Unreachable(explain(error)),
+            };
+            let joined = |known: &JoinState| *known == JoinState::Joined;
+            self.parts.joined.send_if_modified(|known| {
+                let is_news = !joined(known) && *known != state;
+                if is_news {
+                    *known = state;
+                }
+                is_news
+            });
+        } else if !is_known {
+            self.reconnect.forget(peer);
+            self.neighbours.remove(&peer);
+        }
+        for open in self.waiting.remove(&peer).unwrap_or_default() {
+            let _ = open.reply.send(Err(OpenError::Gone));
+        }
+    }
+
+    /// Who issued our ticket, as long as we are no member.
+    fn issuer(&self) -> Option<PeerId> {
+        let membership = self.parts.membership.lock();
+        let ticket = membership.ticket().filter(|_| membership.certificate().is_none());
+        ticket.map(|ticket| ticket.issuer)
+    }
+
+    /// Dials all whose time has come.
+    pub(super) fn dial_due(&mut self) {
+        let now = self.now();
+        for peer in self.reconnect.due(now) {
+            if self.connected.contains_key(&peer) {
+                self.reconnect.forget(peer);
+            } else if let Err(error) = self.dial(peer) {
+                self.on_dial_failed(peer, &error);
+                // Also if another attempt is under way already.
+                self.reconnect.failed(peer, now);
+            }
+        }
+    }
+
+    fn dial(&mut self, peer: PeerId) -> Result<(), DialError> {
+        let addresses = self.addresses_of(peer);
+        let name = to_libp2p(peer).filter(|_| !addresses.is_empty());
+        let Some(name) = name else { return Err(DialError::NoAddresses) };
+        let options = DialOpts::peer_id(name)
+            .condition(PeerCondition::DisconnectedAndNotDialing)
+            .addresses(addresses)
+            .build();
+        self.parts.swarm.dial(options)
+    }
+
+    fn addresses_of(&self, peer: PeerId) -> Vec<Multiaddr> {
+        let membership = self.parts.membership.lock();
+        let ticket = membership.ticket().filter(|ticket| ticket.issuer == peer);
+        let ticket = ticket.into_iter().flat_map(|ticket| &ticket.addresses);
+        let known = membership.member(peer).into_iter().flat_map(|member| &member.addresses);
+        let known = known.chain(ticket).filter_map(|address| address.parse().ok());
+        let mut addresses: Vec<Multiaddr> = Vec::new();
+        let neighbour = self.neighbours.get(&peer).into_iter().flatten().cloned();
+        for address in known.chain(neighbour) {
+            if !addresses.contains(&address) {
+                addresses.push(address);
+            }
+        }
+        addresses
+    }
+
+    /// Those of them that are missing are dialled in time, as long as there are not enough.
+    pub(super) fn want(&mut self, peers: Vec<PeerId>) {
+        let (now, own) = (self.now(), self.own());
+        let mut room = limits::PEERS_WANTED.saturating_sub(self.connected.len());
+        let issuer = self.issuer();
+        for peer in peers.into_iter().chain(issuer) {
+            let may =
+                issuer == Some(peer) || self.parts.membership.lock().roles(peer, now_s()).is_some();
+            if room > 0 && may && peer != own && !self.connected.contains_key(&peer) {
+                self.reconnect.want(peer, now);
+                room -= 1;
+            }
+        }
+    }
+
+    fn open(&mut self, peer: PeerId, open: Open) {
+        let name = to_libp2p(peer).filter(|_| self.connected.contains_key(&peer));
+        if let Some(name) = name {
+            return self.parts.swarm.behaviour_mut().streams.open(name, open);
+        }
+        let waiting: usize = self.waiting.values().map(Vec::len).sum();
+        let may = self.parts.membership.lock().roles(peer, now_s()).is_some();
+        if !may || waiting >= limits::OPENS_WAITING {
+            let _ = open.reply.send(Err(OpenError::Gone));
+            return;
+        }
+        self.waiting.entry(peer).or_default().push(open);
+        let now = self.now();
+        self.reconnect.hurry(peer, now);
+    }
+
+    fn on_stream(&mut self, Incoming { peer, channel, stream }: Incoming) {
+        let Some(peer) = from_libp2p(&peer) else { return };
+        let stream = MemberStream(stream);
+        match channel {
+            Channel::Roster => self.hear_roster(peer, stream),
+            Channel::Service(service) => {
+                let roles = self.parts.membership.lock().roles(peer, now_s());
+                // Only workers claim. A stream that is dropped is reset.
+                let may = roles
+                    .is_some_and(|roles| service != Service::Claim || roles.include(Roles::WORKER));
+                if may {
+                    let stream = Box::new(stream);
+                    self.outbox.push_back(NetworkEvent::Incoming { peer, service, stream });
+                }
+            }
+        }
+    }
+
+    fn on_gossip(&mut self, message: gossipsub::Message) -> MessageAcceptance {
+        let topic = topic(self.parts.mesh, &message.topic);
+        let author = message.source.as_ref().and_then(from_libp2p);
+        let Some((topic, from)) = topic.zip(author) else { return MessageAcceptance::Reject };
+        let Some(roles) = self.parts.membership.lock().roles(from, now_s()) else {
+            // Perhaps we have not heard of it yet.
+            return MessageAcceptance::Ignore;
+        };
+        if message.data.len() > topic.bytes_max() {
+            return MessageAcceptance::Reject;
+        }
+        match topic {
+            Topic::Offers if !roles.include(Roles::SUBMITTER) => MessageAcceptance::Ignore,
+            Topic::Offers => {
+                if self.outbox.len() < GOSSIP_WAITING {
+                    let message = message.data;
+                    self.outbox.push_back(NetworkEvent::Gossip { from, topic, message });
+                }
+                MessageAcceptance::Accept
+            }
+            Topic::Revocations => self.on_revocation(&message.data),
+        }
+    }
+
+    fn on_revocation(&mut self, bytes: &[u8]) -> MessageAcceptance {
+        let Ok(revocation) = Revocation::decode(bytes) else { return MessageAcceptance::Reject };
+        if revocation.verify(self.parts.mesh, now_s(), &Ed25519).is_err() {
+            return MessageAcceptance::Reject;
+        }
+        if self.parts.membership.lock().learn_revocation(&revocation) {
+            self.on_out(&revocation);
+        }
+        MessageAcceptance::Accept
+    }
+
+    pub(super) fn on_news(&mut self, news: News) {
+        self.on_revoked(&news.revocations);
+        let now = self.now();
+        for peer in &news.members {
+            let is_wanted = self.connected.len() < limits::PEERS_WANTED;
+            if is_wanted && !self.connected.contains_key(peer) {
+                self.reconnect.hurry(*peer, now);
+            }
+        }
+    }
+
+    /// Revocations that are noted already: tells all, and parts with whom they concern. By gossip
+    /// to those who are far, and to our neighbours directly, for gossip may be lost.
+    fn on_revoked(&mut self, revocations: &[Revocation]) {
+        if revocations.is_empty() {
+            return;
+        }
+        for revocation in revocations {
+            if let Ok(bytes) = revocation.encode() {
+                self.publish(Topic::Revocations, bytes);
+            }
+            self.on_out(revocation);
+        }
+        let connected: Vec<PeerId> = self.connected.keys().copied().collect();
+        for peer in connected {
+            self.tell(peer, vec![], revocations.to_vec());
+        }
+    }
+
+    fn on_out(&mut self, revocation: &Revocation) {
+        if revocation.peer == self.own() {
+            tracing::error!("this node was revoked: it is a member no more");
+        }
+        tracing::info!("{} is a member no more", revocation.peer);
+        let now_s = now_s();
+        let out = |peer: &&PeerId| self.parts.membership.lock().roles(**peer, now_s).is_none();
+        let out: Vec<PeerId> = self.connected.keys().filter(out).copied().collect();
+        self.reconnect.forget(revocation.peer);
+        out.into_iter().for_each(|peer| self.disconnect(peer));
+    }
+
+    pub(super) fn disconnect(&mut self, peer: PeerId) {
+        if let Some(name) = to_libp2p(peer) {
+            // It may be gone already.
+            let _ = self.parts.swarm.disconnect_peer_id(name);
+        }
+    }
+
+    fn publish(&mut self, topic: Topic, message: Vec<u8>) {
+        let name = name(self.parts.mesh, topic);
+        let published = self.parts.swarm.behaviour_mut().gossip.publish(name, message);
+        if let Err(error) = published {
+            tracing::debug!("gossip that nobody hears: {error}");
+        }
+    }
+
+    /// The local network says where a peer is. If it is no member, it will not know our knock.
+    fn on_neighbour(&mut self, name: &libp2p::PeerId, address: Multiaddr) {
+        let Some(peer) = from_libp2p(name).filter(|peer| *peer != self.own()) else { return };
+        if self.parts.membership.lock().is_revoked(peer) {
+            return;
+        }
+        let is_new = !self.neighbours.contains_key(&peer);
+        if is_new && self.neighbours.len() >= limits::PEERS_WANTED {
+            return;
+        }
+        let addresses = self.neighbours.entry(peer).or_default();
+        let address = strip(address);
+        if !addresses.contains(&address) && addresses.len() < limits::ADDRESSES {
+            addresses.push(address);
+        }
+        if !self.connected.contains_key(&peer) {
+            let now = self.now();
+            self.reconnect.hurry(peer, now);
+        }
+    }
+
+    /// Where others find us has changed: those who are connected are told.
+    fn on_addresses(&mut self) {
+        let addresses = self.own_addresses();
+        self.parts.addresses.send_if_modified(|known| {
+            let is_news = *known != addresses;
+            *known = addresses;
+            is_news
+        });
+        let connected: Vec<PeerId> = self.connected.keys().copied().collect();
+        connected.into_iter().for_each(|peer| self.tell_all(peer));
+    }
+
+    /// Those that others can reach: loopback only if there is nothing else.
+    fn own_addresses(&self) -> Vec<String> {
+        let listeners = self.parts.swarm.listeners().cloned().map(strip);
+        let (near, far): (Vec<Multiaddr>, Vec<Multiaddr>) = listeners.partition(is_loopback);
+        let listeners = if far.is_empty() { near } else { far };
+        let listeners = listeners.iter().map(Multiaddr::to_string);
+        let all = self.external.iter().cloned().chain(listeners);
+        all.take(limits::ADDRESSES).collect()
+    }
+
+    /// Tells a member all that we know.
+    pub(super) fn tell_all(&mut self, peer: PeerId) {
+        let addresses = self.own_addresses();
+        let (members, revocations) = self.parts.membership.lock().roster(addresses);
+        self.tell(peer, members, revocations);
+    }
+
+    fn tell(&mut self, peer: PeerId, members: Vec<RosterMember>, revocations: Vec<Revocation>) {
+        let (reply, answer) = oneshot::channel();
+        self.open(peer, Open { channel: Channel::Roster, reply });
+        let patience = self.patience;
+        self.meetings.spawn(async move {
+            if let Ok(Ok(stream)) = answer.await {
+                let told = meeting::tell(MemberStream(stream), members, revocations);
+                if !matches!(tokio::time::timeout(patience, told).await, Ok(Ok(()))) {
+                    tracing::debug!("{peer} did not hear our roster");
+                }
+            }
+            None
+        });
+    }
+
+    fn hear_roster(&mut self, peer: PeerId, stream: MemberStream) {
+        let heard = self.heard_from.entry(peer).or_default();
+        if *heard >= ROSTERS_PER_PEER {
+            return;
+        }
+        *heard += 1;
+        let (membership, news) = (self.parts.membership.clone(), self.news.clone());
+        let patience = self.patience;
+        self.meetings.spawn(async move {
+            let heard = meeting::hear(stream, peer, &membership, &news);
+            if !matches!(tokio::time::timeout(patience, heard).await, Ok(Ok(()))) {
+                tracing::debug!("the roster of {peer} was cut or malformed");
+            }
+            Some(peer)
+        });
+    }
+
+    fn peers(&self) -> Vec<PeerInfo> {
+        let membership = self.parts.membership.lock();
+        let info = |(peer, member): (PeerId, &super::super::membership::Member)| {
+            let grant = &member.certificate.member.grant;
+            let connected = self.connected.get(&peer);
+            PeerInfo {
+                peer,
+                name: grant.name.clone(),
+                roles: grant.roles,
+                addresses: member.addresses.clone(),
+                is_connected: connected.is_some(),
+                round_trip_us: connected.and_then(|connected| connected.round_trip_us),
+                expires_s: grant.expires_s,
+                met_s: member.met_s,
+            }
+        };
+        membership.members().map(info).collect()
+    }
+}
+
+/// An address without the name of its peer.
+fn strip(address: Multiaddr) -> Multiaddr {
+    address.into_iter().filter(|part| !matches!(part, Protocol::P2p(_))).collect()
+}
+
+fn bare(address: Multiaddr) -> Option<String> {
+    let text = strip(address).to_string();
+    (text.len() <= limits::ADDRESS_BYTES).then_some(text)
+}
+
+fn is_loopback(address: &Multiaddr) -> bool {
+    address.iter().any(|part| match part {
+        Protocol::Ip4(ip) => ip.is_loopback(),
+        Protocol::Ip6(ip) => ip.is_loopback(),
+        _ => false,
+    })
+}
+
+/// What the other end, or we, held against the connection.
+fn refusal(error: &DialError) -> Option<Refusal> {
+    let DialError::Transport(errors) = error else { return None };
+    errors.iter().find_map(|(_, error)| {
+        let TransportError::Other(error) = error else { return None };
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+        while let Some(error) = cause {
+            if let Some(ConnectError::Refused(refusal)) = error.downcast_ref() {
+                return Some(*refusal);
+            }
+            let inner = error.downcast_ref::<std::io::Error>().and_then(|error| error.get_ref());
+            cause = inner.map(|inner| inner as _).or_else(|| error.source());
+        }
+        None
+    })
+}
+
+/// The first reason, for people.
+fn explain(error: &DialError) -> String {
+    match error {
+        DialError::Transport(errors) => match errors.first() {
+            Some((address, error)) => format!("{}: {error}", strip(address.clone())),
+            None => error.to_string(),
+        },
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,7 @@
+//! Real networks over loopback: who joins, who talks, and who is sent away.
+
+#![allow(clippy::unwrap_used)]
+
+mod refuse;
+mod talk;
+mod world;
