@@ -6,4 +6,6 @@
 pub mod doctor;
 pub mod driver;
 pub mod exec;
+mod frame;
 pub mod net;
+pub mod transfer;

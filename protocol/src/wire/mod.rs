@@ -5,6 +5,7 @@
 
 pub mod claim;
 pub mod offer;
+pub mod transfer;
 
 #[cfg(test)]
 mod tests;
