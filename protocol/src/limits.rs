@@ -329,3 +329,16 @@ pub const TRANSFER_ANSWER_US: u64 = 120_000_000;
 
 /// Who lied about bytes is asked for none for this long.
 pub const TRANSFER_LIAR_US: u64 = 3_600_000_000;
+
+/// Inputs up to this size travel in the lease; those above count for where a thunk runs.
+pub const LEASE_INLINE_BYTES: u64 = LOCALITY_BYTES_MIN;
+
+/// Inputs or outputs that have not come after this long do not come: a toolchain of 90 MB at a
+/// megabit and a half.
+pub const FETCH_US: u64 = 600_000_000;
+
+/// Offers of others that are being looked at; what comes meanwhile is lost, as gossip may be.
+pub const OFFERS_PENDING: usize = 64;
+
+/// Trees that a node remembers to have, to say so when somebody offers work that needs them.
+pub const TREES_HELD: usize = 1024;

@@ -25,24 +25,25 @@ impl Shared {
         names: BTreeSet<ValueName>,
         sources: &Sources,
     ) -> Result<(), FetchError> {
-        let mut names = names;
-        loop {
-            names = self.missing(names).await?;
-            if let Some(name) = names.iter().find(|name| is_too_large(name)) {
-                return Err(FetchError::TooMuch(*name, "larger than anything that is fetched"));
+        let mut names = self.missing(names).await?;
+        while let Some(largest) = names.iter().max_by_key(|name| name.digest().length) {
+            if largest.digest().length > limits::TRANSFER_OBJECT_BYTES {
+                return Err(FetchError::TooMuch(*largest, "larger than anything that is fetched"));
             }
-            let boarded = self.flights.board(names.clone());
-            if boarded.leads.names().next().is_some() {
-                self.lead(boarded.leads, sources).await?;
-            }
-            if boarded.follows.is_empty() {
-                return Ok(());
-            }
+            let mut boarded = self.flights.board(names.clone());
+            // Somebody may have landed between our look and now.
+            let missing = self.missing(boarded.leads.names().collect()).await?;
+            let here: Vec<ValueName> =
+                boarded.leads.names().filter(|name| !missing.contains(name)).collect();
+            here.into_iter().for_each(|name| boarded.leads.land(name));
+            self.lead(boarded.leads, sources).await?;
             // Whoever leads has deadlines. If they fail, it is for us to lead.
             for follow in boarded.follows {
                 follow.landed().await;
             }
+            names = self.missing(names).await?;
         }
+        Ok(())
     }
 
     async fn missing(&self, names: BTreeSet<ValueName>) -> Result<BTreeSet<ValueName>, FetchError> {
@@ -176,10 +177,6 @@ impl Shared {
             _ => self.suspects.failed(peer),
         }
     }
-}
-
-fn is_too_large(name: &ValueName) -> bool {
-    name.digest().length > limits::TRANSFER_OBJECT_BYTES
 }
 
 /// As many as one question may ask for.
