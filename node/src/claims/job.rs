@@ -7,7 +7,7 @@ use std::time::Duration;
 use mesh_protocol::limits;
 use mesh_protocol::name::{ThunkName, ValueName};
 use mesh_protocol::peer::PeerId;
-use mesh_protocol::sched::force::Failure;
+use mesh_protocol::sched::force::{Failure, FailureClass};
 use mesh_protocol::thunk::{Reduction, Thunk};
 use mesh_protocol::wire::claim::{InlineObject, Lease, SignedReduction};
 use mesh_store::Store;
@@ -20,6 +20,14 @@ use crate::verdict;
 
 /// Fetching is given up after this long, whatever progress it makes.
 const FETCH: Duration = Duration::from_micros(limits::FETCH_US);
+
+/// Why a task that panicked has no end of its own.
+pub(super) const BROKEN: &str = "mesh itself failed there; its log says where";
+
+/// The same as a failure of this machine.
+pub(super) fn broken() -> Failure {
+    Failure { class: FailureClass::Machine, reason: BROKEN.into() }
+}
 
 /// What jobs need; clones share it.
 #[derive(Clone)]
@@ -121,7 +129,7 @@ impl Workshop {
     fn sign(&self, reduction: Reduction) -> Result<(SignedReduction, Vec<InlineObject>), Failure> {
         let (files, _) = results(&reduction);
         let objects = inline(&self.store, files, limits::CLAIM_INLINE_BYTES as u64);
-        let class = mesh_protocol::sched::force::FailureClass::Machine;
+        let class = FailureClass::Machine;
         let signed = sign::signed(&*self.signer, reduction);
         let signed = signed.map_err(|reason| Failure { class, reason: reason.into() })?;
         Ok((signed, objects))

@@ -10,6 +10,7 @@ use mesh_protocol::codec::CodecError;
 use mesh_protocol::limits;
 use mesh_protocol::name::ValueName;
 use mesh_protocol::peer::{PeerId, StreamId};
+use mesh_protocol::sched::force::FailureClass;
 use mesh_protocol::wire::claim::{FromRequester, FromWorker, InlineObject, LeaseFailure, Open};
 use mesh_store::Store;
 use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
@@ -124,7 +125,7 @@ impl Lines {
                 };
                 if let Err(reason) = checked {
                     tracing::warn!(%peer, %reason, "a receipt is not believed");
-                    let class = mesh_protocol::sched::force::FailureClass::Machine;
+                    let class = FailureClass::Machine;
                     receipt.end = Err(LeaseFailure { class, reason });
                 }
             }
@@ -194,7 +195,7 @@ impl Lines {
             };
             send(&mut write, message.encode()).await?;
         }
-        write.shutdown().await
+        close(write).await
     }
 
     async fn tell(&self, message: Message) {
@@ -211,7 +212,11 @@ async fn write_requester(
     while let Some(message) = queue.recv().await {
         send(&mut write, message.encode()).await?;
     }
-    write.shutdown().await
+    close(write).await
+}
+
+async fn close(mut write: WriteHalf<BoxStream>) -> io::Result<()> {
+    tokio::time::timeout(SILENCE, write.shutdown()).await?
 }
 
 async fn send(

@@ -26,6 +26,7 @@ mod requester;
 mod runs;
 mod shell;
 mod sign;
+mod tasks;
 mod worker;
 
 use std::sync::Arc;

@@ -15,7 +15,7 @@ use mesh_protocol::wire::claim::{
 use tokio::task::AbortHandle;
 
 use super::compose::{self, LeaseDraft};
-use super::job::OwnEnd;
+use super::job::{self, OwnEnd};
 use super::line::{Outgoing, ToWorker};
 use super::runs::{self, Runs};
 use super::shell::Shell;
@@ -141,7 +141,11 @@ impl Shell {
         self.requester.granted.remove(&receipt.lease);
         self.requester.settling.insert(receipt.lease, stream);
         let settle = self.workshop.clone().settle(*peer, signed.reduction.clone());
-        self.tasks.spawn(async move {
+        let failure = LeaseFailure { class: FailureClass::Machine, reason: job::BROKEN.to_owned() };
+        let end = Err(failure);
+        let broken = Receipt { lease: receipt.lease, end, objects: Vec::new() };
+        let broken = Done::Settled(stream, Box::new(broken), Ok(()));
+        self.tasks.spawn(broken, async move {
             let settled = settle.await;
             Done::Settled(stream, Box::new(receipt), settled)
         });
@@ -229,7 +233,9 @@ impl Shell {
     fn run_own(&mut self, lease: LeaseId, name: ThunkName, thunk: Arc<Thunk>) {
         self.requester.runs.begun(name, &thunk);
         let workshop = self.workshop.clone();
-        let run = self.tasks.spawn(async move {
+        let broken = (Err(job::BROKEN.to_owned()), Err(job::broken()));
+        let broken = Done::Own(lease, name, Box::new(broken));
+        let run = self.tasks.spawn(broken, async move {
             let end = workshop.reduce(name, thunk).await;
             Done::Own(lease, name, Box::new(end))
         });

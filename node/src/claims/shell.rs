@@ -12,13 +12,13 @@ use mesh_protocol::sched::offer::{self, Offerer};
 use mesh_protocol::time::Time;
 use mesh_protocol::wire::offer::Offer;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::client::{ClientId, FromMesh, ToMesh};
 use super::job::Workshop;
 use super::line::Lines;
 use super::requester::Requester;
+use super::tasks::Tasks;
 use super::worker::{Done, Worker};
 use super::{MeshParts, Message, Status};
 use crate::driver::Load;
@@ -34,7 +34,7 @@ pub(super) struct Shell {
     pub(super) claims: Claims,
     pub(super) requester: Requester,
     pub(super) worker: Worker,
-    pub(super) tasks: JoinSet<Done>,
+    pub(super) tasks: Tasks,
     /// Cores that the owner gives.
     slots: u32,
     /// What the machines were told of them.
@@ -68,7 +68,7 @@ impl Shell {
             claims: Claims::new(parts.capabilities, parts.seed),
             requester: Requester::default(),
             worker: Worker::default(),
-            tasks: JoinSet::new(),
+            tasks: Tasks::default(),
             slots: parts.slots,
             set_own: 0,
             set_claims: 0,
@@ -95,12 +95,7 @@ impl Shell {
                     Some(message) => self.on_message(message),
                     None => return,
                 },
-                Some(done) = self.tasks.join_next() => {
-                    // What was stopped has no answer; a panic is a bug and shows as such.
-                    if let Ok(done) = done {
-                        self.on_done(done);
-                    }
-                }
+                done = self.tasks.next() => self.on_done(done),
                 () = due => self.on_due(),
             }
             self.settle();
@@ -200,7 +195,8 @@ impl Shell {
         }
         self.offers_pending += 1;
         let store = self.workshop.store.clone();
-        self.tasks.spawn_blocking(move || {
+        let unseen = Done::Looked(from, offer.clone(), BTreeSet::new());
+        self.tasks.spawn_blocking(unseen, move || {
             let held: BTreeSet<ValueName> =
                 offer.trees.iter().copied().filter(|tree| store.contains_tree(*tree)).collect();
             Done::Looked(from, offer, held)

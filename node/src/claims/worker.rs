@@ -13,7 +13,7 @@ use mesh_protocol::wire::offer::Offer;
 use tokio::task::AbortHandle;
 
 use super::compose;
-use super::job::{JobEnd, OwnEnd};
+use super::job::{self, JobEnd, OwnEnd};
 use super::line::ToRequester;
 use super::shell::Shell;
 
@@ -109,7 +109,8 @@ impl Shell {
                 Effect::Fetch(job, lease) => self.fetch(job, lease),
                 Effect::Run { job, name, thunk, .. } => {
                     let workshop = self.workshop.clone();
-                    self.spawn(job, async move {
+                    let broken = Done::Ran(job, Box::new((Err(job::broken()), Vec::new())));
+                    self.spawn(job, broken, async move {
                         Done::Ran(job, Box::new(workshop.run(name, thunk).await))
                     });
                 }
@@ -126,11 +127,17 @@ impl Shell {
     fn fetch(&mut self, job: Job, lease: Lease) {
         let Some((requester, _)) = self.worker.requesters.get(&job.stream) else { return };
         let fetch = self.workshop.clone().fetch(*requester, lease);
-        self.spawn(job, async move { Done::Fetched(job, fetch.await) });
+        let broken = Done::Fetched(job, Err(job::BROKEN.to_owned()));
+        self.spawn(job, broken, async move { Done::Fetched(job, fetch.await) });
     }
 
-    fn spawn(&mut self, job: Job, work: impl Future<Output = Done> + Send + 'static) {
-        let task = self.tasks.spawn(work);
+    fn spawn(
+        &mut self,
+        job: Job,
+        if_it_panics: Done,
+        work: impl Future<Output = Done> + Send + 'static,
+    ) {
+        let task = self.tasks.spawn(if_it_panics, work);
         self.worker.jobs.insert(job, task);
     }
 

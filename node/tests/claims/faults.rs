@@ -183,3 +183,15 @@ async fn what_a_driver_wanted_ends_with_it() {
     drop(driver);
     until("all is stopped", || all() == 0).await;
 }
+
+/// A bug of ours on one machine is that machine's failure, not a slot that is lost for ever.
+#[tokio::test(start_paused = true)]
+async fn a_panic_costs_one_run() {
+    let net = MemoryMesh::new();
+    let requester = Node::start(&net, 1, 0).await;
+    let (buggy, other) = (Node::start(&net, 2, 2).await, Node::start(&net, 3, 2).await);
+    buggy.engine.panics.store(true, SeqCst);
+    build(&requester, &requester.driver(0), many(&requester, 20, 50)).await;
+    assert!(buggy.engine.runs() > 0);
+    assert_eq!((other.engine.runs(), buggy.mesh.status().await.jobs.0), (20, 0));
+}

@@ -63,6 +63,7 @@ pub(crate) struct Pretend {
     /// Says that it made what it did not make.
     pub(crate) lies: AtomicBool,
     pub(crate) never_ends: AtomicBool,
+    pub(crate) panics: AtomicBool,
     /// How many of these were in the store at the end of each run.
     pub(crate) looks_for: Mutex<BTreeSet<ValueName>>,
     pub(crate) found: Mutex<Vec<usize>>,
@@ -77,6 +78,7 @@ impl Pretend {
             running_max: AtomicU32::new(0),
             lies: AtomicBool::new(false),
             never_ends: AtomicBool::new(false),
+            panics: AtomicBool::new(false),
             looks_for: Mutex::default(),
             found: Mutex::default(),
         }
@@ -101,6 +103,7 @@ impl Pretend {
             true => ValueName::of(&[&bytes, b"not".as_slice()].concat()),
             false => ValueName(self.store.put_bytes(&bytes).unwrap()),
         };
+        assert!(!self.panics.load(SeqCst), "as the test wants it");
         let failed = arguments.iter().any(|argument| argument == "fail");
         Ok(Outcome {
             exit: Exit::Code(i32::from(failed)),
