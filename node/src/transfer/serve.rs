@@ -21,8 +21,8 @@ use crate::net::BoxStream;
 const SILENCE: Duration = Duration::from_micros(limits::TRANSFER_SILENCE_US);
 const IDLE: Duration = Duration::from_micros(limits::TRANSFER_IDLE_US);
 
-/// A stream that carries less than this is worth some of our processor: LZ4 packs about five times
-/// as fast.
+/// A stream that carries less than this is worth some of our processor: LZ4 packs more than three
+/// times as fast (a compiler's program in pieces: 344 MB/s, to 1/1.83).
 const SLOW_BYTES_PER_S: f64 = 100e6;
 
 pub(super) struct Server {

@@ -147,6 +147,12 @@ fn executors(world: &World, thunks: &[(Thunk, Vec<u8>)]) -> BTreeMap<String, usi
     counts
 }
 
+/// More than one thread: what races here may race.
+fn runtime() -> tokio::runtime::Runtime {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(3).enable_all().build().unwrap()
+}
+
 struct Never;
 
 impl Engine for Never {
@@ -158,7 +164,7 @@ impl Engine for Never {
 fn thunks_run_on_other_members() {
     let world = World::new();
     let all = thunks(&world, 200);
-    world.runtime.block_on(async {
+    runtime().block_on(async {
         let net = MemoryMesh::new();
         let requester = join(&net, 1, 0, &world.store, Arc::new(Never)).await;
         let workers = [worker(&net, 2).await, worker(&net, 3).await];
@@ -180,7 +186,7 @@ fn driver(world: &World, member: &Member) -> Driver {
 fn a_member_that_dies_costs_time_only() {
     let world = World::new();
     let all = thunks(&world, 100);
-    world.runtime.block_on(async {
+    runtime().block_on(async {
         let net = MemoryMesh::new();
         let mut requester = join(&net, 1, 0, &world.store, Arc::new(Never)).await;
         let (_directory, victim) = worker(&net, 2).await;
