@@ -1,9 +1,14 @@
 //! A node: the part of `mesh` that has a machine under it.
 //!
-//! What is here so far runs thunks on this machine: [`driver`] carries out what the force machine
-//! wants, [`exec`] has the engines that run thunks, [`doctor`] says what this machine allows them.
+//! [`driver`] carries out what a build's force machine wants, with an engine of [`exec`] or with the
+//! node's [`claims`], which lease to other members and run for them. [`transfer`] moves objects
+//! between members, [`net`] is what both need of a network, [`doctor`] says what this machine allows.
 
+pub mod claims;
 pub mod doctor;
 pub mod driver;
 pub mod exec;
+mod frame;
 pub mod net;
+pub mod transfer;
+mod verdict;

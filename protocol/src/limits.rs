@@ -284,3 +284,75 @@ pub const OPENS_WAITING: usize = 1024;
 
 /// Requests to the network's loop that wait for it.
 pub const NETWORK_COMMANDS: usize = 1024;
+/// One list of wants: [`TRANSFER_WANTS`] ranges of some 45 bytes.
+pub const TRANSFER_WANT_BYTES: u64 = 16 * 1024;
+
+/// Ranges in one list: the headers of one compile are a few hundred.
+pub const TRANSFER_WANTS: usize = 256;
+
+/// Bytes that one list may ask for: a second at a gigabit is a dozen of them.
+pub const TRANSFER_WANTED_BYTES: u64 = 8 * 1024 * 1024;
+
+/// What stands before the bytes of a piece.
+pub const TRANSFER_HEADER_BYTES: u64 = 64;
+
+/// Bytes in one piece: what either end holds of a large object at a time.
+pub const TRANSFER_PIECE_BYTES: u32 = 256 * 1024;
+
+/// The largest object that is fetched: a disk image. A name may promise any length.
+pub const TRANSFER_OBJECT_BYTES: u64 = 64 * 1024 * 1024 * 1024;
+
+/// Objects in what one tree reaches, before it is taken for an attempt to fill a disk.
+pub const TRANSFER_TREE_OBJECTS: usize = 1_000_000;
+
+/// Objects up to this size come whole and are held in memory until they are checked; larger ones
+/// are written as they come, in ranges and from several peers.
+pub const TRANSFER_HELD_BYTES: u64 = 1024 * 1024;
+
+/// Small objects asked for at once, together: what one stream holds of them in memory.
+pub const TRANSFER_BATCH_BYTES: u64 = 2 * 1024 * 1024;
+
+/// How much of a large object is asked of one peer at a time: enough that asking costs nothing, little
+/// enough that peers share the work by their speed.
+pub const TRANSFER_PART_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Peers from which one large object comes at once.
+pub const TRANSFER_SOURCES: usize = 4;
+
+/// Streams on which a node asks at once, and so how many batches it holds in memory.
+pub const TRANSFER_STREAMS: usize = 32;
+
+/// Streams that a peer may have open to ask us, idle ones included.
+pub const TRANSFER_SERVED_PER_PEER: usize = 64;
+
+/// Streams that all peers together may have open to ask us.
+pub const TRANSFER_SERVED: usize = 1024;
+
+/// Streams to one peer that are kept open for the next question.
+pub const TRANSFER_KEPT: usize = 4;
+
+/// A stream on which nothing is asked is closed after this long.
+pub const TRANSFER_IDLE_US: u64 = 30_000_000;
+
+/// Whoever was asked and has sent nothing for this long is not waited for.
+pub const TRANSFER_SILENCE_US: u64 = 10_000_000;
+
+/// One answer takes no longer than this, however steadily it trickles: eight megabytes at half a
+/// megabit a second.
+pub const TRANSFER_ANSWER_US: u64 = 120_000_000;
+
+/// Who lied about bytes is asked for none for this long.
+pub const TRANSFER_LIAR_US: u64 = 3_600_000_000;
+
+/// Inputs up to this size travel in the lease; those above count for where a thunk runs.
+pub const LEASE_INLINE_BYTES: u64 = LOCALITY_BYTES_MIN;
+
+/// Inputs or outputs that have not come after this long do not come: a toolchain of 90 MB at a
+/// megabit and a half.
+pub const FETCH_US: u64 = 600_000_000;
+
+/// Offers of others that are being looked at; what comes meanwhile is lost, as gossip may be.
+pub const OFFERS_PENDING: usize = 64;
+
+/// Trees that a node remembers to have, to say so when somebody offers work that needs them.
+pub const TREES_HELD: usize = 1024;

@@ -239,7 +239,7 @@ impl Blobs {
     }
 
     /// Makes an object of a temporary file whose bytes have been hashed.
-    fn adopt(&self, temporary: Temporary, digest: Digest) -> Result<(), StoreError> {
+    pub(crate) fn adopt(&self, temporary: Temporary, digest: Digest) -> Result<(), StoreError> {
         sys::seal(temporary.file_handle(), temporary.path(), 0o444)?;
         temporary.persist_making_parent(&self.layout.blob(digest))?;
         self.touched.shard(digest).insert((Place::Blob, digest));

@@ -34,6 +34,7 @@ mod commit;
 mod durable;
 mod error;
 pub mod gc;
+mod incoming;
 mod index;
 mod layout;
 mod lease;
@@ -59,6 +60,7 @@ use mesh_protocol::name::{Digest, ThunkName};
 use mesh_protocol::thunk::Reduction;
 
 pub use error::StoreError;
+pub use incoming::{Arrival, Incoming};
 pub use notice::{Notice, RebuildReason};
 pub use options::{ExportOptions, StoreOptions};
 pub use stat_cache::NamedFile;

@@ -88,7 +88,7 @@ impl Store {
         })
     }
 
-    fn is_complete_tree(&self, name: ValueName, depth: usize) -> bool {
+    pub(crate) fn is_complete_tree(&self, name: ValueName, depth: usize) -> bool {
         let shared = self.shared();
         let quarantine = shared.layout.path("quarantine");
         // Objects that a session has marked as used leave the store in one way only, and this

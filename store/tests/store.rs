@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 use mesh_protocol::name::{Digest, ThunkName, ValueName};
 use mesh_protocol::thunk::{OutputObject, Reduction, Usage};
 use mesh_store::gc::GcOptions;
-use mesh_store::{ExportOptions, Store, StoreError, StoreOptions};
+use mesh_store::{Arrival, ExportOptions, Store, StoreError, StoreOptions};
 
 fn open(root: &Path) -> Store {
     Store::open(StoreOptions::new(root)).unwrap()
@@ -392,4 +392,35 @@ fn a_power_cut_loses_nothing_that_was_flushed() {
         check_after_crash(&open(&root), flushed);
         fs::remove_file(&copy).unwrap();
     }
+}
+
+/// Pieces in any order make the object, or none.
+#[test]
+fn what_arrives_in_pieces_is_an_object_only_if_it_is_the_right_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let bytes: Vec<u8> = (0..100_000_u32).flat_map(u32::to_le_bytes).collect();
+    let digest = Digest::of(&bytes);
+    let pieces: Vec<(usize, &[u8])> = bytes.chunks(7_000).enumerate().collect();
+    let write = |incoming: &mesh_store::Incoming, (place, piece): &(usize, &[u8])| {
+        incoming.write_at(*place as u64 * 7_000, piece).unwrap();
+    };
+    let incoming = store.receive(digest).unwrap();
+    let (even, odd): (Vec<_>, Vec<_>) = pieces.iter().partition(|(place, _)| place % 2 == 0);
+    even.iter().rev().chain(&odd).for_each(|piece| write(&incoming, piece));
+    assert!(!store.contains(digest));
+    assert!(matches!(incoming.finish().unwrap(), Arrival::Stored));
+    assert_eq!(store.read(digest, u64::MAX).unwrap(), bytes);
+
+    let mut wrong = bytes.clone();
+    wrong[50_000] ^= 1;
+    let incoming = store.receive(digest).unwrap();
+    incoming.write_at(0, &wrong).unwrap();
+    let Arrival::Refused(refused) = incoming.finish().unwrap() else { panic!("a lie was taken") };
+    assert!(!refused.differs(0, 50_000).unwrap() && refused.differs(50_000, 1).unwrap());
+    assert!(!refused.differs(50_001, u64::MAX).unwrap());
+
+    let short = store.receive(Digest::of(b"abc")).unwrap();
+    short.write_at(1, b"bc").unwrap();
+    assert!(matches!(short.finish().unwrap(), Arrival::Refused(_)), "a piece is missing");
 }

@@ -8,6 +8,7 @@
 
 mod ends;
 mod inputs;
+mod mesh;
 mod outputs;
 mod sees;
 mod world;
@@ -27,7 +28,7 @@ const CASE: &str = "--case";
 
 fn main() {
     mesh_node::exec::run_launcher_if_asked();
-    let cases = [sees::CASES, inputs::CASES, outputs::CASES, ends::CASES].concat();
+    let cases = [sees::CASES, inputs::CASES, outputs::CASES, ends::CASES, mesh::CASES].concat();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [ends::VICTIM] => return ends::be_the_victim(),

@@ -7,6 +7,7 @@ pub mod admission;
 pub mod claim;
 pub mod offer;
 pub mod roster;
+pub mod transfer;
 
 #[cfg(test)]
 mod tests;

@@ -1,24 +1,29 @@
-//! The driver: carries out what the force machine wants, with one store and one engine.
+//! The driver: carries out what the force machine wants, with one store, and with one engine or
+//! with the node's mesh.
 //!
 //! One task owns the machine. Its loop only picks what happened - a request, the end of a run - and
 //! hands it to the machine; the effects that come back are carried out one by one. Nothing here
 //! decides what runs when.
 
+mod runner;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use mesh_protocol::limits;
 use mesh_protocol::name::{OutputRef, ThunkName};
 use mesh_protocol::sched::force::{
-    DemandId, Effect, Event, Failure, FailureClass, Force, ForceError, ForcePolicy, Input, LeaseId,
+    DemandId, Effect, Event, Force, ForceError, ForcePolicy, Input, RunId,
 };
 use mesh_protocol::thunk::{OutputObject, Reduction, Thunk};
 use mesh_store::{Store, StoreError};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::{AbortHandle, JoinSet};
 
-use crate::exec::{Engine, EngineError, Exit, Job, Outcome};
+use self::runner::{Happened, Runner};
+use crate::claims::Mesh;
+use crate::claims::client::ToMesh;
+use crate::exec::{Engine, EngineError, Outcome};
+use crate::verdict;
 
 /// Requests that may wait for the loop before their senders do.
 const REQUESTS_MAX: usize = 1024;
@@ -71,22 +76,30 @@ impl Driver {
         slots: u32,
         watcher: Watcher,
     ) -> Self {
-        let (requests, inbox) = mpsc::channel(REQUESTS_MAX);
         let (tell_load, load) = watch::channel(Load::default());
-        let mut shell = Shell {
-            store,
-            engine,
-            force: Force::new(policy),
-            demands: BTreeMap::new(),
-            next_demand: 0,
-            runs: JoinSet::new(),
-            leases: BTreeMap::new(),
-            watcher,
-            load: tell_load,
-        };
+        let runner = Runner::of_engine(engine);
+        let force = Force::new(policy);
+        let mut shell = Shell::new(store, force, runner, watcher, Some(tell_load));
         shell.apply(Input::Slots(slots));
-        tokio::spawn(shell.serve(inbox));
-        Self { requests, load }
+        shell.spawn(load)
+    }
+
+    /// As [`Driver::start`], but the thunks run wherever the mesh of this node leases them to; its
+    /// own slots are one of the places, and `slots` says how many of those this driver's thunks may
+    /// take. The load that the driver tells is that of this machine.
+    pub fn start_in_mesh(
+        store: Store,
+        mesh: &Mesh,
+        policy: ForcePolicy,
+        slots: u32,
+        watcher: Watcher,
+    ) -> Self {
+        let load = mesh.load();
+        let runner = Runner::of_mesh(mesh.client());
+        let mut shell = Shell::new(store, Force::new(policy), runner, watcher, None);
+        shell.apply(Input::Slots(limits::LEASE_POOL_CORES));
+        shell.set_slots(slots);
+        shell.spawn(load)
     }
 
     /// Tells at each change how busy thunks keep the slots.
@@ -124,21 +137,34 @@ impl Driver {
     }
 }
 
-type RunEnd = (LeaseId, ThunkName, Result<Outcome, EngineError>);
-
 struct Shell {
     store: Store,
-    engine: Arc<dyn Engine>,
     force: Force,
     demands: BTreeMap<DemandId, oneshot::Sender<Answer>>,
     next_demand: u64,
-    runs: JoinSet<RunEnd>,
-    leases: BTreeMap<LeaseId, AbortHandle>,
+    runner: Runner,
     watcher: Watcher,
-    load: watch::Sender<Load>,
+    /// None where a mesh tells it.
+    load: Option<watch::Sender<Load>>,
 }
 
 impl Shell {
+    fn new(
+        store: Store,
+        force: Force,
+        runner: Runner,
+        watcher: Watcher,
+        load: Option<watch::Sender<Load>>,
+    ) -> Self {
+        Self { store, force, demands: BTreeMap::new(), next_demand: 0, runner, watcher, load }
+    }
+
+    fn spawn(self, load: watch::Receiver<Load>) -> Driver {
+        let (requests, inbox) = mpsc::channel(REQUESTS_MAX);
+        tokio::spawn(self.serve(inbox));
+        Driver { requests, load }
+    }
+
     async fn serve(mut self, mut inbox: mpsc::Receiver<Request>) {
         loop {
             tokio::select! {
@@ -146,21 +172,40 @@ impl Shell {
                     Some(request) => self.on_request(request),
                     None => return,
                 },
-                Some(end) = self.runs.join_next() => {
-                    // A run that was stopped, or that panicked, has no answer; a panic is a bug
-                    // and shows as such.
-                    if let Ok((lease, name, end)) = end {
-                        self.on_end(lease, name, end);
-                    }
+                happened = self.runner.next() => match happened {
+                    Happened::Gone => break,
+                    happened => self.on_happened(happened),
                 }
             }
+        }
+        // Nothing runs any more: all that is asked for is answered, now and later.
+        self.apply(Input::Cancel("this node has left the mesh".into()));
+        while let Some(request) = inbox.recv().await {
+            self.on_request(request);
+        }
+    }
+
+    fn on_happened(&mut self, happened: Happened) {
+        match happened {
+            Happened::Ran(run, name, end) => self.on_ran(run, name, end),
+            Happened::Started(name, thunk) => (self.watcher)(Progress::Started(name, thunk)),
+            Happened::Tried(name, end) => (self.watcher)(Progress::Ended(name, end)),
+            Happened::Ended(run, end) => self.apply(Input::Ended(run, end)),
+            Happened::Gone => {}
+        }
+    }
+
+    fn set_slots(&mut self, slots: u32) {
+        match &mut self.runner {
+            Runner::Engine(_) => self.apply(Input::Slots(slots)),
+            Runner::Mesh(remote) => remote.tell(ToMesh::Slots(slots)),
         }
     }
 
     fn on_request(&mut self, request: Request) {
         match request {
             Request::Add(name, thunk) => self.apply(Input::Thunk(name, thunk)),
-            Request::Slots(slots) => self.apply(Input::Slots(slots)),
+            Request::Slots(slots) => self.set_slots(slots),
             Request::Cancel(reason) => self.apply(Input::Cancel(reason)),
             Request::Demand(output, sender) => {
                 let demand = DemandId(self.next_demand);
@@ -171,63 +216,17 @@ impl Shell {
         }
     }
 
-    fn on_end(&mut self, lease: LeaseId, name: ThunkName, end: Result<Outcome, EngineError>) {
-        self.leases.remove(&lease);
+    fn on_ran(&mut self, run: RunId, name: ThunkName, end: Result<Outcome, EngineError>) {
         let verdict = match &end {
-            Ok(outcome) => self.judge(name, outcome),
-            Err(error) => Err(machine(error)),
+            Ok(outcome) => verdict::judge(&self.store, name, outcome, "local"),
+            Err(error) => Err(verdict::machine(error)),
         };
-        (self.watcher)(Progress::Ended(name, end.map_err(|error| chain(&error))));
-        self.apply(Input::Ended(lease, verdict));
-    }
-
-    /// Records a success; puts a failure into words.
-    fn judge(
-        &mut self,
-        name: ThunkName,
-        outcome: &Outcome,
-    ) -> Result<mesh_protocol::graph::Outputs, Failure> {
-        if !outcome.is_success() {
-            let mut reason = reason(outcome);
-            if let Some(line) = self.telling_line(outcome) {
-                reason = format!("{reason}: {line}");
-            }
-            return Err(Failure { class: FailureClass::Program, reason: reason.into() });
-        }
-        let reduction = Reduction {
-            thunk: name,
-            outputs: outcome.outputs.clone(),
-            stdout: outcome.stdout,
-            stderr: outcome.stderr,
-            usage: outcome.usage,
-            executor: "local".to_owned(),
-            finished_at_s: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs()),
-        };
-        self.store.record(&reduction).map_err(|error| machine(&error))?;
-        Ok(Arc::new(reduction.outputs))
-    }
-
-    /// The most telling line of what a failed program said, without control characters.
-    fn telling_line(&self, outcome: &Outcome) -> Option<String> {
-        let bytes = self.store.read(outcome.stderr.digest(), limits::REASON_STDERR_BYTES).ok()?;
-        let text = String::from_utf8_lossy(&bytes);
-        let mut lines = text.lines().filter(|line| !line.trim().is_empty());
-        let telling = lines.clone().find(|line| line.contains("error") || line.contains("Error"));
-        let line = telling.or_else(|| lines.next_back())?;
-        let mut in_escape = false;
-        let plain = line.chars().filter(|character| match character {
-            // Colours: `ESC [ 1 ; 31 m`, `ESC [ K`.
-            '\x1b' => {
-                in_escape = true;
-                false
-            }
-            _ if in_escape => {
-                in_escape = !character.is_ascii_alphabetic();
-                false
-            }
-            other => !other.is_control(),
+        let recorded = verdict.and_then(|reduction| match self.store.record(&reduction) {
+            Ok(()) => Ok(Arc::new(reduction.outputs)),
+            Err(error) => Err(verdict::machine(&error)),
         });
-        Some(plain.take(limits::REASON_LINE_CHARS).collect())
+        (self.watcher)(Progress::Ended(name, end.map_err(|error| verdict::chain(&error))));
+        self.apply(Input::Ended(run, recorded));
     }
 
     /// Gives the machine one input, and carries out all that comes of it.
@@ -238,10 +237,11 @@ impl Shell {
             self.force.handle(input, &mut effects);
             inputs.extend(effects.drain(..).filter_map(|effect| self.perform(effect)));
         }
+        let Some(tell) = &self.load else { return };
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         let load =
             Load { running: count(self.force.running()), wanted: count(self.force.wanted_slots()) };
-        self.load.send_if_modified(|known| std::mem::replace(known, load) != load);
+        tell.send_if_modified(|known| std::mem::replace(known, load) != load);
     }
 
     fn perform(&mut self, effect: Effect) -> Option<Input> {
@@ -253,12 +253,13 @@ impl Shell {
                     None => Input::Missing(name),
                 });
             }
-            Effect::Start { lease, name, thunk, .. } => self.start(lease, name, thunk),
-            Effect::Stop(lease) => {
-                if let Some(run) = self.leases.remove(&lease) {
-                    run.abort();
+            Effect::Start { lease: run, name, thunk, level, .. } => {
+                if matches!(self.runner, Runner::Engine(_)) {
+                    (self.watcher)(Progress::Started(name, thunk.clone()));
                 }
+                self.runner.start(run, name, thunk, level);
             }
+            Effect::Stop(run) => self.runner.stop(run),
             Effect::Alias { thunk, same_as } => {
                 if let Err(error) = self.alias(thunk, same_as) {
                     tracing::warn!(%thunk, %error, "a result could not be remembered");
@@ -296,49 +297,5 @@ impl Shell {
             Some(known) => self.store.record(&Reduction { thunk, ..(*known).clone() }),
             None => Ok(()),
         }
-    }
-
-    fn start(&mut self, lease: LeaseId, name: ThunkName, thunk: Arc<Thunk>) {
-        (self.watcher)(Progress::Started(name, thunk.clone()));
-        let engine = self.engine.clone();
-        let run = self.runs.spawn(async move {
-            let end = engine.run(Job { name, thunk }).await;
-            (lease, name, end)
-        });
-        self.leases.insert(lease, run);
-    }
-}
-
-fn machine(error: &(dyn std::error::Error + 'static)) -> Failure {
-    let refused = error.downcast_ref().is_some_and(|e| matches!(e, EngineError::Refused(_)));
-    let class = if refused { FailureClass::Program } else { FailureClass::Machine };
-    Failure { class, reason: chain(error).into() }
-}
-
-/// An error with all its causes, on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        next = cause.source();
-    }
-    text
-}
-
-fn reason(outcome: &Outcome) -> String {
-    match outcome.exit {
-        Exit::Code(0) => {
-            let tags: Vec<&str> = outcome.missing.iter().map(|tag| tag.as_str()).collect();
-            format!("it left no output #{}", tags.join(" #"))
-        }
-        Exit::Code(code) => format!("exit status {code}"),
-        Exit::Signal(signal) => format!("ended by signal {signal}"),
-        Exit::TimedOut => "it ran out of time".to_owned(),
-        Exit::OutOfMemory => "it ran out of memory".to_owned(),
     }
 }

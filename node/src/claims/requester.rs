@@ -1,0 +1,268 @@
+//! The requester's side: leases out, receipts in.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use mesh_protocol::limits;
+use mesh_protocol::name::{ThunkName, ValueName};
+use mesh_protocol::peer::{PeerId, StreamId};
+use mesh_protocol::sched::force::{Failure, FailureClass, RunId};
+use mesh_protocol::sched::lease::{Effect, Event, Input};
+use mesh_protocol::thunk::Thunk;
+use mesh_protocol::wire::claim::{
+    FromRequester, FromWorker, LeaseFailure, LeaseId, Receipt, SignedReduction,
+};
+use tokio::task::AbortHandle;
+
+use super::compose::{self, LeaseDraft};
+use super::job::{self, OwnEnd};
+use super::line::{Outgoing, ToWorker};
+use super::runs::{self, Runs};
+use super::shell::Shell;
+use super::worker::Done;
+use crate::net::BoxStream;
+use crate::verdict;
+
+/// Streams of one peer: the one in use, one that replaces it, and slack for those that are ending.
+const STREAMS_PER_PEER: usize = 4;
+
+/// What the lease machine's effects act on.
+#[derive(Default)]
+pub(super) struct Requester {
+    pub(super) runs: Runs,
+    workers: BTreeMap<StreamId, (PeerId, ToWorker)>,
+    next_stream: u64,
+    granted: BTreeMap<LeaseId, Granted>,
+    /// Leases whose receipt is here, and whose outputs are on their way.
+    settling: BTreeMap<LeaseId, StreamId>,
+    /// Streams that ended while receipts of theirs are being settled: those still count.
+    ending: BTreeSet<StreamId>,
+    own: BTreeMap<LeaseId, AbortHandle>,
+    /// Streams whose queue was full.
+    pub(super) broken: Vec<StreamId>,
+    /// Why the last reduction could not be written down.
+    unrecorded: Option<(ThunkName, Failure)>,
+}
+
+struct Granted {
+    stream: StreamId,
+    name: ThunkName,
+    thunk: Arc<Thunk>,
+}
+
+impl Requester {
+    /// Runs under way on this machine.
+    pub(super) fn own_running(&self) -> u32 {
+        u32::try_from(self.own.len()).unwrap_or(u32::MAX)
+    }
+
+    fn forget_stream(&mut self, stream: StreamId) {
+        self.workers.remove(&stream);
+        self.granted.retain(|_, granted| granted.stream != stream);
+        self.settling.retain(|_, settling| *settling != stream);
+        self.ending.remove(&stream);
+    }
+
+    fn is_settling(&self, stream: StreamId) -> bool {
+        self.settling.values().any(|settling| *settling == stream)
+    }
+
+    fn queue(&mut self, stream: StreamId, outgoing: Outgoing) {
+        let Some((peer, queue)) = self.workers.get(&stream) else { return };
+        if queue.try_send(outgoing).is_err() {
+            tracing::debug!(%peer, "a worker does not read what it is told");
+            self.workers.remove(&stream);
+            self.broken.push(stream);
+        }
+    }
+}
+
+impl Shell {
+    pub(super) fn on_incoming(&mut self, peer: PeerId, stream: BoxStream) {
+        let workers = &mut self.requester.workers;
+        let of_peer = workers.values().filter(|(other, _)| *other == peer).count();
+        if of_peer >= STREAMS_PER_PEER || workers.len() >= limits::CLAIMANTS + STREAMS_PER_PEER {
+            return tracing::debug!(%peer, "too many claim streams");
+        }
+        let id = StreamId(self.requester.next_stream);
+        self.requester.next_stream += 1;
+        let queue = self.lines.serve(id, peer, stream);
+        self.requester.workers.insert(id, (peer, queue));
+    }
+
+    pub(super) fn on_served_closed(&mut self, stream: StreamId) {
+        if self.requester.is_settling(stream) {
+            self.requester.workers.remove(&stream);
+            self.requester.ending.insert(stream);
+            return;
+        }
+        self.requester.forget_stream(stream);
+        self.lease(Input::Closed(stream));
+    }
+
+    pub(super) fn on_worker(&mut self, stream: StreamId, message: FromWorker) {
+        match message {
+            FromWorker::Receipt(receipt) => self.on_receipt(stream, *receipt),
+            FromWorker::Heartbeat(mut leases) => {
+                // The worker has done its part; what is missing is ours.
+                let settling = self.requester.settling.iter();
+                leases.extend(settling.filter(|(_, of)| **of == stream).map(|(lease, _)| *lease));
+                self.lease(Input::Received(stream, FromWorker::Heartbeat(leases)));
+            }
+            FromWorker::Started(lease) => {
+                if let Some(granted) = self.requester.granted.get(&lease)
+                    && granted.stream == stream
+                {
+                    self.requester.runs.begun(granted.name, &granted.thunk);
+                }
+                self.lease(Input::Received(stream, message));
+            }
+            FromWorker::HandBack(leases) => {
+                let granted = &mut self.requester.granted;
+                granted.retain(|lease, of| of.stream != stream || !leases.contains(lease));
+                self.lease(Input::Received(stream, FromWorker::HandBack(leases)));
+            }
+            other => self.lease(Input::Received(stream, other)),
+        }
+    }
+
+    /// Brings the outputs first: what force hears of is here.
+    fn on_receipt(&mut self, stream: StreamId, receipt: Receipt) {
+        let granted = self.requester.granted.get(&receipt.lease);
+        let ours = granted.is_some_and(|granted| granted.stream == stream);
+        let (Some((peer, _)), Ok(signed), true) =
+            (self.requester.workers.get(&stream), &receipt.end, ours)
+        else {
+            if ours {
+                self.requester.granted.remove(&receipt.lease);
+            }
+            return self.lease(Input::Received(stream, FromWorker::Receipt(Box::new(receipt))));
+        };
+        self.requester.granted.remove(&receipt.lease);
+        self.requester.settling.insert(receipt.lease, stream);
+        let settle = self.workshop.clone().settle(*peer, signed.reduction.clone());
+        let failure = LeaseFailure { class: FailureClass::Machine, reason: job::BROKEN.to_owned() };
+        let end = Err(failure);
+        let broken = Receipt { lease: receipt.lease, end, objects: Vec::new() };
+        let broken = Done::Settled(stream, Box::new(broken), Ok(()));
+        self.tasks.spawn(broken, async move {
+            let settled = settle.await;
+            Done::Settled(stream, Box::new(receipt), settled)
+        });
+    }
+
+    pub(super) fn on_settled(
+        &mut self,
+        stream: StreamId,
+        mut receipt: Receipt,
+        settled: Result<(), String>,
+    ) {
+        self.requester.settling.remove(&receipt.lease);
+        if let Err(reason) = settled {
+            receipt.end = Err(LeaseFailure {
+                class: FailureClass::Machine,
+                reason: reason.chars().take(limits::CLAIM_REASON_BYTES / 4).collect(),
+            });
+        }
+        self.lease(Input::Received(stream, FromWorker::Receipt(Box::new(receipt))));
+        if self.requester.ending.contains(&stream) {
+            self.on_served_closed(stream);
+        }
+    }
+
+    pub(super) fn on_own_ended(&mut self, lease: LeaseId, name: ThunkName, end: OwnEnd) {
+        self.requester.own.remove(&lease);
+        let (outcome, reduction) = end;
+        self.requester.runs.tried(name, &outcome);
+        let outputs = reduction.map(|reduction| Arc::new(reduction.outputs));
+        self.lease(Input::OwnEnded(lease, outputs));
+    }
+
+    pub(super) fn lease_effects(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Lease { stream, lease, name, thunk } => {
+                    self.grant(stream, lease, name, thunk);
+                }
+                Effect::Send(stream, message) => {
+                    if let FromRequester::Cancel(leases) = &message {
+                        self.requester.granted.retain(|lease, _| !leases.contains(lease));
+                    }
+                    self.requester.queue(stream, Outgoing::Say(message));
+                }
+                Effect::Close(stream) => self.requester.forget_stream(stream),
+                Effect::Run { lease, name, thunk, .. } => self.run_own(lease, name, thunk),
+                Effect::StopOwn(lease) => {
+                    if let Some(run) = self.requester.own.remove(&lease) {
+                        run.abort();
+                    }
+                }
+                Effect::Record(signed) => self.record(&signed),
+                Effect::Ended(run, end) => self.end_run(run, end),
+                Effect::Event(event) => self.on_event(event),
+            }
+        }
+    }
+
+    fn grant(&mut self, stream: StreamId, lease: LeaseId, name: ThunkName, thunk: Arc<Thunk>) {
+        let Some((worker, _)) = self.requester.workers.get(&stream) else { return };
+        let sources = self.sources(*worker, &thunk, lease);
+        let granted = Granted { stream, name, thunk: Arc::clone(&thunk) };
+        self.requester.granted.insert(lease, granted);
+        let draft = LeaseDraft { lease, name, thunk, sources };
+        self.requester.queue(stream, Outgoing::Lease(draft));
+    }
+
+    /// Who may have the large inputs; not always the same first, so that nobody is asked by all.
+    fn sources(&self, worker: PeerId, thunk: &Thunk, lease: LeaseId) -> Vec<PeerId> {
+        let (files, trees) = compose::values(thunk);
+        let large = files.iter().filter(|name| name.digest().length > limits::LEASE_INLINE_BYTES);
+        let heavy: Vec<&ValueName> =
+            trees.iter().chain(large).take(limits::LOCALITY_INPUTS).collect();
+        let holders = heavy.into_iter().flat_map(|name| self.leases.holders(name));
+        let holders: BTreeSet<PeerId> = holders.filter(|peer| *peer != worker).collect();
+        let mut sources: Vec<PeerId> = holders.into_iter().collect();
+        if !sources.is_empty() {
+            let turn = lease.0 as usize % sources.len();
+            sources.rotate_left(turn);
+        }
+        sources.truncate(limits::LEASE_SOURCES);
+        sources
+    }
+
+    fn run_own(&mut self, lease: LeaseId, name: ThunkName, thunk: Arc<Thunk>) {
+        self.requester.runs.begun(name, &thunk);
+        let workshop = self.workshop.clone();
+        let broken = (Err(job::BROKEN.to_owned()), Err(job::broken()));
+        let broken = Done::Own(lease, name, Box::new(broken));
+        let run = self.tasks.spawn(broken, async move {
+            let end = workshop.reduce(name, thunk).await;
+            Done::Own(lease, name, Box::new(end))
+        });
+        self.requester.own.insert(lease, run);
+    }
+
+    fn record(&mut self, signed: &SignedReduction) {
+        let reduction = &signed.reduction;
+        self.requester.runs.tried(reduction.thunk, &Ok(runs::outcome(reduction)));
+        if let Err(error) = self.workshop.store.record(reduction) {
+            self.requester.unrecorded = Some((reduction.thunk, verdict::machine(&error)));
+        }
+    }
+
+    fn end_run(&mut self, run: RunId, end: Result<mesh_protocol::graph::Outputs, Failure>) {
+        let name = self.requester.runs.name(run);
+        let end = match self.requester.unrecorded.take() {
+            Some((thunk, failure)) if end.is_ok() && Some(thunk) == name => Err(failure),
+            _ => end,
+        };
+        self.requester.runs.ended(run, end);
+    }
+
+    fn on_event(&mut self, event: Event) {
+        if let Event::PutBack(name, _, reason) = &event {
+            self.requester.runs.tried(*name, &Err(reason.to_string()));
+        }
+        (self.watcher)(event);
+    }
+}

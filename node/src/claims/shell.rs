@@ -1,0 +1,347 @@
+//! The one task: picks what happened, tells a machine, carries out what it wants.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use mesh_protocol::limits;
+use mesh_protocol::name::ValueName;
+use mesh_protocol::peer::PeerId;
+use mesh_protocol::sched::claim::{self, Claims};
+use mesh_protocol::sched::lease::{self, Leases};
+use mesh_protocol::sched::offer::{self, Offerer};
+use mesh_protocol::time::Time;
+use mesh_protocol::wire::offer::Offer;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+use super::client::{ClientId, FromMesh, ToMesh};
+use super::job::Workshop;
+use super::line::Lines;
+use super::requester::Requester;
+use super::tasks::Tasks;
+use super::worker::{Done, Worker};
+use super::{MeshParts, Message, Status};
+use crate::driver::Load;
+use crate::net::{NetworkEvent, Service, Topic};
+
+pub(super) struct Shell {
+    start: Instant,
+    pub(super) workshop: Workshop,
+    pub(super) lines: Lines,
+    pub(super) watcher: Box<dyn FnMut(lease::Event) + Send>,
+    pub(super) leases: Leases,
+    offerer: Offerer,
+    pub(super) claims: Claims,
+    pub(super) requester: Requester,
+    pub(super) worker: Worker,
+    pub(super) tasks: Tasks,
+    /// Cores that the owner gives.
+    slots: u32,
+    /// What the machines were told of them.
+    set_own: u32,
+    set_claims: u32,
+    members: BTreeSet<PeerId>,
+    clients: BTreeMap<ClientId, (mpsc::Sender<FromMesh>, u32)>,
+    load: watch::Sender<Load>,
+    offers_pending: usize,
+    drains: Vec<oneshot::Sender<()>>,
+}
+
+impl Shell {
+    pub(super) fn new(
+        parts: MeshParts,
+        inbox: mpsc::WeakSender<Message>,
+        load: watch::Sender<Load>,
+    ) -> Self {
+        let MeshParts { store, engine, network, transfers, signer, verifier, .. } = parts;
+        let own = network.own();
+        // Higher than any number of an earlier run of this node.
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        let first_offer = u64::try_from(since.as_micros()).unwrap_or(0);
+        Self {
+            start: Instant::now(),
+            workshop: Workshop { store: store.clone(), engine, transfers, signer, own },
+            lines: Lines { store, network, verifier, inbox },
+            watcher: parts.watcher,
+            leases: Leases::new(parts.policy, parts.capabilities),
+            offerer: Offerer::new(first_offer),
+            claims: Claims::new(parts.capabilities, parts.seed),
+            requester: Requester::default(),
+            worker: Worker::default(),
+            tasks: Tasks::default(),
+            slots: parts.slots,
+            set_own: 0,
+            set_claims: 0,
+            members: BTreeSet::new(),
+            clients: BTreeMap::new(),
+            load,
+            offers_pending: 0,
+            drains: Vec::new(),
+        }
+    }
+
+    pub(super) async fn serve(mut self, mut inbox: mpsc::Receiver<Message>) {
+        self.settle();
+        loop {
+            let deadline = self.next_deadline();
+            let due = async {
+                match deadline {
+                    Some(deadline) => tokio::time::sleep_until(deadline).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                message = inbox.recv() => match message {
+                    Some(message) => self.on_message(message),
+                    None => return,
+                },
+                done = self.tasks.next() => self.on_done(done),
+                () = due => self.on_due(),
+            }
+            self.settle();
+            self.tell_clients().await;
+        }
+    }
+
+    pub(super) fn now(&self) -> Time {
+        Time::from_us(u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX))
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        let deadlines = [
+            self.leases.next_deadline(),
+            self.offerer.next_deadline(),
+            self.claims.next_deadline(),
+        ];
+        let next = deadlines.into_iter().flatten().min()?;
+        Some(self.start + Duration::from_micros(next.us()))
+    }
+
+    fn on_due(&mut self) {
+        let now = self.now();
+        let due = |deadline: Option<Time>| deadline.is_some_and(|deadline| deadline <= now);
+        if due(self.leases.next_deadline()) {
+            let mut effects = Vec::new();
+            self.leases.handle_timeout(now, &mut effects);
+            self.lease_effects(effects);
+            self.balance();
+        }
+        if due(self.claims.next_deadline()) {
+            let mut effects = Vec::new();
+            self.claims.handle_timeout(now, &mut effects);
+            self.claim_effects(effects);
+        }
+        if due(self.offerer.next_deadline()) {
+            let mut effects = Vec::new();
+            self.offerer.handle_timeout(now, &mut effects);
+            self.publish(effects);
+        }
+    }
+
+    fn on_message(&mut self, message: Message) {
+        match message {
+            Message::Network(event) => self.on_network(event),
+            Message::Opened(stream, peer, open) => {
+                self.lease(lease::Input::Opened(stream, peer, open));
+            }
+            Message::FromWorker(stream, message) => self.on_worker(stream, message),
+            Message::ServedClosed(stream) => self.on_served_closed(stream),
+            Message::FromRequester(stream, message) => {
+                self.claim(claim::Input::Received(stream, message));
+            }
+            Message::ClaimClosed(stream) => self.on_claim_closed(stream),
+            Message::Join(client, sender) => {
+                self.clients.insert(client, (sender, 0));
+            }
+            Message::Client(client, message) => self.on_client(client, message),
+            Message::Slots(slots) => self.slots = slots,
+            Message::Drain(drained) => self.on_drain(drained),
+            Message::Status(sender) => {
+                // Whoever asked may have gone.
+                let _ = sender.send(self.status());
+            }
+        }
+    }
+
+    fn on_network(&mut self, event: NetworkEvent) {
+        match event {
+            NetworkEvent::Incoming { peer, service: Service::Claim, stream } => {
+                self.on_incoming(peer, stream);
+            }
+            NetworkEvent::Gossip { from, topic: Topic::Offers, message } => {
+                self.on_gossip(from, &message);
+            }
+            NetworkEvent::Connected(peer) => {
+                self.members.insert(peer);
+                self.lease(lease::Input::Others(true));
+                self.offer(offer::Input::Joined);
+            }
+            NetworkEvent::Disconnected(peer) => {
+                self.members.remove(&peer);
+                self.lease(lease::Input::Others(!self.members.is_empty()));
+            }
+            NetworkEvent::Incoming { .. } | NetworkEvent::Gossip { .. } => {}
+        }
+    }
+
+    /// Looks which of the offered trees are here, away from this task.
+    fn on_gossip(&mut self, from: PeerId, message: &[u8]) {
+        let offer = match Offer::decode(message) {
+            Ok(offer) => offer,
+            Err(error) => return tracing::debug!(peer = %from, %error, "an offer is malformed"),
+        };
+        if self.offers_pending >= limits::OFFERS_PENDING {
+            return;
+        }
+        self.offers_pending += 1;
+        let store = self.workshop.store.clone();
+        let unseen = Done::Looked(from, offer.clone(), BTreeSet::new());
+        self.tasks.spawn_blocking(unseen, move || {
+            let held: BTreeSet<ValueName> =
+                offer.trees.iter().copied().filter(|tree| store.contains_tree(*tree)).collect();
+            Done::Looked(from, offer, held)
+        });
+    }
+
+    pub(super) fn on_looked(&mut self, peer: PeerId, offer: Offer, held: BTreeSet<ValueName>) {
+        self.offers_pending -= 1;
+        self.on_offer(peer, offer, held);
+    }
+
+    fn on_client(&mut self, client: ClientId, message: ToMesh) {
+        match message {
+            ToMesh::Ready { run, name, thunk, level } => {
+                let run = self.requester.runs.add(client, run, name);
+                self.lease(lease::Input::Ready { run, name, thunk, level });
+            }
+            ToMesh::Stop(run) => {
+                if let Some(run) = self.requester.runs.stop(client, run) {
+                    self.lease(lease::Input::Stop(run));
+                }
+            }
+            ToMesh::Slots(slots) => {
+                if let Some((_, own)) = self.clients.get_mut(&client) {
+                    *own = slots;
+                }
+            }
+            ToMesh::Leave => self.on_leave(client),
+        }
+    }
+
+    fn on_leave(&mut self, client: ClientId) {
+        self.clients.remove(&client);
+        for run in self.requester.runs.leave(client) {
+            self.lease(lease::Input::Stop(run));
+        }
+    }
+
+    fn on_drain(&mut self, drained: oneshot::Sender<()>) {
+        self.drains.push(drained);
+        self.claim(claim::Input::Drain);
+        if self.worker.is_drained {
+            self.on_drained();
+        }
+    }
+
+    pub(super) fn on_drained(&mut self) {
+        self.worker.is_drained = true;
+        for drained in self.drains.drain(..) {
+            let _ = drained.send(());
+        }
+    }
+
+    /// After anything happened.
+    fn settle(&mut self) {
+        while let Some(stream) = self.requester.broken.pop() {
+            self.lease(lease::Input::Closed(stream));
+        }
+        while let Some(stream) = self.worker.broken.pop() {
+            self.claim(claim::Input::Closed(stream));
+        }
+        self.balance();
+        let (ready, trees) = self.leases.unplaced();
+        let wanted = ready.values().fold(0_u32, |sum, count| sum.saturating_add(*count));
+        self.offer(offer::Input::Unplaced(ready, trees));
+        let load = Load { running: self.requester.own_running(), wanted };
+        self.load.send_if_modified(|known| std::mem::replace(known, load) != load);
+    }
+
+    /// What one side keeps busy, the other may not start; own builds first, as far as they may.
+    fn balance(&mut self) {
+        loop {
+            let wanted =
+                self.clients.values().fold(0_u32, |sum, (_, own)| sum.saturating_add(*own));
+            let own = self.slots.saturating_sub(self.claims.running_cores()).min(wanted);
+            if own != self.set_own {
+                self.set_own = own;
+                self.lease(lease::Input::OwnSlots(own));
+                continue;
+            }
+            let others = self.slots.saturating_sub(self.leases.own_cores());
+            if others == self.set_claims {
+                return;
+            }
+            self.set_claims = others;
+            self.claim(claim::Input::Slots(others));
+        }
+    }
+
+    pub(super) fn lease(&mut self, input: lease::Input) {
+        let mut effects = Vec::new();
+        self.leases.handle(self.now(), input, &mut effects);
+        self.lease_effects(effects);
+        // Before the other side may start anything.
+        let others = self.slots.saturating_sub(self.leases.own_cores());
+        if others < self.set_claims {
+            self.set_claims = others;
+            self.claim(claim::Input::Slots(others));
+        }
+    }
+
+    pub(super) fn claim(&mut self, input: claim::Input) {
+        let mut effects = Vec::new();
+        self.claims.handle(self.now(), input, &mut effects);
+        self.claim_effects(effects);
+        // Likewise: what began for others is taken from own builds.
+        let own = self.slots.saturating_sub(self.claims.running_cores());
+        if own < self.set_own {
+            self.set_own = own;
+            self.lease(lease::Input::OwnSlots(own));
+        }
+    }
+
+    fn offer(&mut self, input: offer::Input) {
+        let mut effects = Vec::new();
+        self.offerer.handle(self.now(), input, &mut effects);
+        self.publish(effects);
+    }
+
+    fn publish(&self, effects: Vec<offer::Effect>) {
+        for offer::Effect::Publish(offer) in effects {
+            match offer.encode() {
+                Ok(message) => self.lines.network.publish(Topic::Offers, message),
+                Err(error) => tracing::warn!(%error, "an offer cannot be written"),
+            }
+        }
+    }
+
+    async fn tell_clients(&mut self) {
+        for (client, message) in self.requester.runs.take_told() {
+            let Some((sender, _)) = self.clients.get(&client) else { continue };
+            // Drivers always listen: this waits for a moment at most.
+            if sender.send(message).await.is_err() {
+                self.on_leave(client);
+            }
+        }
+    }
+
+    fn status(&self) -> Status {
+        Status {
+            counts: self.leases.counts(),
+            leases: self.leases.load(),
+            jobs: self.claims.load(),
+            cores: (self.leases.own_cores(), self.claims.running_cores()),
+            scores: self.leases.scores().iter().map(|(peer, score)| (*peer, *score)).collect(),
+        }
+    }
+}

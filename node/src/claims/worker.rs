@@ -1,0 +1,152 @@
+//! The worker's side: leases in, receipts out.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use mesh_protocol::limits;
+use mesh_protocol::name::{ThunkName, ValueName};
+use mesh_protocol::peer::{PeerId, StreamId};
+use mesh_protocol::sched::claim::{Effect, Input, Job};
+use mesh_protocol::thunk::Thunk;
+use mesh_protocol::wire::claim::{FromWorker, Lease, LeaseId, Receipt};
+use mesh_protocol::wire::offer::Offer;
+use tokio::task::AbortHandle;
+
+use super::compose;
+use super::job::{self, JobEnd, OwnEnd};
+use super::line::ToRequester;
+use super::shell::Shell;
+
+/// What the claim machine's effects act on.
+#[derive(Default)]
+pub(super) struct Worker {
+    requesters: BTreeMap<StreamId, (PeerId, ToRequester)>,
+    jobs: BTreeMap<Job, AbortHandle>,
+    holds: BTreeSet<ValueName>,
+    hold_order: VecDeque<ValueName>,
+    /// Streams whose queue was full.
+    pub(super) broken: Vec<StreamId>,
+    pub(super) is_drained: bool,
+}
+
+/// What a task of the node's came to.
+pub(super) enum Done {
+    /// Which trees of an offer are here.
+    Looked(PeerId, Offer, BTreeSet<ValueName>),
+    Fetched(Job, Result<Arc<Thunk>, String>),
+    Ran(Job, Box<JobEnd>),
+    Own(LeaseId, ThunkName, Box<OwnEnd>),
+    Settled(StreamId, Box<Receipt>, Result<(), String>),
+}
+
+impl Worker {
+    /// Remembers trees that are here. False: they were known.
+    fn hold(&mut self, trees: BTreeSet<ValueName>) -> bool {
+        let before = self.hold_order.len();
+        for tree in trees {
+            if self.holds.insert(tree) {
+                self.hold_order.push_back(tree);
+            }
+        }
+        let news = self.hold_order.len() > before;
+        while self.hold_order.len() > limits::TREES_HELD {
+            if let Some(oldest) = self.hold_order.pop_front() {
+                self.holds.remove(&oldest);
+            }
+        }
+        news
+    }
+}
+
+impl Shell {
+    pub(super) fn on_done(&mut self, done: Done) {
+        match done {
+            Done::Looked(peer, offer, held) => self.on_looked(peer, offer, held),
+            Done::Fetched(job, fetched) => self.on_fetched(job, fetched),
+            Done::Ran(job, end) => {
+                self.worker.jobs.remove(&job);
+                let (end, objects) = *end;
+                self.claim(Input::Ended(job, end, objects));
+            }
+            Done::Own(lease, name, end) => self.on_own_ended(lease, name, *end),
+            Done::Settled(stream, receipt, settled) => self.on_settled(stream, *receipt, settled),
+        }
+    }
+
+    pub(super) fn on_offer(&mut self, peer: PeerId, offer: Offer, held: BTreeSet<ValueName>) {
+        self.hold(held);
+        self.claim(Input::Offer(peer, offer));
+    }
+
+    pub(super) fn on_claim_closed(&mut self, stream: StreamId) {
+        self.worker.requesters.remove(&stream);
+        self.claim(Input::Closed(stream));
+    }
+
+    fn on_fetched(&mut self, job: Job, fetched: Result<Arc<Thunk>, String>) {
+        self.worker.jobs.remove(&job);
+        if let Ok(thunk) = &fetched {
+            self.hold(compose::values(thunk).1);
+        }
+        self.claim(Input::Fetched(job, fetched));
+    }
+
+    fn hold(&mut self, trees: BTreeSet<ValueName>) {
+        if self.worker.hold(trees) {
+            self.claim(Input::Holds(self.worker.holds.clone()));
+        }
+    }
+
+    pub(super) fn claim_effects(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Open(stream, peer, open) => {
+                    let queue = self.lines.claim(stream, peer, open);
+                    self.worker.requesters.insert(stream, (peer, queue));
+                }
+                Effect::Send(stream, message) => self.say(stream, message),
+                Effect::Close(stream) => drop(self.worker.requesters.remove(&stream)),
+                Effect::Fetch(job, lease) => self.fetch(job, lease),
+                Effect::Run { job, name, thunk, .. } => {
+                    let workshop = self.workshop.clone();
+                    let broken = Done::Ran(job, Box::new((Err(job::broken()), Vec::new())));
+                    self.spawn(job, broken, async move {
+                        Done::Ran(job, Box::new(workshop.run(name, thunk).await))
+                    });
+                }
+                Effect::Stop(job) => {
+                    if let Some(task) = self.worker.jobs.remove(&job) {
+                        task.abort();
+                    }
+                }
+                Effect::Drained => self.on_drained(),
+            }
+        }
+    }
+
+    fn fetch(&mut self, job: Job, lease: Lease) {
+        let Some((requester, _)) = self.worker.requesters.get(&job.stream) else { return };
+        let fetch = self.workshop.clone().fetch(*requester, lease);
+        let broken = Done::Fetched(job, Err(job::BROKEN.to_owned()));
+        self.spawn(job, broken, async move { Done::Fetched(job, fetch.await) });
+    }
+
+    fn spawn(
+        &mut self,
+        job: Job,
+        if_it_panics: Done,
+        work: impl Future<Output = Done> + Send + 'static,
+    ) {
+        let task = self.tasks.spawn(if_it_panics, work);
+        self.worker.jobs.insert(job, task);
+    }
+
+    fn say(&mut self, stream: StreamId, message: FromWorker) {
+        let Some((peer, queue)) = self.worker.requesters.get(&stream) else { return };
+        if queue.try_send(message).is_err() {
+            tracing::debug!(%peer, "a requester does not read what it is told");
+            self.worker.requesters.remove(&stream);
+            self.worker.broken.push(stream);
+        }
+    }
+}

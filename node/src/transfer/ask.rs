@@ -1,0 +1,229 @@
+//! One question and its answer, on a stream that is kept for the next one.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use mesh_protocol::codec::CodecError;
+use mesh_protocol::limits;
+use mesh_protocol::peer::PeerId;
+use mesh_protocol::wire::transfer::{Answer, Encoding, Expected, Meaning, Want};
+use thiserror::Error;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::Instant;
+
+use super::traffic::Ledger;
+use crate::frame;
+use crate::net::{BoxStream, Network, NetworkError, Service};
+
+const SILENCE: Duration = Duration::from_micros(limits::TRANSFER_SILENCE_US);
+
+/// Why there is no answer.
+#[derive(Debug, Error)]
+pub(super) enum AskError {
+    #[error("{0}")]
+    Network(#[from] NetworkError),
+    #[error("its stream broke: {0}")]
+    Broken(#[from] io::Error),
+    #[error("it breaks the rules of transfer: {0}")]
+    Rules(#[from] CodecError),
+    #[error("its answer took too long")]
+    TooSlow,
+}
+
+/// Part of an answer.
+pub(super) enum Got {
+    Bytes { item: usize, start: u64, bytes: Vec<u8>, last: bool },
+    Missing,
+}
+
+pub(super) struct Asker {
+    network: Arc<dyn Network>,
+    traffic: Arc<Ledger>,
+    kept: Mutex<BTreeMap<PeerId, Vec<(BoxStream, Instant)>>>,
+    permits: Semaphore,
+}
+
+/// An answer that is coming.
+pub(super) struct Asking<'a> {
+    asker: &'a Asker,
+    peer: PeerId,
+    stream: BoxStream,
+    expected: Expected,
+    first: Option<Got>,
+    deadline: Instant,
+    _permit: SemaphorePermit<'a>,
+}
+
+impl Asker {
+    pub(super) fn new(network: Arc<dyn Network>, traffic: Arc<Ledger>) -> Self {
+        let permits = Semaphore::new(limits::TRANSFER_STREAMS);
+        Self { network, traffic, kept: Mutex::default(), permits }
+    }
+
+    /// Asks, and waits for the answer to begin.
+    pub(super) async fn ask(&self, peer: PeerId, want: Want) -> Result<Asking<'_>, AskError> {
+        // The semaphore is never closed.
+        let permit = self.permits.acquire().await.map_err(|_| NetworkError::Closed)?;
+        let deadline = Instant::now() + Duration::from_micros(limits::TRANSFER_ANSWER_US);
+        let mut question = Vec::new();
+        frame::append(&mut question, &want.encode()?);
+        let expected = Expected::new(want);
+        if let Some(stream) = self.take(peer) {
+            let asking = Asking {
+                asker: self,
+                peer,
+                stream,
+                expected: expected.clone(),
+                first: None,
+                deadline,
+                _permit: permit,
+            };
+            // The other end may have closed it meanwhile, or the connection is another one now.
+            match asking.begin(&question).await {
+                Err((AskError::Broken(_), permit)) => {
+                    self.fresh(peer, expected, deadline, permit, &question).await
+                }
+                result => result.map_err(|(error, _)| error),
+            }
+        } else {
+            self.fresh(peer, expected, deadline, permit, &question).await
+        }
+    }
+
+    async fn fresh<'a>(
+        &'a self,
+        peer: PeerId,
+        expected: Expected,
+        deadline: Instant,
+        permit: SemaphorePermit<'a>,
+        question: &[u8],
+    ) -> Result<Asking<'a>, AskError> {
+        let open = self.network.open(peer, Service::Transfer);
+        let opened = tokio::time::timeout(SILENCE, open).await;
+        let stream = opened.unwrap_or(Err(NetworkError::TimedOut(peer)))?;
+        let asking =
+            Asking { asker: self, peer, stream, expected, first: None, deadline, _permit: permit };
+        asking.begin(question).await.map_err(|(error, _)| error)
+    }
+
+    fn take(&self, peer: PeerId) -> Option<BoxStream> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let streams = kept.get_mut(&peer)?;
+        let (stream, since) = streams.pop()?;
+        // The other end closes it after that long: the older ones are gone too.
+        if since.elapsed() < Duration::from_micros(limits::TRANSFER_IDLE_US) / 2 {
+            return Some(stream);
+        }
+        kept.remove(&peer);
+        None
+    }
+
+    fn keep(&self, peer: PeerId, stream: BoxStream) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() >= limits::SCORES_KEPT {
+            kept.clear();
+        }
+        let streams = kept.entry(peer).or_default();
+        if streams.len() < limits::TRANSFER_KEPT {
+            streams.push((stream, Instant::now()));
+        }
+    }
+}
+
+impl<'a> Asking<'a> {
+    async fn begin(mut self, question: &[u8]) -> Result<Self, (AskError, SemaphorePermit<'a>)> {
+        let begun = match frame::write_within(&mut self.stream, question, SILENCE).await {
+            Ok(()) => self.read().await,
+            Err(error) => Err(error.into()),
+        };
+        match begun {
+            Ok(first) => {
+                self.first = Some(first);
+                Ok(self)
+            }
+            Err(error) => Err((error, self._permit)),
+        }
+    }
+
+    /// The next part of the answer; none when it is complete.
+    pub(super) async fn next(&mut self) -> Result<Option<Got>, AskError> {
+        if let Some(first) = self.first.take() {
+            return Ok(Some(first));
+        }
+        match self.expected.is_complete() {
+            true => Ok(None),
+            false => self.read().await.map(Some),
+        }
+    }
+
+    /// The answer is complete: the stream may be asked again.
+    pub(super) fn end(self) {
+        if self.expected.is_complete() {
+            self.asker.keep(self.peer, self.stream);
+        }
+    }
+
+    async fn read(&mut self) -> Result<Got, AskError> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(AskError::TooSlow);
+        }
+        let answer = self.frame(limits::TRANSFER_HEADER_BYTES, left).await?;
+        let answer = Answer::decode(&answer)?;
+        let meaning = self.expected.accept(answer)?;
+        let (Meaning::Bytes { item, start, last }, Answer::Piece { length, encoding, .. }) =
+            (meaning, answer)
+        else {
+            return Ok(Got::Missing);
+        };
+        let written = match encoding {
+            Encoding::Plain => length,
+            Encoding::Lz4(written) => written,
+        };
+        let bytes = self.frame(written.into(), left).await?;
+        let bytes = unpack(bytes, length, encoding)?;
+        self.asker.traffic.received(self.peer, bytes.len() as u64);
+        Ok(Got::Bytes { item, start, bytes, last })
+    }
+
+    async fn frame(&mut self, max: u64, left: Duration) -> Result<Vec<u8>, AskError> {
+        let read = frame::read_within(&mut self.stream, max, SILENCE.min(left)).await?;
+        Ok(read.ok_or(io::Error::from(io::ErrorKind::UnexpectedEof))?)
+    }
+}
+
+/// The bytes of a piece as they are in the object.
+fn unpack(bytes: Vec<u8>, length: u32, encoding: Encoding) -> Result<Vec<u8>, CodecError> {
+    let wrong = || CodecError::Malformed("a piece is not as long as it says".to_owned());
+    let bytes = match encoding {
+        Encoding::Plain => bytes,
+        Encoding::Lz4(_) => {
+            let mut plain = vec![0; length as usize];
+            let unpacked = lz4_flex::block::decompress_into(&bytes, &mut plain);
+            plain.truncate(unpacked.map_err(|error| CodecError::Malformed(error.to_string()))?);
+            plain
+        }
+    };
+    if bytes.len() == length as usize { Ok(bytes) } else { Err(wrong()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packed_pieces_are_unpacked_to_the_length_they_say() {
+        let text = b"all work and no play ".repeat(100);
+        let packed = lz4_flex::block::compress(&text);
+        let (length, written) = (text.len() as u32, packed.len() as u32);
+        let encoding = Encoding::Lz4(written);
+        assert_eq!(unpack(packed.clone(), length, encoding).unwrap(), text);
+        for wrong in [length - 1, length + 1] {
+            assert!(unpack(packed.clone(), wrong, encoding).is_err());
+        }
+        assert!(unpack(vec![0xff; 50], length, encoding).is_err());
+        assert!(unpack(text, length - 1, Encoding::Plain).is_err());
+    }
+}
