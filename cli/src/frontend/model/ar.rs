@@ -126,7 +126,6 @@ mod tests {
             "t l.a",
             "p l.a",
             "rcT l.a a.o",
-            "ru l.a",
             "d l.a a.o",
             "rcs",
             "--plugin x rcs l.a",
