@@ -5,16 +5,25 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-/// Reads one frame of at most `max` bytes. None: the other end closed the stream between two.
+/// Memory for a frame of which nothing has come.
+const AHEAD_BYTES: usize = 64 * 1024;
+
+/// Reads one frame of at most `max` bytes, and gives up when nothing has come for so long. None: the
+/// other end closed the stream between two.
 pub(crate) async fn read(
     stream: &mut (impl AsyncRead + Unpin),
     max: u64,
+    silence: Duration,
 ) -> io::Result<Option<Vec<u8>>> {
     let mut length = [0; 4];
-    if stream.read(&mut length[..1]).await? == 0 {
-        return Ok(None);
+    let mut filled = 0;
+    while filled < length.len() {
+        match within(silence, stream.read(&mut length[filled..])).await? {
+            0 if filled == 0 => return Ok(None),
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            read => filled += read,
+        }
     }
-    stream.read_exact(&mut length[1..]).await?;
     let length = u64::from(u32::from_le_bytes(length));
     if length > max {
         let text = format!("a frame of {length} bytes, where {max} are allowed");
@@ -22,9 +31,15 @@ pub(crate) async fn read(
     }
     // Memory follows the bytes that come, not the length that was promised.
     let mut bytes = Vec::new();
-    stream.take(length).read_to_end(&mut bytes).await?;
-    if bytes.len() as u64 != length {
-        return Err(io::ErrorKind::UnexpectedEof.into());
+    let mut rest = stream.take(length);
+    while (bytes.len() as u64) < length {
+        if bytes.len() == bytes.capacity() {
+            let left = length - bytes.len() as u64;
+            bytes.reserve_exact(bytes.len().max(AHEAD_BYTES).min(left as usize));
+        }
+        if within(silence, rest.read_buf(&mut bytes)).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
     }
     Ok(Some(bytes))
 }
@@ -37,27 +52,24 @@ pub(crate) fn append(buffer: &mut Vec<u8>, bytes: &[u8]) {
     buffer.extend_from_slice(bytes);
 }
 
-/// Writes and flushes, and gives up after so long.
-pub(crate) async fn write_within(
+/// Writes and flushes, and gives up when nothing could be written for so long.
+pub(crate) async fn write(
     stream: &mut (impl AsyncWrite + Unpin),
     bytes: &[u8],
-    within: Duration,
+    silence: Duration,
 ) -> io::Result<()> {
-    let write = async {
-        stream.write_all(bytes).await?;
-        stream.flush().await
-    };
-    tokio::time::timeout(within, write).await.unwrap_or(Err(io::ErrorKind::TimedOut.into()))
+    let mut left = bytes;
+    while !left.is_empty() {
+        match within(silence, stream.write(left)).await? {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            written => left = &left[written..],
+        }
+    }
+    within(silence, stream.flush()).await
 }
 
-/// The next frame, or an error if none comes within so long.
-pub(crate) async fn read_within(
-    stream: &mut (impl AsyncRead + Unpin),
-    max: u64,
-    within: Duration,
-) -> io::Result<Option<Vec<u8>>> {
-    let read = read(stream, max);
-    tokio::time::timeout(within, read).await.unwrap_or(Err(io::ErrorKind::TimedOut.into()))
+async fn within<T>(silence: Duration, act: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    tokio::time::timeout(silence, act).await.unwrap_or(Err(io::ErrorKind::TimedOut.into()))
 }
 
 #[cfg(test)]
@@ -69,13 +81,37 @@ mod tests {
         let mut bytes = Vec::new();
         append(&mut bytes, b"");
         append(&mut bytes, b"abc");
+        const SILENCE: Duration = Duration::from_secs(1);
         let mut from = bytes.as_slice();
-        assert_eq!(read(&mut from, 3).await.unwrap(), Some(vec![]));
-        assert_eq!(read(&mut from, 3).await.unwrap(), Some(b"abc".to_vec()));
-        assert_eq!(read(&mut from, 3).await.unwrap(), None);
+        assert_eq!(read(&mut from, 3, SILENCE).await.unwrap(), Some(vec![]));
+        assert_eq!(read(&mut from, 3, SILENCE).await.unwrap(), Some(b"abc".to_vec()));
+        assert_eq!(read(&mut from, 3, SILENCE).await.unwrap(), None);
         let kind = |result: io::Result<Option<Vec<u8>>>| result.unwrap_err().kind();
-        assert_eq!(kind(read(&mut &bytes[4..], 2).await), io::ErrorKind::InvalidData);
-        assert_eq!(kind(read(&mut &bytes[4..9], 3).await), io::ErrorKind::UnexpectedEof);
-        assert_eq!(kind(read(&mut &bytes[4..6], 3).await), io::ErrorKind::UnexpectedEof);
+        let read = async |mut from: &[u8], max| kind(read(&mut from, max, SILENCE).await);
+        assert_eq!(read(&bytes[4..], 2).await, io::ErrorKind::InvalidData);
+        assert_eq!(read(&bytes[4..9], 3).await, io::ErrorKind::UnexpectedEof);
+        assert_eq!(read(&bytes[4..6], 3).await, io::ErrorKind::UnexpectedEof);
+    }
+
+    /// What comes slowly comes; what does not come is given up.
+    #[tokio::test(start_paused = true)]
+    async fn silence_counts_and_not_slowness() {
+        let silence = Duration::from_secs(10);
+        let (mut ours, mut theirs) = tokio::io::duplex(1);
+        let mut bytes = Vec::new();
+        append(&mut bytes, &[7; 20]);
+        let trickle = tokio::spawn(async move {
+            for byte in bytes {
+                tokio::time::sleep(Duration::from_secs(9)).await;
+                write(&mut theirs, &[byte], silence).await.unwrap();
+            }
+            theirs
+        });
+        assert_eq!(read(&mut ours, 20, silence).await.unwrap(), Some(vec![7; 20]));
+        let mut theirs = trickle.await.unwrap();
+        let stalled = read(&mut ours, 20, silence).await.unwrap_err();
+        assert_eq!(stalled.kind(), io::ErrorKind::TimedOut);
+        let stalled = write(&mut theirs, &[7; 2], silence).await.unwrap_err();
+        assert_eq!(stalled.kind(), io::ErrorKind::TimedOut, "nobody reads");
     }
 }

@@ -322,8 +322,12 @@ pub const TRANSFER_SOURCES: usize = 4;
 /// Streams on which a node asks at once, and so how many batches it holds in memory.
 pub const TRANSFER_STREAMS: usize = 32;
 
+/// Of those, to one peer: enough to hide the way there and back, few enough that each gets on where
+/// the way is narrow.
+pub const TRANSFER_PER_PEER: usize = 4;
+
 /// Streams that a peer may have open to ask us, idle ones included.
-pub const TRANSFER_SERVED_PER_PEER: usize = 64;
+pub const TRANSFER_SERVED_PER_PEER: usize = 16;
 
 /// Streams that all peers together may have open to ask us.
 pub const TRANSFER_SERVED: usize = 1024;
@@ -337,9 +341,9 @@ pub const TRANSFER_IDLE_US: u64 = 30_000_000;
 /// Whoever was asked and has sent nothing for this long is not waited for.
 pub const TRANSFER_SILENCE_US: u64 = 10_000_000;
 
-/// One answer takes no longer than this, however steadily it trickles: eight megabytes at half a
-/// megabit a second.
-pub const TRANSFER_ANSWER_US: u64 = 120_000_000;
+/// One answer takes no longer than this, however steadily it trickles: four megabytes at an eighth
+/// of a megabit a second.
+pub const TRANSFER_ANSWER_US: u64 = 300_000_000;
 
 /// Who lied about bytes is asked for none for this long.
 pub const TRANSFER_LIAR_US: u64 = 3_600_000_000;

@@ -103,15 +103,14 @@ impl Lines {
         peer: PeerId,
         mut read: ReadHalf<BoxStream>,
     ) -> io::Result<()> {
-        let Some(first) = frame::read_within(&mut read, limits::CLAIM_BYTES, SILENCE).await? else {
-            return Ok(());
-        };
+        let first = frame::read(&mut read, limits::CLAIM_BYTES, SILENCE);
+        let Some(first) = tokio::time::timeout(SILENCE, first).await?? else { return Ok(()) };
         let FromWorker::Open(open) = FromWorker::decode(&first).map_err(io::Error::other)? else {
             return Err(io::Error::other("it began with something else than who it is"));
         };
         self.tell(Message::Opened(id, peer, open)).await;
-        // How long it may be silent is for the lease machine to say.
-        while let Some(bytes) = frame::read(&mut read, limits::CLAIM_BYTES).await? {
+        // The lease machine notices silence first.
+        while let Some(bytes) = frame::read(&mut read, limits::CLAIM_BYTES, 2 * SILENCE).await? {
             let mut message = FromWorker::decode(&bytes).map_err(io::Error::other)?;
             drop(bytes);
             if let FromWorker::Receipt(receipt) = &mut message {
@@ -135,7 +134,7 @@ impl Lines {
     }
 
     async fn read_requester(&self, id: StreamId, mut read: ReadHalf<BoxStream>) -> io::Result<()> {
-        while let Some(bytes) = frame::read(&mut read, limits::CLAIM_BYTES).await? {
+        while let Some(bytes) = frame::read(&mut read, limits::CLAIM_BYTES, 2 * SILENCE).await? {
             let mut message = FromRequester::decode(&bytes).map_err(io::Error::other)?;
             drop(bytes);
             if let FromRequester::Lease(lease) = &mut message {
@@ -225,5 +224,5 @@ async fn send(
 ) -> io::Result<()> {
     let mut buffer = Vec::new();
     frame::append(&mut buffer, &message.map_err(io::Error::other)?);
-    frame::write_within(write, &buffer, SILENCE).await
+    frame::write(write, &buffer, SILENCE).await
 }

@@ -10,7 +10,7 @@ use mesh_protocol::limits;
 use mesh_protocol::peer::PeerId;
 use mesh_protocol::wire::transfer::{Answer, Encoding, Expected, Meaning, Want};
 use thiserror::Error;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 use super::traffic::Ledger;
@@ -43,7 +43,12 @@ pub(super) struct Asker {
     traffic: Arc<Ledger>,
     kept: Mutex<BTreeMap<PeerId, Vec<(BoxStream, Instant)>>>,
     permits: Semaphore,
+    /// For each peer that is being asked.
+    of_peers: Mutex<BTreeMap<PeerId, Arc<Semaphore>>>,
 }
+
+/// The right to ask one peer.
+type Permit<'a> = (OwnedSemaphorePermit, SemaphorePermit<'a>);
 
 /// An answer that is coming.
 pub(super) struct Asking<'a> {
@@ -53,19 +58,18 @@ pub(super) struct Asking<'a> {
     expected: Expected,
     first: Option<Got>,
     deadline: Instant,
-    _permit: SemaphorePermit<'a>,
+    permit: Permit<'a>,
 }
 
 impl Asker {
     pub(super) fn new(network: Arc<dyn Network>, traffic: Arc<Ledger>) -> Self {
         let permits = Semaphore::new(limits::TRANSFER_STREAMS);
-        Self { network, traffic, kept: Mutex::default(), permits }
+        Self { network, traffic, kept: Mutex::default(), permits, of_peers: Mutex::default() }
     }
 
     /// Asks, and waits for the answer to begin.
     pub(super) async fn ask(&self, peer: PeerId, want: Want) -> Result<Asking<'_>, AskError> {
-        // The semaphore is never closed.
-        let permit = self.permits.acquire().await.map_err(|_| NetworkError::Closed)?;
+        let permit = self.permit(peer).await?;
         let deadline = Instant::now() + Duration::from_micros(limits::TRANSFER_ANSWER_US);
         let mut question = Vec::new();
         frame::append(&mut question, &want.encode()?);
@@ -78,7 +82,7 @@ impl Asker {
                 expected: expected.clone(),
                 first: None,
                 deadline,
-                _permit: permit,
+                permit,
             };
             // The other end may have closed it meanwhile, or the connection is another one now.
             match asking.begin(&question).await {
@@ -92,19 +96,32 @@ impl Asker {
         }
     }
 
+    /// A peer's few first: whoever waits for a slow one keeps nobody from asking others.
+    async fn permit(&self, peer: PeerId) -> Result<Permit<'_>, NetworkError> {
+        let of_peer = {
+            let mut of_peers = self.of_peers.lock().unwrap_or_else(PoisonError::into_inner);
+            of_peers.retain(|_, semaphore| Arc::strong_count(semaphore) > 1);
+            let fresh = || Arc::new(Semaphore::new(limits::TRANSFER_PER_PEER));
+            Arc::clone(of_peers.entry(peer).or_insert_with(fresh))
+        };
+        // Neither is ever closed.
+        let of_peer = of_peer.acquire_owned().await.map_err(|_| NetworkError::Closed)?;
+        let of_all = self.permits.acquire().await.map_err(|_| NetworkError::Closed)?;
+        Ok((of_peer, of_all))
+    }
+
     async fn fresh<'a>(
         &'a self,
         peer: PeerId,
         expected: Expected,
         deadline: Instant,
-        permit: SemaphorePermit<'a>,
+        permit: Permit<'a>,
         question: &[u8],
     ) -> Result<Asking<'a>, AskError> {
         let open = self.network.open(peer, Service::Transfer);
         let opened = tokio::time::timeout(SILENCE, open).await;
         let stream = opened.unwrap_or(Err(NetworkError::TimedOut(peer)))?;
-        let asking =
-            Asking { asker: self, peer, stream, expected, first: None, deadline, _permit: permit };
+        let asking = Asking { asker: self, peer, stream, expected, first: None, deadline, permit };
         asking.begin(question).await.map_err(|(error, _)| error)
     }
 
@@ -133,8 +150,8 @@ impl Asker {
 }
 
 impl<'a> Asking<'a> {
-    async fn begin(mut self, question: &[u8]) -> Result<Self, (AskError, SemaphorePermit<'a>)> {
-        let begun = match frame::write_within(&mut self.stream, question, SILENCE).await {
+    async fn begin(mut self, question: &[u8]) -> Result<Self, (AskError, Permit<'a>)> {
+        let begun = match frame::write(&mut self.stream, question, SILENCE).await {
             Ok(()) => self.read().await,
             Err(error) => Err(error.into()),
         };
@@ -143,7 +160,7 @@ impl<'a> Asking<'a> {
                 self.first = Some(first);
                 Ok(self)
             }
-            Err(error) => Err((error, self._permit)),
+            Err(error) => Err((error, self.permit)),
         }
     }
 
@@ -167,10 +184,13 @@ impl<'a> Asking<'a> {
 
     async fn read(&mut self) -> Result<Got, AskError> {
         let left = self.deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(AskError::TooSlow);
-        }
-        let answer = self.frame(limits::TRANSFER_HEADER_BYTES, left).await?;
+        // Slow is not silent, but there is an end to it.
+        let next = tokio::time::timeout(left, self.read_next());
+        next.await.unwrap_or(Err(AskError::TooSlow))
+    }
+
+    async fn read_next(&mut self) -> Result<Got, AskError> {
+        let answer = self.frame(limits::TRANSFER_HEADER_BYTES).await?;
         let answer = Answer::decode(&answer)?;
         let meaning = self.expected.accept(answer)?;
         let (Meaning::Bytes { item, start, last }, Answer::Piece { length, encoding, .. }) =
@@ -182,14 +202,14 @@ impl<'a> Asking<'a> {
             Encoding::Plain => length,
             Encoding::Lz4(written) => written,
         };
-        let bytes = self.frame(written.into(), left).await?;
+        let bytes = self.frame(written.into()).await?;
         let bytes = unpack(bytes, length, encoding)?;
         self.asker.traffic.received(self.peer, bytes.len() as u64);
         Ok(Got::Bytes { item, start, bytes, last })
     }
 
-    async fn frame(&mut self, max: u64, left: Duration) -> Result<Vec<u8>, AskError> {
-        let read = frame::read_within(&mut self.stream, max, SILENCE.min(left)).await?;
+    async fn frame(&mut self, max: u64) -> Result<Vec<u8>, AskError> {
+        let read = frame::read(&mut self.stream, max, SILENCE).await?;
         Ok(read.ok_or(io::Error::from(io::ErrorKind::UnexpectedEof))?)
     }
 }

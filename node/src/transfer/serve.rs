@@ -97,7 +97,7 @@ struct Serving {
 impl Serving {
     async fn serve(&mut self) -> io::Result<()> {
         while let Some(want) =
-            frame::read_within(&mut self.stream, limits::TRANSFER_WANT_BYTES, IDLE).await?
+            frame::read(&mut self.stream, limits::TRANSFER_WANT_BYTES, IDLE).await?
         {
             let want = Want::decode(&want).map_err(io::Error::other)?;
             self.answer(want).await?;
@@ -129,7 +129,7 @@ impl Serving {
         };
         let buffer = joined.map_err(io::Error::other)??;
         let start = Instant::now();
-        frame::write_within(&mut self.stream, &buffer, SILENCE).await?;
+        frame::write(&mut self.stream, &buffer, SILENCE).await?;
         self.pace.note(buffer.len(), start.elapsed());
         self.traffic.sent(self.peer, plain, buffer.len() as u64);
         Ok(())

@@ -332,3 +332,25 @@ async fn a_tree_without_end_is_refused() {
     let fetched = b.transfers.fetch_trees(BTreeSet::from([tree]), &Sources::only(a.peer)).await;
     assert!(matches!(fetched, Err(FetchError::TooMuch(..))), "{fetched:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn one_peer_is_asked_on_a_few_streams_at_once_and_others_meanwhile() {
+    let mesh = MemoryMesh::new();
+    let held = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let keep = Arc::clone(&held);
+    let a = Member::with(&mesh, 1, move |_, _, stream| keep.lock().unwrap().push(stream)).await;
+    let (b, c) = (Member::new(&mesh, 2).await, Member::new(&mesh, 3).await);
+    let mut jobs = JoinSet::new();
+    for i in 0..100_u32 {
+        let name = ValueName::of(&i.to_le_bytes());
+        let (transfers, sources) = (c.transfers.clone(), Sources::only(a.peer));
+        jobs.spawn(async move { transfers.fetch(BTreeSet::from([name]), &sources).await });
+    }
+    while held.lock().unwrap().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    let name = b.put(b"x");
+    c.fetch(&[name], &Sources::only(b.peer)).await.unwrap();
+    assert!(held.lock().unwrap().len() <= limits::TRANSFER_PER_PEER);
+    jobs.shutdown().await;
+}
