@@ -73,6 +73,11 @@ impl Jobserver {
         &self.shared
     }
 
+    /// What `MAKEFLAGS` must say for ninja: the pipe's path.
+    pub(crate) fn flags_by_path(path: &Path) -> String {
+        format!(" -j --jobserver-auth=fifo:{}", path.display())
+    }
+
     /// What `MAKEFLAGS` must say for any GNU make that inherits this descriptor.
     pub(crate) fn flags_by_descriptor(shared: &File) -> String {
         let number = shared.as_raw_fd();

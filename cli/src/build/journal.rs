@@ -14,12 +14,15 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use mesh_cli::frontend::Inode;
 use mesh_protocol::name::OutputRef;
 use rustix::fs::{FlockOperation, flock};
 
 use super::placeholder;
+
+static NUMBER: AtomicU32 = AtomicU32::new(0);
 
 /// The journal of this build.
 #[derive(Debug)]
@@ -32,15 +35,16 @@ impl Journal {
     /// A new journal in this directory, which is made if it is missing.
     pub(crate) fn create(directory: &Path) -> io::Result<Self> {
         fs::create_dir_all(directory)?;
-        let mut number = 0;
         loop {
+            // No name comes again: the guardian of an earlier pass may still look for its own.
+            let number = NUMBER.fetch_add(1, Ordering::Relaxed);
             let path = directory.join(format!("{}.{number}", std::process::id()));
             match OpenOptions::new().append(true).create_new(true).open(&path) {
                 Ok(file) => {
                     flock(&file, FlockOperation::LockExclusive)?;
                     return Ok(Self { file, path });
                 }
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
             }
         }

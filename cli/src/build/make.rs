@@ -27,6 +27,8 @@ pub(crate) enum Client {
     No,
     /// By inherited descriptors: any GNU make.
     Descriptors,
+    /// By the pipe's path: ninja from 1.13 on, unless it was told how many jobs to run.
+    Path,
 }
 
 /// Jobs that a `make` was asked for.
@@ -37,12 +39,19 @@ enum Jobs {
 }
 
 impl BuildCommand {
-    /// Reads a command; `makeflags` is the variable of that name.
-    pub(crate) fn new(words: Vec<OsString>, makeflags: Option<&OsStr>) -> Self {
+    /// Reads a command; `makeflags` is the variable of that name. `version` asks a program for the
+    /// line that it prints about its version.
+    pub(crate) fn new(
+        words: Vec<OsString>,
+        makeflags: Option<&OsStr>,
+        version: impl Fn(&OsStr) -> Option<String>,
+    ) -> Self {
         let name = words.first().map(Path::new).and_then(Path::file_name);
         if !name.is_some_and(|name| name == "make" || name == "gmake") {
-            let makeflags = String::new();
-            return Self { words, makeflags, client: Client::No, keep_going: false };
+            let is_ninja = name.is_some_and(|name| name == "ninja");
+            let knows = || version(&words[0]).is_some_and(|line| knows_jobserver(&line));
+            let client = if is_ninja && knows() { Client::Path } else { Client::No };
+            return Self { words, makeflags: String::new(), client, keep_going: false };
         }
         let inherited = makeflags.and_then(OsStr::to_str).unwrap_or_default();
         let mut found = Arguments::default();
@@ -59,6 +68,12 @@ impl BuildCommand {
         };
         Self { words: kept, makeflags, client, keep_going: found.keep_going }
     }
+}
+
+/// `1.13.0` and newer.
+fn knows_jobserver(version: &str) -> bool {
+    let mut parts = version.trim().split('.').map(|part| part.parse::<u32>().unwrap_or(0));
+    (parts.next().unwrap_or(0), parts.next().unwrap_or(0)) >= (1, 13)
 }
 
 #[derive(Default)]
@@ -171,7 +186,8 @@ mod tests {
 
     fn read(line: &str, makeflags: Option<&str>) -> (String, Client, bool) {
         let words = line.split_whitespace().map(OsString::from).collect();
-        let command = BuildCommand::new(words, makeflags.map(OsStr::new));
+        let version = |_: &OsStr| Some("1.11.1".to_owned());
+        let command = BuildCommand::new(words, makeflags.map(OsStr::new), version);
         let words: Vec<&str> = command.words.iter().filter_map(|word| word.to_str()).collect();
         (words.join(" "), command.client, command.keep_going)
     }
@@ -198,6 +214,19 @@ mod tests {
             let found = read(line, None);
             assert_eq!((found.0.as_str(), found.1), (left, client), "{line}");
         }
+    }
+
+    #[test]
+    fn a_ninja_that_knows_the_jobserver_is_its_client() {
+        let read = |program: &str, version: Option<&str>| {
+            let version = |_: &OsStr| version.map(str::to_owned);
+            BuildCommand::new(vec![program.into()], None, version).client
+        };
+        assert_eq!(read("/usr/bin/ninja", Some("1.13.0.git\n")), Client::Path);
+        assert_eq!(read("ninja", Some("2.0")), Client::Path);
+        assert_eq!(read("ninja", Some("1.11.1\n")), Client::No);
+        assert_eq!(read("ninja", None), Client::No);
+        assert_eq!(read("sh", Some("9.9")), Client::No);
     }
 
     #[test]

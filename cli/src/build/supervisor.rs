@@ -1,11 +1,11 @@
 //! The supervisor: runs the user's build command with its tools interposed, pass by pass.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,6 +43,9 @@ const LAZY_PASSES_MAX: u32 = 3;
 /// How ccache tells one compiler from another: by size and time, if not told otherwise; and those
 /// it sees are the interposer's, which outlives compilers (ccache manual, `compiler_check`).
 const CCACHE_CHECK: &str = "CCACHE_COMPILERCHECK";
+
+/// The name of the jobserver's pipe.
+const PIPE: &str = "slots";
 
 /// What a build is to do.
 #[derive(Clone, Debug)]
@@ -196,7 +199,8 @@ impl Build<'_> {
     /// Sets up all that a pass needs around its command.
     fn prepare(&self, mode: Mode) -> Result<Attempt, CliError> {
         let makeflags = std::env::var_os("MAKEFLAGS");
-        let command = BuildCommand::new(self.options.command.clone(), makeflags.as_deref());
+        let words = self.options.command.clone();
+        let command = BuildCommand::new(words, makeflags.as_deref(), version_of);
         let place = tempfile::Builder::new().prefix("mesh-build-").tempdir();
         let place = place.map_err(CliError::io(std::env::temp_dir()))?;
         let is_watched = notify::is_available();
@@ -205,12 +209,12 @@ impl Build<'_> {
             self.site.console.note("this system lets nobody watch opens: building eagerly");
         }
         let cleaned = if mode == Mode::Lazy { Some(self.guard()?) } else { None };
-        let pipe = place.path().join("slots");
+        let pipe = place.path().join(PIPE);
         let slots = self.options.slots;
         let jobserver = Jobserver::create(&pipe, slots).map_err(CliError::io(&pipe))?;
         let shared = jobserver.shared().try_clone().map_err(CliError::io(&pipe))?;
         let driver = Pass::driver(&self.site);
-        let has_clients = command.client == Client::Descriptors;
+        let has_clients = command.client != Client::No;
         let keeper = SlotKeeper::start(driver.0.clone(), jobserver, slots, has_clients);
         let placeholders = Placeholders::new(cleaned.as_ref().map(|(journal, _)| journal.clone()));
         let keep_going = self.options.keep_going || command.keep_going;
@@ -236,10 +240,13 @@ impl Build<'_> {
         if let Some(terminal) = &self.site.terminal {
             terminal.lend(&mut process).map_err(CliError::io("the build's terminal"))?;
         }
-        if attempt.has_clients() {
-            let flags = Jobserver::flags_by_descriptor(&attempt.shared);
-            process.env("MAKEFLAGS", format!("{}{flags}", attempt.command.makeflags));
-        }
+        let flags = match attempt.command.client {
+            Client::No => None,
+            Client::Descriptors => Some(Jobserver::flags_by_descriptor(&attempt.shared)),
+            Client::Path => Some(Jobserver::flags_by_path(&attempt.pipe())),
+        };
+        let flags = flags.map(|flags| format!("{}{flags}", attempt.command.makeflags));
+        process.envs(flags.map(|flags| ("MAKEFLAGS", flags)));
         Ok(process)
     }
 
@@ -254,8 +261,8 @@ impl Build<'_> {
     fn spawn(&self, process: &mut Command, attempt: &Attempt) -> Result<Child, CliError> {
         let words = &self.options.command;
         let mounts = self.site.binding.as_ref().map(|binding| Arc::clone(binding.mounts()));
-        let shared = attempt.has_clients().then(|| attempt.shared.as_raw_fd());
-        let inherited = shared.into_iter().collect();
+        let by_descriptor = attempt.command.client == Client::Descriptors;
+        let inherited = if by_descriptor { vec![attempt.shared.as_raw_fd()] } else { Vec::new() };
         let given = Given { inherited, mounts, open_files: self.open_files };
         if !attempt.is_watched {
             return notify::spawn_unwatched(process, given).map_err(not_started(words));
@@ -286,8 +293,9 @@ struct Attempt {
 }
 
 impl Attempt {
-    fn has_clients(&self) -> bool {
-        self.command.client == Client::Descriptors
+    /// Where the jobserver's pipe is.
+    fn pipe(&self) -> PathBuf {
+        self.place.path().join(PIPE)
     }
 
     /// After the command has ended: runs what is left and cleans up. Gives the steps that failed
@@ -312,6 +320,12 @@ impl Attempt {
         let again = again? && self.mode != Mode::Eager;
         Ok(again.then(|| self.pass.marked_steps()))
     }
+}
+
+/// The line that a program prints about its version.
+fn version_of(program: &OsStr) -> Option<String> {
+    let answer = Command::new(program).arg("--version").stdin(Stdio::null()).output().ok()?;
+    String::from_utf8(answer.stdout).ok()
 }
 
 /// `PATH` with a directory of links first.
