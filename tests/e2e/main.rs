@@ -8,6 +8,7 @@ mod disk;
 mod examples;
 mod force;
 mod generators;
+mod membership;
 mod parallel;
 mod real;
 mod run;
