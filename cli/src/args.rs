@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use clap_complete::Shell;
+use mesh_protocol::limits;
+use mesh_protocol::wire::admission::Roles;
 
 pub(crate) use sim::{Settings, SimCommand, SimCompareArgs, SimRunArgs, SimSweepArgs};
 
@@ -78,6 +80,24 @@ pub(crate) enum Command {
     /// docs/simulator.md tells how scenarios are written.
     #[command(subcommand)]
     Sim(SimCommand),
+    /// Make a mesh, whose first member and admin is this machine
+    Init(InitArgs),
+    /// Print a ticket, with which another machine joins: `mesh join TICKET`
+    ///
+    /// Only an admin's node can, and only while it runs: it redeems the ticket itself. Whoever has
+    /// the ticket can join, so send it as you would a password.
+    Invite(InviteArgs),
+    /// Be part of a mesh, in the foreground, until interrupted
+    ///
+    /// With a ticket (or MESH_TICKET) this machine becomes a member; without one it goes back to
+    /// the mesh that it knows.
+    Join(JoinArgs),
+    /// List the members of the mesh
+    Peers(JsonArgs),
+    /// Let a machine in no more, and tell all members: for ever
+    Revoke(RevokeArgs),
+    /// Forget the mesh; its members are not told
+    Leave(LeaveArgs),
     /// Say what this machine can do, and what to do about what it cannot
     Doctor(JsonArgs),
     /// Print completions for a shell
@@ -292,6 +312,55 @@ pub(crate) struct JsonArgs {
 }
 
 #[derive(ClapArgs, Debug)]
+pub(crate) struct InitArgs {
+    /// What people call this machine (default: its host name)
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct InviteArgs {
+    /// What the newcomer may do: worker, submitter, member (both) or admin
+    #[arg(long, default_value = "member")]
+    pub(crate) role: Roles,
+    /// How many machines may use it
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..=i64::from(limits::TICKET_USES)))]
+    pub(crate) uses: u32,
+    /// How long it may be used: a number and s, m, h or d
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = parse_span)]
+    pub(crate) expires: u64,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct JoinArgs {
+    /// What `mesh invite` printed
+    #[arg(env = "MESH_TICKET", hide_env_values = true)]
+    pub(crate) ticket: Option<String>,
+    /// Where to listen, as a multiaddress
+    #[arg(long, value_name = "MULTIADDR", default_value = "/ip4/0.0.0.0/tcp/6374")]
+    pub(crate) listen: Vec<String>,
+    /// What people call this machine (default: its host name)
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Neither look for members on the local network nor be found there
+    #[arg(long)]
+    pub(crate) no_mdns: bool,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct RevokeArgs {
+    /// Its id, or enough of its beginning, or its name, as `mesh peers` prints them
+    pub(crate) peer: String,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct LeaveArgs {
+    /// Also if this machine made the mesh: its key is lost, and with it the way to make admins
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+#[derive(ClapArgs, Debug)]
 pub(crate) struct CompletionsArgs {
     pub(crate) shell: Shell,
 }
@@ -305,6 +374,23 @@ fn parse_seconds(text: &str) -> Result<u64, String> {
         return Err(format!("a time is more than 0 and at most {} seconds", most / 1000));
     }
     Ok(milliseconds as u64)
+}
+
+/// `90s`, `30m`, `24h`, `7d`, as seconds.
+fn parse_span(text: &str) -> Result<u64, String> {
+    let expected = "a time is a number and s, m, h or d";
+    let (at, unit) = text.char_indices().next_back().ok_or(expected)?;
+    let seconds = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 60 * 60,
+        'd' => 24 * 60 * 60,
+        _ => return Err(expected.to_owned()),
+    };
+    let number: u64 = text[..at].parse().map_err(|_| expected)?;
+    let most_s = 10 * 365 * 24 * 60 * 60;
+    let span_s = number.checked_mul(seconds).filter(|span_s| (1..=most_s).contains(span_s));
+    span_s.ok_or_else(|| "a time is more than 0 and at most ten years".to_owned())
 }
 
 /// `20G` and the like, in powers of 1024.
@@ -341,6 +427,16 @@ mod tests {
         assert_eq!(parse_seconds("0.0001"), Ok(1));
         for bad in ["", "0", "-1", "NaN", "inf", "1e9", "5s"] {
             assert!(parse_seconds(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn spans() {
+        assert_eq!(parse_span("90s"), Ok(90));
+        assert_eq!(parse_span("24h"), Ok(86_400));
+        assert_eq!(parse_span("7d"), Ok(604_800));
+        for bad in ["", "h", "0h", "24", "-1h", "1.5h", "11y", "4000d", "9é"] {
+            assert!(parse_span(bad).is_err(), "{bad}");
         }
     }
 

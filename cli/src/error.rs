@@ -4,6 +4,9 @@ use std::fmt::Display;
 use std::io;
 use std::path::Path;
 
+use mesh_node::api::ServeError;
+use mesh_node::net::identity::IdentityError;
+use mesh_node::net::membership::MembershipError;
 use mesh_protocol::name::NameError;
 use mesh_store::StoreError;
 
@@ -96,6 +99,42 @@ impl From<StoreError> for CliError {
         match hint {
             Some(hint) => plain.hint(hint),
             None => plain,
+        }
+    }
+}
+
+impl From<MembershipError> for CliError {
+    fn from(error: MembershipError) -> Self {
+        let code = match &error {
+            MembershipError::Identity(IdentityError::Io { .. }) => exit::IO,
+            MembershipError::Identity(_) | MembershipError::Damaged { .. } => exit::DATA,
+            MembershipError::Already(_) | MembershipError::Uses => exit::USAGE,
+            _ => exit::FOUND_WRONG,
+        };
+        Self::new(code, error)
+    }
+}
+
+impl From<ServeError> for CliError {
+    fn from(error: ServeError) -> Self {
+        let plain = |code| Self::new(code, &error);
+        match &error {
+            ServeError::Membership(_) => match error {
+                ServeError::Membership(error) => error.into(),
+                other => Self::new(exit::INTERNAL, other),
+            },
+            ServeError::Running => plain(exit::FOUND_WRONG)
+                .hint("mesh peers asks it; a second node needs a MESH_HOME of its own"),
+            ServeError::NoMember => {
+                plain(exit::NOT_FOUND).hint("mesh init makes a mesh, mesh join TICKET enters one")
+            }
+            ServeError::Refused(_) => {
+                plain(exit::FOUND_WRONG).hint("ask for another ticket: mesh invite prints one")
+            }
+            ServeError::Start(_) => {
+                plain(exit::UNAVAILABLE).hint("mesh join --listen /ip4/0.0.0.0/tcp/PORT")
+            }
+            ServeError::Io { .. } => plain(exit::IO),
         }
     }
 }

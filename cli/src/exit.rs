@@ -3,11 +3,11 @@
 //! | code | meaning |
 //! |---|---|
 //! | 0 | done |
-//! | 1 | something was found wrong (a corrupt object, a failed step) |
+//! | 1 | something was found wrong (a corrupt object, a failed step, a refused ticket) |
 //! | 64 | the command line was wrong |
 //! | 65 | the data given were wrong: no name, no thunk, no tree |
 //! | 66 | an object or file that is needed cannot be found |
-//! | 69 | this machine cannot run thunks (no user namespaces, for example) |
+//! | 69 | this machine cannot run thunks (no user namespaces, for example), or no node runs |
 //! | 70 | a bug in mesh |
 //! | 73 | the disk is full |
 //! | 74 | the file system reported an error |

@@ -62,6 +62,12 @@ fn dispatch(command: Command) -> Result<u8, CliError> {
         Command::Store(StoreCommand::Verify(args)) => commands::store::verify(&args),
         Command::Store(StoreCommand::Stats(args)) => commands::store::stats(&args),
         Command::Sim(command) => commands::sim::run(&command),
+        Command::Init(args) => commands::init::run(&args),
+        Command::Invite(args) => commands::invite::run(&args),
+        Command::Join(args) => commands::join::run(&args),
+        Command::Peers(args) => commands::peers::run(&args),
+        Command::Revoke(args) => commands::revoke::run(&args),
+        Command::Leave(args) => commands::leave::run(&args),
         Command::Doctor(args) => commands::doctor::run(&args),
         Command::Completions(args) => commands::completions::run(&args),
     }?;

@@ -2,8 +2,10 @@
 //!
 //! [`driver`] carries out what a build's force machine wants, with an engine of [`exec`] or with the
 //! node's [`claims`], which lease to other members and run for them. [`transfer`] moves objects
-//! between members, [`net`] is what both need of a network, [`doctor`] says what this machine allows.
+//! between members, [`net`] connects them, [`api`] answers the machine's owner, [`doctor`] says what
+//! this machine allows.
 
+pub mod api;
 pub mod claims;
 pub mod doctor;
 pub mod driver;

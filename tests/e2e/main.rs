@@ -11,6 +11,7 @@ mod examples;
 mod force;
 mod generators;
 mod infer;
+mod membership;
 mod parallel;
 mod real;
 mod run;

@@ -9,9 +9,15 @@ pub(crate) mod force;
 pub(crate) mod gc;
 pub(crate) mod get;
 pub(crate) mod graph;
+pub(crate) mod init;
+pub(crate) mod invite;
+pub(crate) mod join;
+pub(crate) mod leave;
 pub(crate) mod log;
 pub(crate) mod ls;
+pub(crate) mod peers;
 pub(crate) mod put;
+pub(crate) mod revoke;
 pub(crate) mod run;
 pub(crate) mod sim;
 pub(crate) mod store;
@@ -20,7 +26,34 @@ pub(crate) mod thunk;
 use std::fmt::Display;
 use std::io::{self, Write};
 
+use mesh_node::api::{Reply, Request, ask};
+
 use crate::error::CliError;
+use crate::{exit, home};
+
+/// What this machine is called, unless it was said.
+pub(crate) fn machine_name(given: Option<&String>) -> String {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    given.cloned().unwrap_or(host)
+}
+
+/// Asks the node of this home; an error if none runs, or if it says no.
+pub(crate) fn ask_node(request: &Request) -> Result<Reply, CliError> {
+    match try_node(request)? {
+        Some(reply) => Ok(reply),
+        None => Err(CliError::new(exit::UNAVAILABLE, "no node of this home runs")
+            .hint("start it by mesh join")),
+    }
+}
+
+/// Asks the node of this home; `None` if none runs.
+pub(crate) fn try_node(request: &Request) -> Result<Option<Reply>, CliError> {
+    let home = home::directory()?;
+    match ask(&home, request).map_err(CliError::io(home.join("node.sock")))? {
+        Some(Reply::Failed(reason)) => Err(CliError::new(exit::FOUND_WRONG, reason)),
+        reply => Ok(reply),
+    }
+}
 
 /// Prints one line of data.
 pub(crate) fn print_line(line: impl Display) -> Result<(), CliError> {

@@ -220,6 +220,11 @@ impl Membership {
         self.book.mesh
     }
 
+    /// Is the mesh's own key on this machine?
+    pub fn has_mesh_key(&self) -> bool {
+        self.mesh_key.is_some()
+    }
+
     /// What people call this node.
     pub fn name(&self) -> &str {
         match &self.book.own {
@@ -512,3 +517,6 @@ impl Shared {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests;

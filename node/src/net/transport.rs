@@ -265,11 +265,12 @@ impl Door {
         granted: Option<mesh_protocol::wire::admission::Certificate>,
     ) -> Result<(), ConnectError> {
         let mut membership = self.membership.lock();
+        // Before we are on the disk as a member: who let us in is whom we go to after a crash.
+        membership.learn_member(certificate, &[]);
         if let Some(granted) = granted {
             let joined = membership.join_granted(granted);
             joined.map_err(|error| ConnectError::Io(io::Error::other(error)))?;
         }
-        membership.learn_member(certificate, &[]);
         Ok(())
     }
 }

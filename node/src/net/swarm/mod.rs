@@ -248,6 +248,27 @@ impl SwarmHandle {
         some.map(|addresses| addresses.clone()).unwrap_or_default()
     }
 
+    /// Waits until it listens elsewhere than that.
+    pub async fn listening_other_than(&self, known: Option<Vec<String>>) -> Vec<String> {
+        let mut addresses = self.addresses.clone();
+        let other = |now: &Vec<String>| known.as_ref() != Some(now) && !now.is_empty();
+        match addresses.wait_for(other).await.map(|addresses| addresses.clone()) {
+            Ok(addresses) => addresses,
+            // The network ends: whoever waits hears that elsewhere.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Where others can find it.
+    pub fn addresses(&self) -> Vec<String> {
+        self.addresses.borrow().clone()
+    }
+
+    /// What people call it.
+    pub fn name(&self) -> String {
+        self.membership.lock().name().to_owned()
+    }
+
     /// Makes a ticket, with the addresses at which this node listens.
     pub async fn invite(
         &self,

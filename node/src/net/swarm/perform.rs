@@ -135,7 +135,8 @@ impl MemberLoop {
     fn on_dial_failed(&mut self, peer: PeerId, error: &DialError) {
         if let DialError::DialPeerConditionFalse(_) = error {
             // There is a connection, or another attempt whose end will be told.
-            return;
+            let now = self.now();
+            return self.reconnect.failed(peer, now);
         }
         let is_known = self.parts.membership.lock().member(peer).is_some();
         let is_issuer = self.issuer() == Some(peer);
@@ -178,8 +179,6 @@ impl MemberLoop {
                 self.reconnect.forget(peer);
             } else if let Err(error) = self.dial(peer) {
                 self.on_dial_failed(peer, &error);
-                // Also if another attempt is under way already.
-                self.reconnect.failed(peer, now);
             }
         }
     }

@@ -1,0 +1,19 @@
+//! `mesh init`
+
+use mesh_node::api::alone;
+use mesh_node::net::membership::{Membership, now_s};
+
+use super::{machine_name, print_line};
+use crate::args::InitArgs;
+use crate::error::CliError;
+use crate::home;
+
+pub(crate) fn run(args: &InitArgs) -> Result<(), CliError> {
+    let home = home::directory()?;
+    let name = machine_name(args.name.as_ref());
+    let membership = alone(&home, || Membership::found(&home, &name, now_s()))?;
+    print_line(membership.mesh())?;
+    eprintln!("mesh: this machine is its first member, as {}", membership.name());
+    eprintln!("hint: mesh join serves it; then mesh invite lets others in");
+    Ok(())
+}

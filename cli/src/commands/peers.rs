@@ -1,0 +1,61 @@
+//! `mesh peers`
+
+use mesh_node::api::{MemberInfo, Peers, Reply, Request, ServeError};
+use mesh_node::net::membership::Membership;
+
+use super::{print_line, try_node};
+use crate::args::JsonArgs;
+use crate::error::CliError;
+use crate::{exit, home};
+
+pub(crate) fn run(args: &JsonArgs) -> Result<(), CliError> {
+    let peers = match try_node(&Request::Peers)? {
+        Some(Reply::Peers(peers)) => peers,
+        Some(_) => return Err(CliError::new(exit::INTERNAL, "unexpected answer")),
+        None => {
+            let membership = Membership::open(&home::directory()?)?.ok_or(ServeError::NoMember)?;
+            Peers::at_rest(&membership)
+        }
+    };
+    if args.json {
+        return print_line(json(&peers));
+    }
+    if peers.listening.is_empty() {
+        eprintln!("mesh: no node of this home runs; this is what it knew (mesh join starts it)");
+    }
+    print_line(format_args!("self       {}  {}", short(peers.own), peers.name))?;
+    peers.members.iter().try_for_each(|member| print_line(line(member)))
+}
+
+fn short(peer: mesh_protocol::peer::PeerId) -> String {
+    peer.to_string().chars().take(16).collect()
+}
+
+fn line(member: &MemberInfo) -> String {
+    let state = if member.is_connected { "connected" } else { "away" };
+    let trip = member.round_trip_us.filter(|_| member.is_connected);
+    let trip = trip.map_or(String::new(), |us| format!("  {:.1} ms", us as f64 / 1000.0));
+    let (peer, name, roles) = (short(member.peer), &member.name, member.roles);
+    format!("{state:9}  {peer}  {name}  {roles}{trip}")
+}
+
+fn json(peers: &Peers) -> serde_json::Value {
+    let member = |member: &MemberInfo| {
+        serde_json::json!({
+            "peer": member.peer.to_string(),
+            "name": member.name,
+            "role": member.roles.to_string(),
+            "connected": member.is_connected,
+            "addresses": member.addresses,
+            "round_trip_us": member.round_trip_us,
+            "met_s": member.met_s,
+        })
+    };
+    serde_json::json!({
+        "mesh": peers.mesh.to_string(),
+        "peer": peers.own.to_string(),
+        "name": peers.name,
+        "listening": peers.listening,
+        "members": peers.members.iter().map(member).collect::<Vec<_>>(),
+    })
+}

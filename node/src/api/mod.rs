@@ -1,0 +1,173 @@
+//! What the node of a home and the commands of its owner say to each other, over a Unix socket.
+//!
+//! One question is one connection: a request, then a reply. Frames are a length (u32 LE) and a canonical
+//! encoding, bounded before memory is given. Nobody but the owner of the home can connect.
+
+mod serve;
+
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use mesh_protocol::codec::{self, Format};
+use mesh_protocol::limits;
+use mesh_protocol::peer::PeerId;
+use mesh_protocol::wire::admission::{MeshId, Roles};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::net::membership::Membership;
+
+pub use serve::{Heard, ServeError, ServeOptions, alone, serve};
+
+const REQUEST: Format = Format { magic: *b"\x89MASK\0\0\x01", bytes_max: 4096 };
+
+/// All members with their addresses.
+const REPLY: Format = Format {
+    magic: *b"\x89MREPLY\x01",
+    bytes_max: (limits::MEMBERS_KEPT * (limits::ADDRESSES * limits::ADDRESS_BYTES + 512)) as u64,
+};
+
+/// How long a node may take to answer its owner.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What is asked.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Request {
+    /// Who is there?
+    Peers,
+    /// Make a ticket.
+    Invite {
+        /// What its holder will be.
+        roles: Roles,
+        /// How many machines it lets in.
+        uses: u32,
+        /// For how many seconds.
+        life_s: u64,
+    },
+    /// Declare that a peer is a member no more.
+    Revoke(PeerId),
+    /// End.
+    Stop,
+}
+
+/// What is answered.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Reply {
+    /// The node and all other members that it knows.
+    Peers(Peers),
+    /// A ticket, as text.
+    Ticket(String),
+    /// It is done.
+    Done,
+    /// It cannot be done, and why.
+    Failed(String),
+}
+
+/// A node and those it knows.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Peers {
+    /// The mesh.
+    pub mesh: MeshId,
+    /// The node itself.
+    pub own: PeerId,
+    /// What people call it.
+    pub name: String,
+    /// Where it listens; empty if it does not run.
+    pub listening: Vec<String>,
+    /// The others.
+    pub members: Vec<MemberInfo>,
+}
+
+/// Another member.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct MemberInfo {
+    /// Who.
+    pub peer: PeerId,
+    /// What people call it.
+    pub name: String,
+    /// What it may do.
+    pub roles: Roles,
+    /// Where it may be found.
+    pub addresses: Vec<String>,
+    /// Is there a connection?
+    pub is_connected: bool,
+    /// The last round trip, in microseconds.
+    pub round_trip_us: Option<u64>,
+    /// When we last met, in seconds since 1970; 0 if never.
+    pub met_s: u64,
+}
+
+impl Peers {
+    /// What a home knows while no node runs in it.
+    pub fn at_rest(membership: &Membership) -> Self {
+        let members = membership.members().map(|(peer, member)| {
+            let grant = &member.certificate.member.grant;
+            MemberInfo {
+                peer,
+                name: grant.name.clone(),
+                roles: grant.roles,
+                addresses: member.addresses.clone(),
+                is_connected: false,
+                round_trip_us: None,
+                met_s: member.met_s,
+            }
+        });
+        Self {
+            mesh: membership.mesh(),
+            own: membership.own(),
+            name: membership.name().to_owned(),
+            listening: vec![],
+            members: members.collect(),
+        }
+    }
+}
+
+/// Where the node of a home can be asked.
+fn socket(home: &Path) -> PathBuf {
+    home.join("node.sock")
+}
+
+/// Asks the node of that home; `None` if none runs.
+pub fn ask(home: &Path, request: &Request) -> io::Result<Option<Reply>> {
+    let mut stream = match UnixStream::connect(socket(home)) {
+        Ok(stream) => stream,
+        Err(error) => {
+            return match error.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Ok(None),
+                _ => Err(error),
+            };
+        }
+    };
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.write_all(&frame(REQUEST, request)?)?;
+    let mut length = [0; 4];
+    stream.read_exact(&mut length)?;
+    let length = bounded(length, REPLY)?;
+    let mut body = Vec::new();
+    stream.take(length).read_to_end(&mut body)?;
+    parse(REPLY, &body).map(Some)
+}
+
+fn frame<T: Serialize>(format: Format, value: &T) -> io::Result<Vec<u8>> {
+    let body = codec::encode(format, value).map_err(io::Error::other)?;
+    // The format's bound fits.
+    let length = u32::try_from(body.len()).map_err(io::Error::other)?;
+    Ok([&length.to_le_bytes(), body.as_slice()].concat())
+}
+
+fn bounded(length: [u8; 4], format: Format) -> io::Result<u64> {
+    let length = u64::from(u32::from_le_bytes(length));
+    match length <= format.bytes_max {
+        true => Ok(length),
+        false => {
+            Err(io::Error::new(io::ErrorKind::InvalidData, "a longer message than is allowed"))
+        }
+    }
+}
+
+fn parse<T: Serialize + DeserializeOwned>(format: Format, body: &[u8]) -> io::Result<T> {
+    codec::decode(format, body).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
