@@ -190,7 +190,7 @@ impl Shell {
             Ok(offer) => offer,
             Err(error) => return tracing::debug!(peer = %from, %error, "an offer is malformed"),
         };
-        if self.offers_pending >= limits::OFFERS_PENDING {
+        if from == self.workshop.own || self.offers_pending >= limits::OFFERS_PENDING {
             return;
         }
         self.offers_pending += 1;
