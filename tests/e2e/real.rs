@@ -86,14 +86,14 @@ fn lua(mode: Mode) {
     assert!((2..10).contains(&expected), "{expected} calls");
     project.edit("make clean");
     let changed = project.build(mode.with(&mesh), LUA).ok();
-    // `ar u` looks at times: it runs here.
-    let ran = changed.report().executed + changed.report().local.len() as u64;
-    assert_eq!(ran, expected, "{}", changed.report().json);
+    assert_eq!(changed.report().executed, expected, "{}", changed.report().json);
 
-    // A change of a comment runs the compiler, which makes the same object as before.
+    // A change of a comment runs the compiler, which makes the same object as before. `ar` has not
+    // put it into an archive that holds it already; what it makes is the same too, and the links are
+    // known.
     project.edit("echo '/* nothing new */' >> src/lcorolib.c");
     let commented = project.build(mode.with(&mesh), LUA).ok();
-    assert_eq!(commented.report().executed, 1, "{}", commented.report().json);
+    assert_eq!(commented.report().executed, 2, "{}", commented.report().json);
 }
 
 #[test]
