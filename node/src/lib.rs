@@ -3,10 +3,11 @@
 //! [`driver`] carries out what a build's force machine wants, with an engine of [`exec`] or with the
 //! node's [`claims`], which lease to other members and run for them. [`transfer`] moves objects
 //! between members, [`net`] connects them, [`api`] answers the machine's owner, [`doctor`] says what
-//! this machine allows.
+//! this machine allows. [`colour`] takes colours out of what programs wrote.
 
 pub mod api;
 pub mod claims;
+pub mod colour;
 pub mod doctor;
 pub mod driver;
 pub mod exec;

@@ -8,6 +8,7 @@ use mesh_protocol::sched::force::{Failure, FailureClass};
 use mesh_protocol::thunk::Reduction;
 use mesh_store::Store;
 
+use crate::colour::without_colour;
 use crate::exec::{EngineError, Exit, Outcome};
 
 /// The reduction that a run came to, by this executor; or its failure in words.
@@ -64,20 +65,10 @@ fn telling_line(store: &Store, outcome: &Outcome) -> Option<String> {
     let mut lines = text.lines().filter(|line| !line.trim().is_empty());
     let telling = lines.clone().find(|line| line.contains("error") || line.contains("Error"));
     let line = telling.or_else(|| lines.next_back())?;
-    let mut in_escape = false;
-    let plain = line.chars().filter(|character| match character {
-        // Colours: `ESC [ 1 ; 31 m`, `ESC [ K`.
-        '\x1b' => {
-            in_escape = true;
-            false
-        }
-        _ if in_escape => {
-            in_escape = !character.is_ascii_alphabetic();
-            false
-        }
-        other => !other.is_control(),
-    });
-    Some(plain.take(limits::REASON_LINE_CHARS).collect())
+    let plain = without_colour(line.as_bytes());
+    let plain = String::from_utf8_lossy(&plain);
+    let kept = plain.chars().filter(|character| !character.is_control());
+    Some(kept.take(limits::REASON_LINE_CHARS).collect())
 }
 
 fn reason(outcome: &Outcome) -> String {

@@ -4,8 +4,12 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use mesh_cli::frontend::{Call, Inode, LocalReason, Plan, PlannedOutput, PlannedThunk};
+use mesh_cli::frontend::{
+    Call, Inode, LocalReason, Plan, PlannedOutput, PlannedThunk, is_executable,
+};
+use mesh_node::colour::without_colour;
 use mesh_protocol::limits;
+use mesh_protocol::name::ValueName;
 use mesh_protocol::thunk::{Reduction, Thunk};
 use mesh_store::Store;
 
@@ -14,7 +18,7 @@ use super::materialise::{self, Wanted};
 use super::pass::{Mode, Pass, failed_reason, file_of};
 use super::slots::Pid;
 use super::step::{CallKey, End, Step};
-use super::streams::{self, Diagnostics};
+use super::streams::Diagnostics;
 use super::wire::{Reply, Request, Streams};
 use crate::error::CliError;
 
@@ -90,10 +94,8 @@ impl Pass {
     fn look_up(&self, name: &Path, path: &str, directory: &Path) -> Option<PathBuf> {
         let places = path.split(':').map(|place| directory.join(place).join(name));
         places.into_iter().find(|candidate| {
-            use std::os::unix::fs::PermissionsExt;
             std::fs::metadata(candidate).is_ok_and(|found| {
-                let is_program = found.is_file() && found.permissions().mode() & 0o111 != 0;
-                is_program && Inode::of(&found) != self.site.interposer
+                is_executable(&found) && Inode::of(&found) != self.site.interposer
             })
         })
     }
@@ -203,8 +205,7 @@ impl Pass {
         umask: u32,
     ) -> Result<(), CliError> {
         for output in &step.outputs {
-            let is_in_place = is_in_place(thunk, output);
-            let mode = materialise::mode_for(&output.path, is_in_place, output.executable, umask);
+            let mode = mode_of(thunk, output, output.executable, umask);
             let inode = self
                 .files
                 .placeholders
@@ -260,8 +261,7 @@ impl Pass {
         for output in outputs {
             let Some(object) = reduction.outputs.get(&output.tag) else { continue };
             let (name, executable) = file_of(object)?;
-            let is_in_place = is_in_place(thunk, output);
-            let mode = materialise::mode_for(&output.path, is_in_place, executable, umask);
+            let mode = mode_of(thunk, output, executable, umask);
             let wanted = Wanted { path: output.path.clone(), name, mode };
             let written = materialise::write(&self.site.store, &wanted)?;
             self.files.stored.know(&written, name);
@@ -283,7 +283,7 @@ impl Pass {
         reduction: &Reduction,
         strip: bool,
     ) -> Result<(Vec<u8>, Vec<u8>), CliError> {
-        let read = |name: mesh_protocol::name::ValueName| match name.digest().length {
+        let read = |name: ValueName| match name.digest().length {
             0 => Ok(Vec::new()),
             length if length >= limits::STREAM_BYTES => {
                 Err(CliError::new(crate::exit::DATA, "it writes more than mesh keeps"))
@@ -291,7 +291,7 @@ impl Pass {
             _ => Ok(self.site.store.read(name.digest(), limits::STREAM_BYTES)?),
         };
         let (stdout, stderr) = (read(reduction.stdout)?, read(reduction.stderr)?);
-        Ok((stdout, if strip { streams::without_colour(&stderr) } else { stderr }))
+        Ok((stdout, if strip { without_colour(&stderr) } else { stderr }))
     }
 }
 
@@ -304,9 +304,11 @@ struct Asked {
     pid: Pid,
 }
 
-/// Does the tool change a file that was there?
-fn is_in_place(thunk: &Thunk, output: &PlannedOutput) -> bool {
-    thunk.spec().inputs.keys().any(|path| Path::new(path.as_str()) == output.path)
+/// The permissions of an output: a tool that changes a file which was there keeps that one's.
+fn mode_of(thunk: &Thunk, output: &PlannedOutput, executable: bool, umask: u32) -> u32 {
+    let mut inputs = thunk.spec().inputs.keys();
+    let is_in_place = inputs.any(|path| Path::new(path.as_str()) == output.path);
+    materialise::mode_for(&output.path, is_in_place, executable, umask)
 }
 
 /// Why a call becomes no step.

@@ -24,7 +24,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use mesh_cli::frontend::{Inode, Tool, tool_names_in};
+use mesh_cli::frontend::{Inode, Tool, is_executable, tool_names_in};
 use rustix::fs::Access;
 
 use super::mounts::Mounts;
@@ -105,9 +105,9 @@ impl Binding {
     pub(crate) fn uncovered(&self, directories: &[PathBuf]) -> Vec<String> {
         let is_covered = |name: &String| {
             let found = directories.iter().map(|directory| directory.join(name));
-            let first = found.into_iter().find(|path| {
-                std::fs::metadata(path).is_ok_and(|file| file.is_file() && is_executable(&file))
-            });
+            let first = found
+                .into_iter()
+                .find(|path| std::fs::metadata(path).is_ok_and(|file| is_executable(&file)));
             let first = first.and_then(|path| path.canonicalize().ok());
             first.is_some_and(|path| self.tools.contains(&path))
         };
@@ -195,10 +195,6 @@ fn make_public(base: &Path, directory: &Path) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-fn is_executable(file: &Metadata) -> bool {
-    file.mode() & 0o111 != 0
 }
 
 #[cfg(test)]

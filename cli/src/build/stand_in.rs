@@ -5,7 +5,7 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use mesh_cli::frontend::Frontends;
+use mesh_cli::frontend::{Frontends, is_executable};
 
 use super::binding::{REAL_NAME, REAL_VARIABLE, below};
 use super::mounts::Mounts;
@@ -60,7 +60,7 @@ impl StandIn {
     pub(crate) fn program_at(&self, path: &Path) -> Option<PathBuf> {
         let found = std::fs::metadata(path).ok()?;
         match is_same(&found, &self.own) {
-            false => (found.is_file() && found.mode() & 0o111 != 0).then(|| path.to_owned()),
+            false => is_executable(&found).then(|| path.to_owned()),
             true => self.original(&path.canonicalize().ok()?),
         }
     }

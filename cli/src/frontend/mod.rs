@@ -57,7 +57,7 @@ pub use identity::Inode;
 pub use plan::{Call, FileSource, Files, Plan, PlannedOutput, PlannedThunk, ReadError};
 pub use reason::LocalReason;
 pub use stored::{StoreFiles, regular_file};
-pub use tool::{Tool, tool_names_in};
+pub use tool::{Tool, is_executable, tool_names_in};
 
 use std::path::PathBuf;
 

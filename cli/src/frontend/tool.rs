@@ -1,6 +1,7 @@
 //! Which tool hides behind a name.
 
 use std::collections::BTreeSet;
+use std::fs::Metadata;
 use std::path::Path;
 
 /// A tool that has a model.
@@ -129,8 +130,13 @@ pub fn tool_names_in<P: AsRef<Path>>(directories: &[P]) -> Vec<String> {
 
 /// Is there a regular file with an execute bit?
 pub(crate) fn is_program(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|found| is_executable(&found))
+}
+
+/// Is it a regular file with an execute bit?
+pub fn is_executable(found: &Metadata) -> bool {
     use std::os::unix::fs::PermissionsExt as _;
-    std::fs::metadata(path).is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
+    found.is_file() && found.permissions().mode() & 0o111 != 0
 }
 
 #[cfg(test)]
