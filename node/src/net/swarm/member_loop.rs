@@ -1,6 +1,6 @@
 //! The one loop of the network: wait for what happens, decide, carry out.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use libp2p::futures::StreamExt;
@@ -71,14 +71,24 @@ pub(super) struct MemberLoop {
     pub(super) neighbours: BTreeMap<PeerId, Vec<Multiaddr>>,
     pub(super) outbox: VecDeque<NetworkEvent>,
     /// Rosters being told or heard; of those heard, how many from whom.
-    pub(super) meetings: JoinSet<Option<PeerId>>,
+    pub(super) meetings: JoinSet<Met>,
     pub(super) heard_from: BTreeMap<PeerId, usize>,
+    /// Those to whom a roster could not be told: they are told again.
+    pub(super) untold: BTreeSet<PeerId>,
     pub(super) news: mpsc::Sender<News>,
     pub(super) external: Vec<String>,
-    pub(super) patience: Duration,
     news_heard: mpsc::Receiver<News>,
     started: Instant,
     ticks: usize,
+}
+
+/// How a roster ended.
+pub(super) enum Met {
+    /// One of that member was heard, as far as it came.
+    Heard(PeerId),
+    Told,
+    /// That member did not hear it.
+    Untold(PeerId),
 }
 
 /// What happened.
@@ -90,7 +100,7 @@ enum Happening {
     Told,
     /// The node above hears no more.
     Deaf,
-    MeetingEnded(Option<PeerId>),
+    MeetingEnded(Option<Met>),
     Due,
     Housekeeping,
 }
@@ -108,10 +118,10 @@ impl MemberLoop {
             outbox: VecDeque::new(),
             meetings: JoinSet::new(),
             heard_from: BTreeMap::new(),
+            untold: BTreeSet::new(),
             news,
             news_heard,
             external: config.external.clone(),
-            patience: config.patience,
             started: Instant::now(),
             ticks: 0,
             parts,
@@ -150,7 +160,7 @@ impl MemberLoop {
             command = parts.asked.recv() => Happening::Asked(command),
             Some(news) = self.news_heard.recv() => Happening::News(news),
             Some(ended) = self.meetings.join_next() => {
-                Happening::MeetingEnded(ended.ok().flatten())
+                Happening::MeetingEnded(ended.ok())
             }
             () = sleep_until(due) => Happening::Due,
             _ = housekeeping.tick() => Happening::Housekeeping,
@@ -165,12 +175,15 @@ impl MemberLoop {
             Happening::Asked(Some(command)) => self.on_command(command),
             Happening::News(news) => self.on_news(news),
             Happening::Deaf => self.outbox.clear(),
-            Happening::MeetingEnded(from) => {
-                let heard = from.and_then(|from| self.heard_from.get_mut(&from));
-                if let Some(heard) = heard {
+            Happening::MeetingEnded(Some(Met::Heard(from))) => {
+                if let Some(heard) = self.heard_from.get_mut(&from) {
                     *heard -= 1;
                 }
             }
+            Happening::MeetingEnded(Some(Met::Untold(peer))) => {
+                self.untold.insert(peer);
+            }
+            Happening::MeetingEnded(Some(Met::Told) | None) => (),
             Happening::Housekeeping => self.on_housekeeping(),
             Happening::Told | Happening::Due => (),
         }
@@ -196,6 +209,11 @@ impl MemberLoop {
         };
         lapsed.into_iter().for_each(|peer| self.disconnect(peer));
         self.want(members);
+        for peer in std::mem::take(&mut self.untold) {
+            if self.connected.contains_key(&peer) {
+                self.tell_all(peer);
+            }
+        }
         self.ticks += 1;
         if self.ticks.is_multiple_of(TICKS_PER_ROSTER) && !self.connected.is_empty() {
             // Each in its turn.

@@ -1,5 +1,7 @@
 //! What the loop does about what happened.
 
+use std::time::Duration;
+
 use libp2p::core::ConnectedPoint;
 use libp2p::gossipsub::{self, MessageAcceptance};
 use libp2p::multiaddr::Protocol;
@@ -20,7 +22,7 @@ use super::super::streams::{Channel, Incoming, Open, OpenError};
 use super::super::transport::ConnectError;
 use super::super::{NetworkEvent, Service, Topic};
 use super::behaviour::{BehaviourEvent, name, topic};
-use super::member_loop::{Command, Connected, MemberLoop};
+use super::member_loop::{Command, Connected, MemberLoop, Met};
 use super::{JoinState, PeerInfo};
 
 /// Gossip is dropped before the streams that came are: with this many events waiting.
@@ -28,6 +30,10 @@ const GOSSIP_WAITING: usize = limits::NETWORK_EVENTS / 2;
 
 /// Rosters of one member that are heard at once.
 const ROSTERS_PER_PEER: usize = 8;
+
+/// A roster that has not come after this long does not come: on a line that loses a fifth of its
+/// packets one takes half of it.
+const ROSTER_PATIENCE: Duration = Duration::from_secs(30);
 
 impl MemberLoop {
     pub(super) fn on_command(&mut self, command: Command) {
@@ -190,6 +196,9 @@ impl MemberLoop {
         let options = DialOpts::peer_id(name)
             .condition(PeerCondition::DisconnectedAndNotDialing)
             .addresses(addresses)
+            // From the port on which we listen, two that dial each other at once would make one TCP
+            // connection of it (simultaneous open, RFC 9293, 3.5), on which both speak first.
+            .allocate_new_port()
             .build();
         self.parts.swarm.dial(options)
     }
@@ -403,15 +412,15 @@ impl MemberLoop {
     fn tell(&mut self, peer: PeerId, members: Vec<RosterMember>, revocations: Vec<Revocation>) {
         let (reply, answer) = oneshot::channel();
         self.open(peer, Open { channel: Channel::Roster, reply });
-        let patience = self.patience;
         self.meetings.spawn(async move {
             if let Ok(Ok(stream)) = answer.await {
                 let told = meeting::tell(MemberStream(stream), members, revocations);
-                if !matches!(tokio::time::timeout(patience, told).await, Ok(Ok(()))) {
-                    tracing::debug!("{peer} did not hear our roster");
+                if matches!(tokio::time::timeout(ROSTER_PATIENCE, told).await, Ok(Ok(()))) {
+                    return Met::Told;
                 }
             }
-            None
+            tracing::debug!("{peer} did not hear our roster");
+            Met::Untold(peer)
         });
     }
 
@@ -422,13 +431,12 @@ impl MemberLoop {
         }
         *heard += 1;
         let (membership, news) = (self.parts.membership.clone(), self.news.clone());
-        let patience = self.patience;
         self.meetings.spawn(async move {
             let heard = meeting::hear(stream, peer, &membership, &news);
-            if !matches!(tokio::time::timeout(patience, heard).await, Ok(Ok(()))) {
+            if !matches!(tokio::time::timeout(ROSTER_PATIENCE, heard).await, Ok(Ok(()))) {
                 tracing::debug!("the roster of {peer} was cut or malformed");
             }
-            Some(peer)
+            Met::Heard(peer)
         });
     }
 
