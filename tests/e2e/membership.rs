@@ -1,57 +1,6 @@
 //! Machines become members of a mesh, see each other, and leave.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Stdio};
-use std::sync::mpsc;
-use std::time::Duration;
-
-use mesh_tests::Mesh;
-use rustix::process::{Pid, Signal, kill_process};
-
-/// What a slow machine may take for one step.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// `mesh join`, as long as it runs.
-struct Joined {
-    child: Child,
-    said: mpsc::Receiver<String>,
-}
-
-impl Joined {
-    fn start(mesh: &Mesh, arguments: &[&str]) -> Self {
-        let mut command = mesh.command(["join", "--no-mdns", "--listen", "/ip4/127.0.0.1/tcp/0"]);
-        let mut child = command.args(arguments).stderr(Stdio::piped()).spawn().unwrap();
-        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let (say, said) = mpsc::channel();
-        // Ends with the node.
-        std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| say.send(line)));
-        Self { child, said }
-    }
-
-    /// Waits for a line that has this in it.
-    fn says(&mut self, what: &str) {
-        let mut before = Vec::new();
-        loop {
-            match self.said.recv_timeout(PATIENCE) {
-                Ok(line) if line.contains(what) => return,
-                Ok(line) => before.push(line),
-                Err(error) => panic!("it never said {what:?} ({error}), but {before:#?}"),
-            }
-        }
-    }
-
-    fn interrupt(mut self) {
-        kill_process(Pid::from_child(&self.child), Signal::INT).unwrap();
-        assert!(self.child.wait().unwrap().success());
-    }
-}
-
-impl Drop for Joined {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+use mesh_tests::{Mesh, Node};
 
 fn members(mesh: &Mesh) -> Vec<(String, bool)> {
     let peers: serde_json::Value = serde_json::from_str(&mesh.ok(["peers", "--json"])).unwrap();
@@ -68,10 +17,10 @@ fn machines_join_by_ticket_come_back_and_leave() {
     one.ok(["init", "--name", "one"]);
     assert_eq!(one.run(["init"]).code, Some(64), "there is a mesh already");
     assert_eq!(one.run(["invite"]).code, Some(69), "it does not run");
-    let mut first = Joined::start(&one, &[]);
+    let mut first = Node::join(&one, &[]);
     first.says("listening on");
     let ticket = one.ok(["invite", "--role", "worker", "--expires", "10m"]);
-    let mut second = Joined::start(&two, &[&ticket, "--name", "two"]);
+    let mut second = Node::join(&two, &[&ticket, "--name", "two"]);
     second.says("one is there");
     first.says("two is there");
     assert_eq!(members(&one), [("two".to_owned(), true)]);
@@ -83,9 +32,9 @@ fn machines_join_by_ticket_come_back_and_leave() {
     assert_eq!(two.run(["invite"]).code, Some(1), "a worker lets nobody in");
     assert_eq!(two.run(["join"]).code, Some(1), "one node in a home");
     // Without a ticket it is back; killed, so that nothing was put in order.
-    drop(second);
+    second.kill();
     first.says("is gone");
-    let mut second = Joined::start(&two, &[]);
+    let mut second = Node::join(&two, &[]);
     second.says("one is there");
     first.says("two is there");
     second.interrupt();
@@ -102,10 +51,10 @@ fn machines_join_by_ticket_come_back_and_leave() {
 fn who_is_revoked_is_out() {
     let [one, two] = [Mesh::new(), Mesh::new()];
     one.ok(["init", "--name", "one"]);
-    let mut first = Joined::start(&one, &[]);
+    let mut first = Node::join(&one, &[]);
     first.says("listening on");
     let ticket = one.ok(["invite", "--uses", "2"]);
-    let mut second = Joined::start(&two, &[&ticket, "--name", "two"]);
+    let mut second = Node::join(&two, &[&ticket, "--name", "two"]);
     second.says("one is there");
     first.says("two is there");
     assert_eq!(one.run(["revoke", "nobody"]).code, Some(66));

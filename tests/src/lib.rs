@@ -2,6 +2,9 @@
 
 #![allow(clippy::expect_used)] // a harness that cannot do its work fails the test that asked
 
+mod members;
+mod network;
+mod node;
 mod processes;
 mod project;
 mod random;
@@ -11,7 +14,10 @@ mod session;
 pub mod skip;
 mod snapshot;
 
-pub use processes::{Family, Watch};
+pub use members::{Members, Seen, name, wait_until};
+pub use network::{Host, Network};
+pub use node::{Node, PATIENCE};
+pub use processes::{Family, Usage, Watch, usage};
 pub use project::{Built, Project, With, target};
 pub use random::Random;
 pub use report::{Local, Report};
@@ -26,6 +32,7 @@ use std::process::{Command, Output, Stdio};
 /// One user of `mesh`: a home directory, removed in the end.
 pub struct Mesh {
     home: tempfile::TempDir,
+    host: Option<Host>,
 }
 
 /// What a finished command left.
@@ -48,7 +55,17 @@ impl Default for Mesh {
 impl Mesh {
     /// A user with an empty home.
     pub fn new() -> Self {
-        Self { home: tempfile::tempdir().expect("a temporary directory can be made") }
+        Self { home: tempfile::tempdir().expect("a temporary directory can be made"), host: None }
+    }
+
+    /// A user with an empty home on a host of a [`Network`].
+    pub fn at(host: Host) -> Self {
+        Self { host: Some(host), ..Self::new() }
+    }
+
+    /// Where it is, if not on this machine itself.
+    pub fn host(&self) -> Option<&Host> {
+        self.host.as_ref()
     }
 
     /// The home directory.
@@ -58,9 +75,27 @@ impl Mesh {
 
     /// `mesh` with these arguments, ready to be started.
     pub fn command<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Command {
-        let mut command = Command::new(binary());
+        let mut command = self.program(binary());
         command.args(arguments).env("MESH_HOME", self.home()).stdin(Stdio::null());
         command
+    }
+
+    /// The same, to be killed when the thread that starts it ends, however that ends.
+    pub fn command_with_parent<A: AsRef<OsStr>>(
+        &self,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Command {
+        let mut command = self.program("setpriv");
+        command.args(["--pdeathsig", "KILL", "--"]).arg(binary()).args(arguments);
+        command.env("MESH_HOME", self.home()).stdin(Stdio::null());
+        command
+    }
+
+    fn program(&self, program: impl AsRef<OsStr>) -> Command {
+        match &self.host {
+            Some(host) => host.command(program),
+            None => Command::new(program),
+        }
     }
 
     /// Runs `mesh` to its end.
@@ -113,9 +148,13 @@ pub fn finished(output: Output) -> Finished {
 
 /// The `mesh` that was built beside this test.
 pub fn binary() -> PathBuf {
+    program_beside_tests("mesh")
+}
+
+fn program_beside_tests(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a process knows its file");
     let profile = test.parent().and_then(Path::parent).expect("tests are in target/PROFILE/deps");
-    let binary = profile.join("mesh");
+    let binary = profile.join(name);
     assert!(binary.exists(), "{} is not built: run tests/run", binary.display());
     binary
 }

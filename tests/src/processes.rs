@@ -78,6 +78,11 @@ impl Family {
         Self(pids.into_iter().map(|pid| (pid, all[&pid].started)).collect())
     }
 
+    /// How many they are.
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
     /// Waits until none of them is left. One that stays makes the test run into its time limit.
     pub fn wait_until_gone(&self) {
         let left = || {
@@ -90,6 +95,32 @@ impl Family {
             std::thread::yield_now();
         }
     }
+}
+
+/// What a process has used since it started, or what it holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Usage {
+    /// CPU time, user and system, in clock ticks: usually 100 a second.
+    pub ticks: u64,
+    /// Memory that is resident, in bytes.
+    pub resident_bytes: u64,
+    /// The most that was.
+    pub resident_bytes_max: u64,
+}
+
+/// What a process has used; none if it is gone.
+pub fn usage(pid: u32) -> Option<Usage> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut fields = stat[stat.rfind(')')? + 1..].split_whitespace();
+    let user: u64 = fields.nth(11)?.parse().ok()?;
+    let system: u64 = fields.next()?.parse().ok()?;
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let bytes = |key: &str| -> Option<u64> {
+        let line = status.lines().find_map(|line| line.strip_prefix(key))?;
+        line.split_whitespace().next()?.parse().ok().map(|kibibytes: u64| kibibytes * 1024)
+    };
+    let (resident_bytes, resident_bytes_max) = (bytes("VmRSS:")?, bytes("VmHWM:")?);
+    Some(Usage { ticks: user + system, resident_bytes, resident_bytes_max })
 }
 
 fn descendants(all: &BTreeMap<u32, Known>, root: u32) -> BTreeSet<u32> {
