@@ -11,6 +11,7 @@ mod examples;
 mod faults;
 mod force;
 mod generators;
+mod hostile;
 mod infer;
 mod membership;
 mod network;

@@ -94,6 +94,23 @@ impl Members {
         Node::join(&self.homes[number], &arguments)
     }
 
+    /// Lets one more in, on loopback.
+    #[track_caller]
+    pub fn admit_another(&mut self) {
+        assert!(self.network.is_none(), "a network has as many hosts as it has");
+        self.homes.push(Mesh::new());
+        self.nodes.push(None);
+        self.admit(self.count() - 1);
+    }
+
+    /// Where a node listens: the first of its addresses.
+    #[track_caller]
+    pub fn address(&self, number: usize) -> String {
+        let peers = self.homes[number].ok(["peers", "--json"]);
+        let peers: Value = serde_json::from_str(&peers).expect("peers are JSON");
+        peers["listening"][0].as_str().expect("the node listens").to_owned()
+    }
+
     /// How many there are.
     pub fn count(&self) -> usize {
         self.homes.len()

@@ -1,0 +1,196 @@
+//! Peers that break the rules, against nodes that run: nobody crashes, memory is bounded, and the
+//! others go on as if nothing had been.
+
+mod peer;
+
+use std::future::Future;
+
+use libp2p::futures::{AsyncWriteExt, future::join_all};
+use libp2p::identity::Keypair;
+use mesh_protocol::limits;
+use mesh_protocol::wire::admission::{FromDialer, MeshId};
+use mesh_tests::{Members, PATIENCE, Random};
+
+use self::peer::{Knowledge, ask_for, hear, rest, say, say_frame};
+
+/// What a node may need more than before, in bytes: what limits allow for the connections that are
+/// open, and what an allocator keeps.
+const SLACK_BYTES: u64 = 48 << 20;
+
+/// What the protocols of members are called.
+const SERVICES: [&str; 4] = ["claim", "transfer", "records", "roster"];
+
+fn run(attack: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let ended = runtime.block_on(async { tokio::time::timeout(PATIENCE, attack).await });
+    ended.expect("the node neither answers nor closes");
+}
+
+/// Two members, of which the first is attacked; a third joins afterwards, and all see each other.
+fn withstand<F: Future<Output = ()>>(attack: impl FnOnce(Knowledge) -> F) {
+    let mut members = Members::on_loopback(2);
+    let before = members.node(0).usage().resident_bytes_max;
+    run(attack(Knowledge::of(&members)));
+    assert_eq!(members.node(0).has_ended(), None);
+    let more = members.node(0).usage().resident_bytes_max.saturating_sub(before);
+    eprintln!("it needed {} KiB more than {} KiB", more >> 10, before >> 10);
+    assert!(more <= SLACK_BYTES, "{more} bytes more");
+    assert!(members.connected_to(0).contains(&1));
+    members.admit_another();
+    for number in 0..3 {
+        let others: Vec<usize> = (0..3).filter(|other| *other != number).collect();
+        members.wait_until(number, "the members to see each other", |members| {
+            let seen = members.connected_to(number);
+            others.iter().all(|other| seen.contains(other))
+        });
+    }
+}
+
+fn noise(random: &mut Random, length: u64) -> Vec<u8> {
+    (0..length).map(|_| random.below(256) as u8).collect()
+}
+
+#[test]
+fn bytes_from_strangers() {
+    withstand(async |victim: Knowledge| {
+        let mut random = Random::new();
+        for _ in 0..200 {
+            let length = random.below(5000);
+            let mut socket = victim.dial().await;
+            // Closed in the middle, as it likes.
+            let _ = socket.write_all(&noise(&mut random, length)).await;
+            let _ = socket.close().await;
+            assert_eq!(rest(socket).await, b"", "it answers who has not knocked");
+        }
+    });
+}
+
+#[test]
+fn strangers_that_say_nothing() {
+    withstand(async |victim: Knowledge| {
+        // More than there is room for; each waits until the node has had enough.
+        let count = 2 * limits::ADMISSIONS_PER_ADDRESS;
+        let silent = join_all((0..count).map(|_| victim.dial())).await;
+        for answer in join_all(silent.into_iter().map(rest)).await {
+            assert_eq!(answer, b"");
+        }
+    });
+}
+
+#[test]
+fn certificates_that_are_none() {
+    withstand(async |victim: Knowledge| {
+        let keypair = Keypair::generate_ed25519();
+        let shown = |certificate| FromDialer::Certificate(Box::new(certificate)).encode().unwrap();
+        let good = shown(victim.certificate(&keypair, |_| ()));
+        let mut cases = vec![
+            ("of nobody", Vec::new()),
+            ("truncated", good[..good.len() / 2].to_vec()),
+            ("with more after it", [good.as_slice(), b"more"].concat()),
+            ("expired", shown(victim.certificate(&keypair, |grant| grant.expires_s = 1))),
+            ("of another mesh", shown(victim.certificate(&keypair, |g| g.mesh = MeshId([9; 32])))),
+            ("of another peer", shown(victim.certificate(&Keypair::generate_ed25519(), |_| ()))),
+            ("from the future", shown(victim.certificate(&keypair, |g| g.issued_s = u64::MAX / 2))),
+        ];
+        let mut forged = victim.certificate(&keypair, |_| ());
+        forged.member.signature[0][7] ^= 1;
+        cases.push(("forged", shown(forged)));
+        for at in 0..good.len() {
+            let mut damaged = good.clone();
+            damaged[at] ^= 1 << (at % 8);
+            cases.push(("damaged", damaged));
+        }
+        for (what, message) in cases {
+            let mut io = victim.secure(&keypair).await.unwrap();
+            hear(&mut io).await.unwrap();
+            say(&mut io, &message).await.unwrap();
+            // An end of an expired certificate is told; nobody is let in.
+            let answer = rest(io).await;
+            assert!(answer.len() < 64, "{what}: {} bytes", answer.len());
+        }
+        // The same key with the good one is let in, so it was not for anything else.
+        let mut io = victim.secure(&keypair).await.unwrap();
+        hear(&mut io).await.unwrap();
+        say(&mut io, &good).await.unwrap();
+        assert!(hear(&mut io).await.unwrap().len() > 64);
+    });
+}
+
+#[test]
+fn admission_cut_short_or_too_long() {
+    withstand(async |victim: Knowledge| {
+        let keypair = Keypair::generate_ed25519();
+        for length in [0, 1, limits::ADMISSION_BYTES as u16, u16::MAX] {
+            let mut io = victim.secure(&keypair).await.unwrap();
+            hear(&mut io).await.unwrap();
+            // It may be closed while we go on.
+            let _ = say_frame(&mut io, length, &[7; 60_000]).await;
+            assert_eq!(rest(io).await, b"");
+            let mut io = victim.secure(&keypair).await.unwrap();
+            hear(&mut io).await.unwrap();
+            say_frame(&mut io, length, b"").await.unwrap();
+            io.close().await.unwrap();
+            assert_eq!(rest(io).await, b"");
+        }
+    });
+}
+
+#[test]
+fn a_member_that_speaks_no_yamux() {
+    withstand(async |victim: Knowledge| {
+        let mut random = Random::new();
+        for _ in 0..20 {
+            let mut io = victim.enter().await.unwrap();
+            let bytes = noise(&mut random, 100_000);
+            let _ = io.write_all(&bytes).await;
+            let _ = io.flush().await;
+            rest(io).await;
+        }
+    });
+}
+
+#[test]
+fn a_member_that_talks_garbage() {
+    withstand(async |victim: Knowledge| {
+        let mut random = Random::new();
+        for service in SERVICES {
+            let mut streams = victim.streams().await.unwrap();
+            let protocol = format!("/mesh/{}/{service}/1", victim.mesh);
+            for length in [0, 1, 100, 4096, 1 << 22, u32::MAX] {
+                for said in [0, 3, 1000, 300_000] {
+                    let mut stream = streams.recv().await.unwrap();
+                    ask_for(&mut stream, &protocol).await.unwrap();
+                    let bytes = [&length.to_le_bytes()[..], &noise(&mut random, said)].concat();
+                    let _ = stream.write_all(&bytes).await;
+                    let _ = stream.close().await;
+                    rest(stream).await;
+                }
+            }
+            // And what is no protocol at all.
+            for _ in 0..20 {
+                let mut stream = streams.recv().await.unwrap();
+                let _ = stream.write_all(&noise(&mut random, 500)).await;
+                let _ = stream.close().await;
+                rest(stream).await;
+            }
+        }
+    });
+}
+
+#[test]
+fn a_member_that_opens_streams_without_end() {
+    withstand(async |victim: Knowledge| {
+        for service in SERVICES {
+            let mut streams = victim.streams().await.unwrap();
+            let protocol = format!("/mesh/{}/{service}/1", victim.mesh);
+            let mut open = Vec::new();
+            // Until the node closes the connection, or our own end has had enough.
+            while let Some(mut stream) = streams.recv().await
+                && ask_for(&mut stream, &protocol).await.is_ok()
+            {
+                open.push(stream);
+            }
+            eprintln!("{service}: {} streams", open.len());
+        }
+    });
+}
