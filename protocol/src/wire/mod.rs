@@ -10,4 +10,6 @@ pub mod roster;
 pub mod transfer;
 
 #[cfg(test)]
+mod fuzz_tests;
+#[cfg(test)]
 mod tests;
