@@ -74,6 +74,20 @@ fn what_goes_in_comes_out() {
     assert_eq!(store.read(name, 5).unwrap(), b"hello", "an export is a copy");
 }
 
+#[test]
+fn a_closed_store_leaves_its_index_whoever_holds_it_still() {
+    let home = tempfile::tempdir().unwrap();
+    let store = open(home.path());
+    let known = reduction(&store, "step");
+    store.record(&known).unwrap();
+    let held = store.clone();
+    store.close().unwrap();
+    let next = open(home.path());
+    assert_eq!(*next.recall(known.thunk).unwrap().unwrap(), known);
+    assert!(next.take_notices().is_empty(), "nothing was rebuilt");
+    assert_eq!(*held.recall(known.thunk).unwrap().unwrap(), known, "it goes on without");
+}
+
 /// Jobs that start at the same moment lay out the same programs, and none of them takes the twin
 /// that another is about to link away.
 #[test]

@@ -56,6 +56,8 @@ fn assert_nothing_runs(builds: &[Built]) {
     for built in builds {
         let report = built.report();
         assert_eq!((report.executed, report.failed), (0, 0), "{}", report.json);
+        let said = &built.finished.stderr;
+        assert!(!said.contains("rebuilt"), "the build before did not close the store: {said}");
     }
 }
 

@@ -65,7 +65,8 @@ fn run(
         Err(error) => build::run_plain(options, &console, error),
     };
     let summary = console.finish();
-    let flushed = store.map_or(Ok(()), |store| store.flush());
+    // Threads of the build may be about still, on their way out.
+    let closed = store.map_or(Ok(()), |store| store.close());
     let ended = ended?;
     if verbosity == Verbosity::Normal {
         eprintln!("mesh: {summary}");
@@ -73,6 +74,6 @@ fn run(
     if let Some(path) = report {
         Report::new(&summary, ended.infer, ended.bytes.0, ended.bytes.1).write(path)?;
     }
-    flushed?;
+    closed?;
     Ok(ended.code)
 }
