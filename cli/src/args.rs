@@ -124,6 +124,9 @@ pub(crate) struct BuildArgs {
     /// Write counts and what ran locally, as JSON, to this file
     #[arg(long, value_name = "FILE")]
     pub(crate) report: Option<PathBuf>,
+    /// Record what ran when, for Perfetto, chrome://tracing and the simulator, in this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trace: Option<PathBuf>,
     /// After a failure, go on with what does not depend on it
     #[arg(short, long)]
     pub(crate) keep_going: bool,

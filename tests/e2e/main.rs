@@ -18,3 +18,4 @@ mod run;
 mod sharing;
 mod store;
 mod terminal;
+mod trace;

@@ -10,6 +10,7 @@ pub(crate) mod report;
 mod screen;
 mod state;
 mod summary;
+pub(crate) mod trace;
 
 use std::ffi::OsStr;
 use std::fmt::Display;
@@ -26,6 +27,7 @@ use mesh_protocol::name::ThunkName;
 use screen::Screen;
 use state::State;
 pub(crate) use summary::Summary;
+use trace::Trace;
 
 /// Time from one drawing of the block to the next.
 const DRAW_EVERY: Duration = Duration::from_millis(100);
@@ -106,6 +108,16 @@ impl Console {
         }))
     }
 
+    /// From now on, what runs is recorded, on so many cores of this machine.
+    pub(crate) fn record(&self, slots: u32) {
+        self.0.state().record(slots);
+    }
+
+    /// What was recorded.
+    pub(crate) fn take_trace(&self) -> Option<Trace> {
+        self.0.state().take_trace()
+    }
+
     /// Is there a live block on the terminal?
     pub(crate) fn is_live(&self) -> bool {
         self.0.mode.live
@@ -118,12 +130,12 @@ impl Console {
 
     /// The memo had this thunk, and the driver was not asked.
     pub(crate) fn reused(&self, thunk: ThunkName) {
-        self.tell(|state, _| state.reused(thunk));
+        self.tell(|state, now| state.reused(now, thunk));
     }
 
     /// This call ran locally.
     pub(crate) fn local(&self, argv: &[String], reason: &str) {
-        self.tell(|state, _| state.local(argv, reason));
+        self.tell(|state, now| state.local(now, argv, reason));
     }
 
     /// Counts what a driver tells. It waits for no terminal, and prints no words of programs.

@@ -16,6 +16,7 @@ use mesh_protocol::sched::force::Event;
 use mesh_protocol::thunk::Thunk;
 
 use super::summary::{LocalCall, Summary};
+use super::trace::Trace;
 
 /// Local calls that are kept with their words; all are counted.
 const CALLS_KEPT: usize = 10_000;
@@ -65,6 +66,7 @@ pub(super) struct State {
     total: u64,
     summary: Summary,
     calls_bytes: usize,
+    trace: Option<Trace>,
 }
 
 impl State {
@@ -79,7 +81,18 @@ impl State {
             total: 0,
             summary: Summary::default(),
             calls_bytes: 0,
+            trace: None,
         }
+    }
+
+    /// From now on, what runs is recorded.
+    pub(super) fn record(&mut self, slots: u32) {
+        self.trace = Some(Trace::new(self.started, slots));
+    }
+
+    /// What was recorded; nothing is from now on.
+    pub(super) fn take_trace(&mut self) -> Option<Trace> {
+        self.trace.take()
     }
 
     /// Tool calls that were planned or are needed.
@@ -112,11 +125,17 @@ impl State {
         }
     }
 
-    pub(super) fn reused(&mut self, name: ThunkName) {
+    pub(super) fn reused(&mut self, now: Instant, name: ThunkName) {
+        if let Some(trace) = &mut self.trace {
+            trace.reused(now, name);
+        }
         self.end(name, End::Reused);
     }
 
-    pub(super) fn local(&mut self, argv: &[String], reason: &str) {
+    pub(super) fn local(&mut self, now: Instant, argv: &[String], reason: &str) {
+        if let Some(trace) = &mut self.trace {
+            trace.local(now, argv, reason);
+        }
         self.summary.local += 1;
         let bytes = argv.iter().map(String::len).sum::<usize>() + reason.len();
         let room = self.calls_bytes + bytes <= CALLS_KEPT_BYTES;
@@ -135,8 +154,11 @@ impl State {
                     self.running.remove(at);
                 }
                 self.summary.cpu_us += outcome.as_ref().map_or(0, |outcome| outcome.usage.cpu_us);
+                if let Some(trace) = &mut self.trace {
+                    trace.ended(now, *name, outcome.as_ref().map_err(String::as_str));
+                }
             }
-            Progress::Event(event) => self.event(event),
+            Progress::Event(event) => self.event(now, event),
         }
     }
 
@@ -157,11 +179,16 @@ impl State {
         self.summary.clone()
     }
 
-    fn event(&mut self, event: &Event) {
+    fn event(&mut self, now: Instant, event: &Event) {
+        if let (Event::Needed(name) | Event::Substituted(_, name), Some(trace)) =
+            (event, &mut self.trace)
+        {
+            trace.ready(now, *name);
+        }
         match event {
             Event::Needed(name) => self.need(*name),
             Event::Substituted(name, by) => self.substitute(*name, *by),
-            Event::Reused(name) => self.end(*name, End::Reused),
+            Event::Reused(name) => self.reused(now, *name),
             Event::Executed(name) => self.end(*name, End::Executed),
             Event::Failed(name, _) => self.end(*name, End::Failed),
             Event::Retried(..) => self.summary.retried += 1,
@@ -173,6 +200,9 @@ impl State {
         self.first_run.get_or_insert(now);
         let known = self.entries.get(&name).and_then(|entry| entry.description.clone());
         let description = known.unwrap_or_else(|| describe(name, thunk).into());
+        if let Some(trace) = &mut self.trace {
+            trace.started(now, name, thunk, description.clone());
+        }
         self.running.push(Running { name, since: now, description });
     }
 

@@ -208,7 +208,7 @@ fn what_the_memo_had_without_the_driver_counts_once() {
     world.build(&mut new(), &[a]);
     let mut state = new();
     state.planned(a, "cc a.c");
-    state.reused(a);
+    state.reused(state.started, a);
     world.build(&mut state, &[a]);
     assert_eq!(closing(&mut state), "1 thunk, 0 run, 1 reused, 0 local");
 
@@ -216,7 +216,7 @@ fn what_the_memo_had_without_the_driver_counts_once() {
     let b = world.thunk("b", Some(a));
     let mut state = new();
     world.build(&mut state, &[b]);
-    state.reused(b);
+    state.reused(state.started, b);
     assert_eq!(closing(&mut state), "2 thunks, 1 run, 1 reused, 0 local");
 }
 
@@ -244,12 +244,12 @@ fn a_running_step_is_called_what_it_was_planned_as() {
 fn local_calls_are_all_counted_and_some_kept() {
     let mut state = new();
     let argv = ["conftest".to_owned()];
-    (0..CALLS_KEPT + 5).for_each(|_| state.local(&argv, "no model"));
+    (0..CALLS_KEPT + 5).for_each(|_| state.local(state.started, &argv, "no model"));
     assert_eq!(state.counts().local, CALLS_KEPT as u64 + 5);
     assert_eq!(state.counts().calls.len(), CALLS_KEPT);
     let mut state = new();
     let long = ["x".repeat(CALLS_KEPT_BYTES / 2)];
-    (0..3).for_each(|_| state.local(&long, ""));
+    (0..3).for_each(|_| state.local(state.started, &long, ""));
     assert_eq!((state.counts().local, state.counts().calls.len()), (3, 2));
 }
 
