@@ -177,6 +177,7 @@ impl Console {
             // A panic of the drawing thread has been shown, and spoils no build.
             let _ = thread.join();
         }
+        self.0.say_news();
         self.0.screen().close();
         self.0.state().finish(Instant::now())
     }
@@ -185,14 +186,17 @@ impl Console {
         let now = Instant::now();
         let shown = self.0.mode.live && !self.0.is_shared();
         let plain = !shown && self.0.mode.verbosity == Verbosity::Normal;
-        let due = {
+        let due: Vec<String> = {
             let mut state = self.0.state();
             what(&mut state, now);
-            if plain { state.line_due(now) } else { None }
+            if plain {
+                let news = state.take_news();
+                news.into_iter().chain(state.line_due(now)).collect()
+            } else {
+                Vec::new()
+            }
         };
-        if let Some(line) = due {
-            self.0.screen().print_line(&line);
-        }
+        due.iter().for_each(|line| self.0.screen().print_line(line));
     }
 
     fn start_ticker(&self) {
@@ -232,7 +236,16 @@ impl Shared {
         lock(&self.screen)
     }
 
+    /// What came up since the block was last drawn goes above it.
+    fn say_news(&self) {
+        let news = self.state().take_news();
+        if self.mode.verbosity == Verbosity::Normal {
+            news.iter().for_each(|line| self.screen().print_line(line));
+        }
+    }
+
     fn draw(&self, now: Instant, (columns, rows): (usize, usize)) {
+        self.say_news();
         let block = render::render(&self.state(), now, columns, self.mode.colour);
         // What has left the screen at the top cannot be erased; the cursor's line needs room too.
         let lines = block.split_inclusive('\n').take(rows.saturating_sub(1));

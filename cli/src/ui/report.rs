@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::Summary;
-use super::summary::LocalCall;
+use super::summary::{LocalCall, Retry};
 use crate::commands;
 use crate::error::CliError;
 use crate::exit;
@@ -21,6 +21,9 @@ pub(crate) struct Report {
     executed: u64,
     reused: u64,
     failed: u64,
+    /// Runs that failed and were tried again; `retries` holds the first of their reasons.
+    retried: u64,
+    retries: Vec<Retry>,
     /// All local calls; `local` holds the first of them.
     local_count: u64,
     local: Vec<LocalCall>,
@@ -42,6 +45,8 @@ impl Report {
             executed: summary.executed,
             reused: summary.reused,
             failed: summary.failed,
+            retried: summary.retried,
+            retries: summary.retries.clone(),
             local_count: summary.local,
             local: summary.calls.clone(),
             wall_ms: milliseconds(summary.elapsed),

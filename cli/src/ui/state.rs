@@ -15,13 +15,15 @@ use mesh_protocol::name::ThunkName;
 use mesh_protocol::sched::force::Event;
 use mesh_protocol::thunk::Thunk;
 
-use super::summary::{LocalCall, Summary};
+use super::summary::{LocalCall, Retry, Summary};
 use super::trace::Trace;
 
 /// Local calls that are kept with their words; all are counted.
 const CALLS_KEPT: usize = 10_000;
 /// Bytes of their words that are kept: link lines can be very long.
 const CALLS_KEPT_BYTES: usize = 16 * 1024 * 1024;
+/// Reasons of retries that are kept; all retries are counted.
+const RETRIES_KEPT: usize = 20;
 /// Characters of a description: more than a terminal is wide.
 const DESCRIPTION_CHARS: usize = 400;
 /// How often progress is said where it cannot be shown.
@@ -67,6 +69,7 @@ pub(super) struct State {
     summary: Summary,
     calls_bytes: usize,
     trace: Option<Trace>,
+    news: Vec<String>,
 }
 
 impl State {
@@ -82,6 +85,7 @@ impl State {
             summary: Summary::default(),
             calls_bytes: 0,
             trace: None,
+            news: Vec::new(),
         }
     }
 
@@ -162,6 +166,11 @@ impl State {
         }
     }
 
+    /// Lines that are to be said, each once.
+    pub(super) fn take_news(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.news)
+    }
+
     /// The line of progress, if it is time to say it again.
     pub(super) fn line_due(&mut self, now: Instant) -> Option<String> {
         let silent = now.saturating_duration_since(self.said) < LINE_EVERY;
@@ -191,7 +200,18 @@ impl State {
             Event::Reused(name) => self.reused(now, *name),
             Event::Executed(name) => self.end(*name, End::Executed),
             Event::Failed(name, _) => self.end(*name, End::Failed),
-            Event::Retried(..) => self.summary.retried += 1,
+            Event::Retried(_, failure) => self.retry(&failure.reason),
+        }
+    }
+
+    fn retry(&mut self, reason: &str) {
+        self.summary.retried += 1;
+        let retries = &mut self.summary.retries;
+        if let Some(known) = retries.iter_mut().find(|known| known.reason == reason) {
+            known.count += 1;
+        } else if retries.len() < RETRIES_KEPT {
+            retries.push(Retry { reason: reason.to_owned(), count: 1 });
+            self.news.push(format!("mesh: {reason}; it is tried again\n"));
         }
     }
 

@@ -199,6 +199,9 @@ fn failures_and_what_they_keep_from_running() {
     world.build(&mut state, &[after, shaky]);
     assert_eq!(state.total(), 3);
     assert_eq!(closing(&mut state), "2 thunks, 0 run, 0 reused, 2 failed, 2 retried, 0 local");
+    let reasons = &state.counts().retries;
+    assert_eq!(*reasons, [Retry { reason: "it broke".to_owned(), count: 2 }]);
+    assert_eq!(state.take_news(), ["mesh: it broke; it is tried again\n"], "once");
 }
 
 #[test]

@@ -12,6 +12,14 @@ pub(crate) struct LocalCall {
     pub(crate) reason: String,
 }
 
+/// Why runs failed that were tried again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Retry {
+    pub(crate) reason: String,
+    /// How many runs failed for it.
+    pub(crate) count: u64,
+}
+
 /// What a build came to. A tool call counts once, whatever names its thunk had on the way.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Summary {
@@ -22,6 +30,8 @@ pub(crate) struct Summary {
     pub(crate) failed: u64,
     /// Runs that failed and were tried again.
     pub(crate) retried: u64,
+    /// The first of their reasons.
+    pub(crate) retries: Vec<Retry>,
     pub(crate) local: u64,
     pub(crate) elapsed: Duration,
     /// User and system time of all runs that ended, in microseconds.
