@@ -154,6 +154,16 @@ pub const DRAIN_US: u64 = 30_000_000;
 /// trees it has: about what fetching a toolchain costs.
 pub const FAIR_SHARE_US: u64 = 20_000_000;
 
+/// A machine that helps only when idle is held back while others' processes keep more than this
+/// many thousandths of a core busy …
+pub const OWNER_BUSY_PERMILLE: u32 = 300;
+
+/// … and until it has been no more than this …
+pub const OWNER_QUIET_PERMILLE: u32 = 150;
+
+/// … for so long.
+pub const OWNER_QUIET_US: u64 = 60_000_000;
+
 /// After a first failure a peer is left alone for this long; doubled by each further one …
 pub const BACKOFF_US_MIN: u64 = 1_000_000;
 
