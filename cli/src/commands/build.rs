@@ -6,6 +6,7 @@ use std::path::Path;
 use crate::args::{BuildArgs, InferArgs, MakeArgs};
 use crate::build::{self, BuildOptions, Mode};
 use crate::error::CliError;
+use crate::forcing::Where;
 use crate::home;
 use crate::ui::report::Report;
 use crate::ui::{Console, Verbosity};
@@ -36,7 +37,7 @@ pub(crate) fn build(args: &BuildArgs) -> Result<u8, CliError> {
     let options = BuildOptions {
         targets: targets.cloned(),
         keep_going: args.keep_going,
-        slots: args.slots.unwrap_or(default.slots),
+        at: Where::of(args.slots, args.local),
         bind: default.bind && !args.no_bind,
         ..default
     };
@@ -55,15 +56,15 @@ fn verbosity(quiet: bool) -> Verbosity {
 }
 
 fn options(command: Vec<OsString>, mode: Mode) -> BuildOptions {
-    let slots = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
+    let at = Where::of(None, false);
     let bind = std::env::var_os(NO_BIND_VARIABLE).is_none_or(|value| value.is_empty());
-    BuildOptions { command, mode, targets: None, keep_going: false, slots, bind }
+    BuildOptions { command, mode, targets: None, keep_going: false, at, bind }
 }
 
 fn run(options: &BuildOptions, records: Records<'_>, verbosity: Verbosity) -> Result<u8, CliError> {
     let console = Console::new(verbosity);
     if records.trace.is_some() {
-        console.record(options.slots);
+        console.record(options.at.slots);
     }
     // A build that worked works without a store as well.
     let store = home::open_store();

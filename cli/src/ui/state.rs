@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use mesh_node::claims::News;
 use mesh_node::driver::Progress;
 use mesh_protocol::name::ThunkName;
 use mesh_protocol::sched::force::Event;
@@ -163,6 +164,24 @@ impl State {
                 }
             }
             Progress::Event(event) => self.event(now, event),
+            Progress::News(news) => self.mesh(news),
+            Progress::FellBack(_, reason) => self.retry(reason),
+            Progress::Alone => {
+                self.news.push("mesh: the node of this home is gone; going on alone\n".to_owned());
+            }
+        }
+    }
+
+    fn mesh(&mut self, news: &News) {
+        match news {
+            News::Ran { at, busy_us, .. } => {
+                let share = self.summary.shares.entry(*at).or_default();
+                share.executed += 1;
+                share.busy_us += busy_us;
+            }
+            News::PutBack { reason, .. } => self.retry(reason),
+            News::Speculated(_) => self.summary.speculated += 1,
+            News::Wasted(_, us) => self.summary.wasted_us += us,
         }
     }
 
