@@ -124,12 +124,18 @@ pub(crate) struct BuildArgs {
     /// Write counts and what ran locally, as JSON, to this file
     #[arg(long, value_name = "FILE")]
     pub(crate) report: Option<PathBuf>,
+    /// Record what ran when, for Perfetto, chrome://tracing and the simulator, in this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trace: Option<PathBuf>,
     /// After a failure, go on with what does not depend on it
     #[arg(short, long)]
     pub(crate) keep_going: bool,
-    /// Cores to keep busy (default: all)
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    /// Cores of this machine to keep busy (default: all); 0: thunks run on other members alone
+    #[arg(long, value_name = "N")]
     pub(crate) slots: Option<u32>,
+    /// Run everything here, also if this home's node is a member of a mesh
+    #[arg(long)]
+    pub(crate) local: bool,
     /// Leave the build in the mount namespace it is in: tools called by their absolute paths run here
     #[arg(long)]
     pub(crate) no_bind: bool,
@@ -174,6 +180,9 @@ pub(crate) struct RunArgs {
     /// Run it even if its result is known
     #[arg(long)]
     pub(crate) no_memo: bool,
+    /// Run it here, also if this home's node is a member of a mesh
+    #[arg(long)]
+    pub(crate) local: bool,
     /// Print one JSON object in place of what the command writes
     #[arg(long)]
     pub(crate) json: bool,
@@ -263,9 +272,12 @@ pub(crate) struct ForceArgs {
     /// T…, T…#tag, or a file in which `mesh infer` left a placeholder; - reads thunks as JSON lines
     #[arg(required = true, value_name = "NAME|FILE")]
     pub(crate) names: Vec<String>,
-    /// Cores to keep busy (default: all)
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    /// Cores of this machine to keep busy (default: all); 0: thunks run on other members alone
+    #[arg(long, value_name = "N")]
     pub(crate) slots: Option<u32>,
+    /// Run everything here, also if this home's node is a member of a mesh
+    #[arg(long)]
+    pub(crate) local: bool,
     /// Go on with what does not depend on a failed thunk
     #[arg(short, long)]
     pub(crate) keep_going: bool,

@@ -7,6 +7,7 @@ use std::path::Path;
 use mesh_node::api::ServeError;
 use mesh_node::net::identity::IdentityError;
 use mesh_node::net::membership::MembershipError;
+use mesh_node::node::NodeError;
 use mesh_protocol::name::NameError;
 use mesh_store::StoreError;
 
@@ -131,9 +132,14 @@ impl From<ServeError> for CliError {
             ServeError::Refused(_) => {
                 plain(exit::FOUND_WRONG).hint("ask for another ticket: mesh invite prints one")
             }
-            ServeError::Start(_) => {
+            ServeError::Start(NodeError::Network(_)) => {
                 plain(exit::UNAVAILABLE).hint("mesh join --listen /ip4/0.0.0.0/tcp/PORT")
             }
+            ServeError::Start(_) => plain(exit::UNAVAILABLE).hint("mesh doctor says more"),
+            ServeError::Store(_) => match error {
+                ServeError::Store(error) => error.into(),
+                other => Self::new(exit::INTERNAL, other),
+            },
             ServeError::Io { .. } => plain(exit::IO),
         }
     }

@@ -5,6 +5,7 @@ mod build;
 mod commands;
 mod error;
 mod exit;
+mod forcing;
 mod home;
 mod resolve;
 mod ui;

@@ -2,8 +2,9 @@
 //!
 //! [`driver`] carries out what a build's force machine wants, with an engine of [`exec`] or with the
 //! node's [`claims`], which lease to other members and run for them. [`transfer`] moves objects
-//! between members, [`net`] connects them, [`api`] answers the machine's owner, [`doctor`] says what
-//! this machine allows. [`colour`] takes colours out of what programs wrote.
+//! between members, [`net`] connects them, [`node`] puts all that together, [`api`] answers the
+//! machine's owner, [`doctor`] says what this machine allows, [`owner`] what its owner does
+//! with it. [`colour`] takes colours out of what programs wrote.
 
 pub mod api;
 pub mod claims;
@@ -13,5 +14,7 @@ pub mod driver;
 pub mod exec;
 mod frame;
 pub mod net;
+pub mod node;
+pub mod owner;
 pub mod transfer;
 mod verdict;

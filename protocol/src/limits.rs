@@ -154,6 +154,16 @@ pub const DRAIN_US: u64 = 30_000_000;
 /// trees it has: about what fetching a toolchain costs.
 pub const FAIR_SHARE_US: u64 = 20_000_000;
 
+/// A machine that helps only when idle is held back while others' processes keep more than this
+/// many thousandths of a core busy …
+pub const OWNER_BUSY_PERMILLE: u32 = 300;
+
+/// … and until it has been no more than this …
+pub const OWNER_QUIET_PERMILLE: u32 = 150;
+
+/// … for so long.
+pub const OWNER_QUIET_US: u64 = 60_000_000;
+
 /// After a first failure a peer is left alone for this long; doubled by each further one …
 pub const BACKOFF_US_MIN: u64 = 1_000_000;
 
@@ -197,6 +207,17 @@ pub const LEASE_STALE_US: u64 = 500_000;
 
 /// A lease that has not started after this long is late, whatever its kind: its inputs do not come.
 pub const UNSTARTED_US: u64 = 30_000_000;
+
+/// A build whose ready thunks nobody has come for after this long runs one of them itself: an offer
+/// is said again, and a claim opened, several times before.
+pub const NOBODY_COMES_US: u64 = OFFER_LIFE_US;
+
+/// Messages for a build that its node holds while the build does not read, as when it is suspended: a
+/// few for each thunk that it may have given.
+pub const SESSION_QUEUE: usize = 4 * LEASE_POOL_CORES as usize;
+
+/// Builds that use one node at once.
+pub const SESSIONS: usize = 64;
 
 /// Thunks of a kind that must have ended before one of them can be late.
 pub const KIND_RUNS_MIN: u64 = 5;

@@ -241,7 +241,7 @@ impl Blobs {
     /// Makes an object of a temporary file whose bytes have been hashed.
     pub(crate) fn adopt(&self, temporary: Temporary, digest: Digest) -> Result<(), StoreError> {
         sys::seal(temporary.file_handle(), temporary.path(), 0o444)?;
-        temporary.persist_making_parent(&self.layout.blob(digest))?;
+        temporary.persist_unless_there(&self.layout.blob(digest))?;
         self.touched.shard(digest).insert((Place::Blob, digest));
         self.dirty.store(true, Ordering::Release);
         Ok(())
@@ -285,7 +285,7 @@ impl Blobs {
         sys::seal(temporary.file_handle(), temporary.path(), 0o555)?;
         temporary.close();
         lease::wait_for_writers(temporary.path())?;
-        temporary.persist_making_parent(&path)?;
+        temporary.persist_unless_there(&path)?;
         self.touched.shard(digest).insert((Place::Executable, digest));
         Ok(relative)
     }

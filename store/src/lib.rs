@@ -270,4 +270,12 @@ impl Store {
     pub fn flush(&self) -> Result<(), StoreError> {
         self.0.committer.commit()
     }
+
+    /// As [`Store::flush`], and leaves the index on disk to the next process, also while clones of
+    /// this handle are about: for the end of a process whose threads are not waited for.
+    pub fn close(&self) -> Result<(), StoreError> {
+        let flushed = self.flush();
+        self.0.memo.close();
+        flushed
+    }
 }

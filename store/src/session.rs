@@ -35,14 +35,7 @@ impl Session {
             // Another process of this number, in another PID namespace, may have the name.
             let name = sys::unique_name("");
             let path = directory.join(name);
-            let renamed = rustix::fs::renameat_with(
-                rustix::fs::CWD,
-                temporary.path(),
-                rustix::fs::CWD,
-                &path,
-                rustix::fs::RenameFlags::NOREPLACE,
-            );
-            match renamed {
+            match sys::rename_to_free(temporary.path(), &path) {
                 Ok(()) => return Ok(Self { path, start, _lock: lock }),
                 Err(rustix::io::Errno::EXIST) => {}
                 Err(error) => return Err(StoreError::io("register in", &directory, error)),

@@ -8,7 +8,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{AtFlags, CWD, FlockOperation, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
+use rustix::fs::{
+    AtFlags, CWD, FlockOperation, RenameFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT,
+    renameat_with,
+};
+use rustix::io::Errno;
 
 use crate::error::{Context, StoreError};
 
@@ -94,11 +98,6 @@ impl Temporary {
         }
     }
 
-    /// It has got its final name by other means.
-    pub(crate) fn disarm(mut self) {
-        self.done = true;
-    }
-
     /// Gives it its final name, replacing a file of that name.
     pub(crate) fn persist(mut self, path: &Path) -> Result<(), StoreError> {
         fs::rename(&self.path, path).at("rename to", path)?;
@@ -106,16 +105,23 @@ impl Temporary {
         Ok(())
     }
 
-    /// As [`Temporary::persist`], making the parent directory if it is missing.
-    pub(crate) fn persist_making_parent(mut self, path: &Path) -> Result<(), StoreError> {
-        match (fs::rename(&self.path, path), path.parent()) {
-            (Err(error), Some(parent)) if error.kind() == ErrorKind::NotFound => {
+    /// Gives it its final name, which says what it holds, unless somebody else has made the same
+    /// meanwhile; makes the parent directory if it is missing.
+    ///
+    /// What is there stays: a link of a file that is replaced in that moment fails as if there were none.
+    pub(crate) fn persist_unless_there(mut self, path: &Path) -> Result<(), StoreError> {
+        let renamed = match (rename_to_free(&self.path, path), path.parent()) {
+            (Err(Errno::NOENT), Some(parent)) => {
                 create_directory(parent)?;
-                fs::rename(&self.path, path).at("rename to", path)?;
+                rename_to_free(&self.path, path)
             }
-            (result, _) => result.at("rename to", path)?,
+            (renamed, _) => renamed,
+        };
+        match renamed {
+            Ok(()) => self.done = true,
+            Err(Errno::EXIST) => {}
+            Err(error) => return Err(StoreError::io("rename to", path, error)),
         }
-        self.done = true;
         Ok(())
     }
 }
@@ -147,6 +153,11 @@ pub(crate) fn make_listable(directory: &Path) -> Result<(), StoreError> {
     fs::set_permissions(directory, fs::Permissions::from_mode(0o755)).at("create", directory)
 }
 
+/// Renames, or fails with `EEXIST` if there is something of that name.
+pub(crate) fn rename_to_free(from: &Path, to: &Path) -> rustix::io::Result<()> {
+    renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)
+}
+
 /// Moves `path` into `directory` under a fresh name that begins with `prefix`.
 /// None if there was nothing to move.
 pub(crate) fn move_aside(
@@ -156,11 +167,10 @@ pub(crate) fn move_aside(
 ) -> Result<Option<PathBuf>, StoreError> {
     loop {
         let target = directory.join(unique_name(prefix));
-        match rustix::fs::renameat_with(CWD, path, CWD, &target, rustix::fs::RenameFlags::NOREPLACE)
-        {
+        match rename_to_free(path, &target) {
             Ok(()) => return Ok(Some(target)),
-            Err(rustix::io::Errno::EXIST) => {}
-            Err(rustix::io::Errno::NOENT) => return Ok(None),
+            Err(Errno::EXIST) => {}
+            Err(Errno::NOENT) => return Ok(None),
             Err(error) => return Err(StoreError::io("move away", path, error)),
         }
     }

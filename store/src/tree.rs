@@ -108,18 +108,7 @@ impl Store {
         }
         let temporary = Temporary::directory(&self.shared().layout.tmp())?;
         self.link_tree(name, temporary.path(), 0)?;
-        match rustix::fs::renameat_with(
-            rustix::fs::CWD,
-            temporary.path(),
-            rustix::fs::CWD,
-            &path,
-            rustix::fs::RenameFlags::NOREPLACE,
-        ) {
-            Ok(()) => temporary.disarm(),
-            // Somebody else made the same.
-            Err(rustix::io::Errno::EXIST) => {}
-            Err(error) => return Err(StoreError::io("rename to", &path, error)),
-        }
+        temporary.persist_unless_there(&path)?;
         self.shared().blobs.touch(Place::Tree, digest);
         Ok(relative)
     }

@@ -4,13 +4,15 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Barrier;
 use std::time::{Duration, SystemTime};
 
 use mesh_protocol::name::{Digest, ThunkName, ValueName};
 use mesh_protocol::thunk::{OutputObject, Reduction, Usage};
+use mesh_protocol::tree::{Tree, TreeEntry};
 use mesh_store::gc::GcOptions;
 use mesh_store::{Arrival, ExportOptions, Store, StoreError, StoreOptions};
 
@@ -70,6 +72,54 @@ fn what_goes_in_comes_out() {
     store.export(name, &to, &ExportOptions { mode: 0o640, mtime: Some(mtime) }).unwrap();
     fs::write(&to, "changed by its user").unwrap();
     assert_eq!(store.read(name, 5).unwrap(), b"hello", "an export is a copy");
+}
+
+#[test]
+fn a_closed_store_leaves_its_index_whoever_holds_it_still() {
+    let home = tempfile::tempdir().unwrap();
+    let store = open(home.path());
+    let known = reduction(&store, "step");
+    store.record(&known).unwrap();
+    let held = store.clone();
+    store.close().unwrap();
+    let next = open(home.path());
+    assert_eq!(*next.recall(known.thunk).unwrap().unwrap(), known);
+    assert!(next.take_notices().is_empty(), "nothing was rebuilt");
+    assert_eq!(*held.recall(known.thunk).unwrap().unwrap(), known, "it goes on without");
+}
+
+/// Jobs that start at the same moment lay out the same programs, and none of them takes the twin
+/// that another is about to link away.
+#[test]
+fn trees_of_one_program_are_laid_out_at_once() {
+    let home = tempfile::tempdir().unwrap();
+    let store = open(&home.path().join("store"));
+    for round in 0..100 {
+        let program = format!("program {round}");
+        let program = ValueName(store.put_bytes(program.as_bytes()).unwrap());
+        let tree = |own: u64| {
+            let own = ValueName(store.put_bytes(&own.to_le_bytes()).unwrap());
+            let file = |name, executable| TreeEntry::File { name, executable };
+            let entries = [("own", file(own, false)), ("program", file(program, true))];
+            let tree = Tree::new(entries.map(|(name, entry)| (name.to_owned(), entry)).into());
+            store.put_tree_value(&tree.unwrap()).unwrap()
+        };
+        let trees = [0, 1, 2, 3].map(tree);
+        let start = Barrier::new(trees.len());
+        std::thread::scope(|scope| {
+            for tree in &trees {
+                scope.spawn(|| {
+                    start.wait();
+                    store.tree_directory(*tree).unwrap();
+                });
+            }
+        });
+        let inode = |tree: &ValueName| {
+            let laid_out = store.root().join(store.tree_directory(*tree).unwrap());
+            fs::metadata(laid_out.join("program")).unwrap().ino()
+        };
+        assert!(trees.iter().all(|tree| inode(tree) == inode(&trees[0])), "one twin for all");
+    }
 }
 
 #[test]

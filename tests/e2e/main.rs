@@ -21,3 +21,4 @@ mod run;
 mod sharing;
 mod store;
 mod terminal;
+mod trace;

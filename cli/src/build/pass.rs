@@ -32,6 +32,7 @@ use super::site::Site;
 use super::slot_keeper::SlotKeeper;
 use super::step::{End, Step};
 use crate::error::CliError;
+use crate::forcing::{Forcing, Where};
 
 /// When a step runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -71,7 +72,7 @@ pub(super) struct State {
 
 impl Pass {
     /// Starts the driver of a pass. To be called on the runtime.
-    pub(crate) fn driver(site: &Arc<Site>) -> (Driver, FailedRuns) {
+    pub(crate) async fn driver(site: &Arc<Site>, home: &Path, at: Where) -> (Driver, FailedRuns) {
         let failed = FailedRuns::default();
         let (told, console) = (failed.clone(), site.console.clone());
         let watcher = Box::new(move |progress| {
@@ -82,8 +83,9 @@ impl Pass {
         });
         // Whether to go on is decided here: an eager call's failure is the caller's business.
         let policy = ForcePolicy { keep_going: true, ..ForcePolicy::default() };
-        let engine = Arc::clone(&site.engine);
-        (Driver::start(site.store.clone(), engine, policy, 0, watcher), failed)
+        let (engine, console) = (Arc::clone(&site.engine), &site.console);
+        let forcing = Forcing { store: &site.store, engine, home, console, at };
+        (forcing.driver(policy, 0, watcher).await, failed)
     }
 
     /// A pass in which nothing was called yet.

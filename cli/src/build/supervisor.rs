@@ -34,6 +34,7 @@ use super::step::Step;
 use super::{force_on_use, wire};
 use crate::error::CliError;
 use crate::exit;
+use crate::forcing::Where;
 use crate::ui::Console;
 
 /// Lazy passes that end in a failure before the build goes on eagerly: there, a failing call costs
@@ -58,8 +59,8 @@ pub(crate) struct BuildOptions {
     pub(crate) targets: Option<Vec<PathBuf>>,
     /// Go on with what does not depend on a failure.
     pub(crate) keep_going: bool,
-    /// Cores to keep busy.
-    pub(crate) slots: u32,
+    /// Where thunks run.
+    pub(crate) at: Where,
     /// Interpose tools that are called by their paths as well, where the system allows it.
     pub(crate) bind: bool,
 }
@@ -94,7 +95,7 @@ pub(crate) fn run(
             Err(error) => return plain(options, console, &error).await,
         };
         let site = Arc::new(Site::new(store.clone(), engine, console.clone(), home, options.bind)?);
-        let build = Build { options, site, builds: &builds, open_files: raise_open_files() };
+        let build = Build { options, site, home, builds: &builds, open_files: raise_open_files() };
         build.passes().await
     });
     // What is left on its threads waits for processes that outlive the build.
@@ -155,6 +156,7 @@ fn not_started(words: &[OsString]) -> impl FnOnce(std::io::Error) -> CliError {
 struct Build<'a> {
     options: &'a BuildOptions,
     site: Arc<Site>,
+    home: &'a Path,
     builds: &'a Path,
     /// How many files the build command may have open.
     open_files: Rlimit,
@@ -184,7 +186,7 @@ impl Build<'_> {
     }
 
     async fn pass(&self, mode: Mode) -> Result<PassEnd, CliError> {
-        let attempt = self.prepare(mode)?;
+        let attempt = self.prepare(mode).await?;
         let mut process = self.command(&attempt)?;
         // Without a terminal of its own the build command writes to ours itself.
         let sharing = self.site.terminal.is_none().then(|| self.site.console.share());
@@ -197,7 +199,7 @@ impl Build<'_> {
     }
 
     /// Sets up all that a pass needs around its command.
-    fn prepare(&self, mode: Mode) -> Result<Attempt, CliError> {
+    async fn prepare(&self, mode: Mode) -> Result<Attempt, CliError> {
         let makeflags = std::env::var_os("MAKEFLAGS");
         let words = self.options.command.clone();
         let command = BuildCommand::new(words, makeflags.as_deref(), version_of);
@@ -210,10 +212,10 @@ impl Build<'_> {
         }
         let cleaned = if mode == Mode::Lazy { Some(self.guard()?) } else { None };
         let pipe = place.path().join(PIPE);
-        let slots = self.options.slots;
+        let slots = self.options.at.slots;
         let jobserver = Jobserver::create(&pipe, slots).map_err(CliError::io(&pipe))?;
         let shared = jobserver.shared().try_clone().map_err(CliError::io(&pipe))?;
-        let driver = Pass::driver(&self.site);
+        let driver = Pass::driver(&self.site, self.home, self.options.at).await;
         let has_clients = command.client != Client::No;
         let keeper = SlotKeeper::start(driver.0.clone(), jobserver, slots, has_clients);
         let placeholders = Placeholders::new(cleaned.as_ref().map(|(journal, _)| journal.clone()));

@@ -1,11 +1,12 @@
 //! `mesh make`, `mesh build`, `mesh infer`
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::Path;
 
 use crate::args::{BuildArgs, InferArgs, MakeArgs};
 use crate::build::{self, BuildOptions, Mode};
 use crate::error::CliError;
+use crate::forcing::Where;
 use crate::home;
 use crate::ui::report::Report;
 use crate::ui::{Console, Verbosity};
@@ -13,9 +14,16 @@ use crate::ui::{Console, Verbosity};
 /// Set to anything, it means `--no-bind`.
 const NO_BIND_VARIABLE: &str = "MESH_NO_BIND";
 
+/// Files that tell about the build.
+#[derive(Clone, Copy, Default)]
+struct Records<'a> {
+    report: Option<&'a Path>,
+    trace: Option<&'a Path>,
+}
+
 pub(crate) fn make(args: &MakeArgs) -> Result<u8, CliError> {
     let command = std::iter::once("make".into()).chain(args.arguments.iter().cloned()).collect();
-    run(&options(command, Mode::Lazy), None, Verbosity::Normal)
+    run(&options(command, Mode::Lazy), Records::default(), Verbosity::Normal)
 }
 
 pub(crate) fn build(args: &BuildArgs) -> Result<u8, CliError> {
@@ -29,17 +37,18 @@ pub(crate) fn build(args: &BuildArgs) -> Result<u8, CliError> {
     let options = BuildOptions {
         targets: targets.cloned(),
         keep_going: args.keep_going,
-        slots: args.slots.unwrap_or(default.slots),
+        at: Where::of(args.slots, args.local),
         bind: default.bind && !args.no_bind,
         ..default
     };
-    run(&options, args.report.as_ref(), verbosity(args.quiet))
+    let records = Records { report: args.report.as_deref(), trace: args.trace.as_deref() };
+    run(&options, records, verbosity(args.quiet))
 }
 
 pub(crate) fn infer(args: &InferArgs) -> Result<u8, CliError> {
     let options =
         BuildOptions { targets: Some(Vec::new()), ..options(args.command.clone(), Mode::OnUse) };
-    run(&options, None, verbosity(args.quiet))
+    run(&options, Records::default(), verbosity(args.quiet))
 }
 
 fn verbosity(quiet: bool) -> Verbosity {
@@ -47,17 +56,16 @@ fn verbosity(quiet: bool) -> Verbosity {
 }
 
 fn options(command: Vec<OsString>, mode: Mode) -> BuildOptions {
-    let slots = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
+    let at = Where::of(None, false);
     let bind = std::env::var_os(NO_BIND_VARIABLE).is_none_or(|value| value.is_empty());
-    BuildOptions { command, mode, targets: None, keep_going: false, slots, bind }
+    BuildOptions { command, mode, targets: None, keep_going: false, at, bind }
 }
 
-fn run(
-    options: &BuildOptions,
-    report: Option<&PathBuf>,
-    verbosity: Verbosity,
-) -> Result<u8, CliError> {
+fn run(options: &BuildOptions, records: Records<'_>, verbosity: Verbosity) -> Result<u8, CliError> {
     let console = Console::new(verbosity);
+    if records.trace.is_some() {
+        console.record(options.at.slots);
+    }
     // A build that worked works without a store as well.
     let store = home::open_store();
     let ended = match &store {
@@ -65,14 +73,18 @@ fn run(
         Err(error) => build::run_plain(options, &console, error),
     };
     let summary = console.finish();
-    let flushed = store.map_or(Ok(()), |store| store.flush());
+    // Threads of the build may be about still, on their way out.
+    let closed = store.map_or(Ok(()), |store| store.close());
     let ended = ended?;
     if verbosity == Verbosity::Normal {
         eprintln!("mesh: {summary}");
     }
-    if let Some(path) = report {
+    if let Some(path) = records.report {
         Report::new(&summary, ended.infer, ended.bytes.0, ended.bytes.1).write(path)?;
     }
-    flushed?;
+    if let (Some(path), Some(trace)) = (records.trace, console.take_trace()) {
+        trace.write(path)?;
+    }
+    closed?;
     Ok(ended.code)
 }

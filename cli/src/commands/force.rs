@@ -17,6 +17,7 @@ use super::print_line;
 use crate::args::ForceArgs;
 use crate::build::placeholder;
 use crate::error::CliError;
+use crate::forcing::{Forcing, Where};
 use crate::ui::{Console, Verbosity};
 use crate::{exit, home, resolve};
 
@@ -28,7 +29,7 @@ pub(crate) fn run(args: &ForceArgs) -> Result<(), CliError> {
     let console = Console::new(if args.quiet { Verbosity::Quiet } else { Verbosity::Normal });
     let runtime = tokio::runtime::Runtime::new().map_err(CliError::io("starting threads"))?;
     let done = runtime.block_on(async {
-        let driver = start(&store, args, &console)?;
+        let driver = start(&store, args, &console).await?;
         if args.names == ["-"] {
             lines(&store, &driver, &console).await
         } else {
@@ -41,14 +42,14 @@ pub(crate) fn run(args: &ForceArgs) -> Result<(), CliError> {
     done
 }
 
-fn start(store: &Store, args: &ForceArgs, console: &Console) -> Result<Driver, CliError> {
+async fn start(store: &Store, args: &ForceArgs, console: &Console) -> Result<Driver, CliError> {
     let engine = SandboxEngine::start(store.clone(), SandboxOptions::default())
         .map_err(|error| CliError::new(exit::UNAVAILABLE, error).hint("mesh doctor says more"))?;
-    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
+    let (at, home) = (Where::of(args.slots, args.local), home::directory()?);
     let policy = ForcePolicy { keep_going: args.keep_going, ..ForcePolicy::default() };
     let watcher = watcher(store.clone(), console.clone());
-    let slots = args.slots.unwrap_or(cores);
-    Ok(Driver::start(store.clone(), Arc::new(engine), policy, slots, watcher))
+    let forcing = Forcing { store, engine: Arc::new(engine), home: &home, console, at };
+    Ok(forcing.driver(policy, at.slots, watcher).await)
 }
 
 /// Counts, and shows what thunks wrote on standard error and why they failed.
@@ -66,7 +67,7 @@ fn watcher(store: Store, console: Console) -> Watcher {
             Progress::Ended(name, Err(reason)) => {
                 console.print(format!("mesh: {name:?}: {reason}\n").as_bytes());
             }
-            Progress::Event(_) | Progress::Started(..) => {}
+            _ => {}
         }
     })
 }

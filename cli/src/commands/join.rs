@@ -6,6 +6,7 @@ use std::path::Path;
 use mesh_node::api::{Heard, ServeOptions, serve};
 use mesh_node::net::membership::{Membership, MembershipError};
 use mesh_node::net::swarm::{JoinState, SwarmConfig};
+use mesh_node::node::{NodeEvent, NodeOptions};
 use mesh_protocol::wire::admission::{Ticket, TicketError};
 
 use super::machine_name;
@@ -25,7 +26,8 @@ pub(crate) fn run(args: &JoinArgs) -> Result<(), CliError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| CliError::new(exit::UNAVAILABLE, error))?;
     let prepare = |home: &Path| membership(home, ticket, &name);
-    let options = ServeOptions { home, config };
+    let node = NodeOptions { network: config, ..NodeOptions::default() };
+    let options = ServeOptions { home, node };
     Ok(runtime.block_on(serve(options, prepare, |heard| tell(&heard)))?)
 }
 
@@ -64,10 +66,13 @@ fn text(heard: &Heard) -> String {
         Heard::Join(JoinState::Refused(why)) => {
             format!("who issued the ticket does not let us in: {why}; trying again")
         }
-        Heard::Connected(peer, name) => format!("{name} is there ({peer})"),
-        Heard::Disconnected(peer) => format!("{peer} is gone"),
-        Heard::Declined(peer, service) => {
+        Heard::Node(NodeEvent::Connected(peer, name)) => format!("{name} is there ({peer})"),
+        Heard::Node(NodeEvent::Disconnected(peer)) => format!("{peer} is gone"),
+        Heard::Node(NodeEvent::Declined(peer, service)) => {
             format!("{peer} asked for {service:?}, which this node does not do")
+        }
+        Heard::Draining => {
+            "finishing what runs for others; ^C once more ends it at once".to_owned()
         }
         Heard::Stopping => "ending".to_owned(),
     }

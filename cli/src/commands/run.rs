@@ -11,7 +11,7 @@ use mesh_cli::frontend::{
     CommandError, CommandLine, FileSource, Files, Frontends, Inode, LocalReason, PlannedCommand,
     ReadError, Settings, StoreFiles, regular_file,
 };
-use mesh_node::driver::{Driver, Progress, Watcher};
+use mesh_node::driver::{Progress, Watcher};
 use mesh_node::exec::{Exit, Outcome, SandboxEngine, SandboxOptions};
 use mesh_protocol::limits;
 use mesh_protocol::name::{OutputRef, Tag, ThunkName, ValueName};
@@ -25,6 +25,7 @@ use super::{print_bytes, print_line};
 use crate::args::RunArgs;
 use crate::build::placeholder;
 use crate::error::CliError;
+use crate::forcing::{Forcing, Where};
 use crate::ui::{Console, Verbosity};
 use crate::{exit, home};
 
@@ -62,7 +63,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, CliError> {
         store.forget(thunk)?;
     }
     let runtime = tokio::runtime::Runtime::new().map_err(CliError::io("starting threads"))?;
-    let ended = runtime.block_on(execute(&store, &console, thunk, &planned));
+    let ended = runtime.block_on(execute(args, &store, &console, thunk, &planned));
     let summary = console.finish();
     store.flush()?;
     let ended = ended?;
@@ -209,6 +210,7 @@ fn interposers(path: Option<&String>) -> Vec<PathBuf> {
 }
 
 async fn execute(
+    args: &RunArgs,
     store: &Store,
     console: &Console,
     name: ThunkName,
@@ -219,7 +221,9 @@ async fn execute(
     let outcome = Arc::new(Mutex::new(None));
     let watcher = watcher(console.clone(), Arc::clone(&outcome));
     let policy = ForcePolicy::default();
-    let driver = Driver::start(store.clone(), Arc::new(engine), policy, 1, watcher);
+    let (at, home) = (Where::of(None, args.local), home::directory()?);
+    let forcing = Forcing { store, engine: Arc::new(engine), home: &home, console, at };
+    let driver = forcing.driver(policy, 1, watcher).await;
     let Some(tag) = planned.thunk.spec().outputs.keys().next() else {
         return Err(CliError::new(exit::INTERNAL, "a thunk without outputs"));
     };

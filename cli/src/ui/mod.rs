@@ -10,6 +10,7 @@ pub(crate) mod report;
 mod screen;
 mod state;
 mod summary;
+pub(crate) mod trace;
 
 use std::ffi::OsStr;
 use std::fmt::Display;
@@ -26,6 +27,7 @@ use mesh_protocol::name::ThunkName;
 use screen::Screen;
 use state::State;
 pub(crate) use summary::Summary;
+use trace::Trace;
 
 /// Time from one drawing of the block to the next.
 const DRAW_EVERY: Duration = Duration::from_millis(100);
@@ -106,6 +108,16 @@ impl Console {
         }))
     }
 
+    /// From now on, what runs is recorded, on so many cores of this machine.
+    pub(crate) fn record(&self, slots: u32) {
+        self.0.state().record(slots);
+    }
+
+    /// What was recorded.
+    pub(crate) fn take_trace(&self) -> Option<Trace> {
+        self.0.state().take_trace()
+    }
+
     /// Is there a live block on the terminal?
     pub(crate) fn is_live(&self) -> bool {
         self.0.mode.live
@@ -118,12 +130,12 @@ impl Console {
 
     /// The memo had this thunk, and the driver was not asked.
     pub(crate) fn reused(&self, thunk: ThunkName) {
-        self.tell(|state, _| state.reused(thunk));
+        self.tell(|state, now| state.reused(now, thunk));
     }
 
     /// This call ran locally.
     pub(crate) fn local(&self, argv: &[String], reason: &str) {
-        self.tell(|state, _| state.local(argv, reason));
+        self.tell(|state, now| state.local(now, argv, reason));
     }
 
     /// Counts what a driver tells. It waits for no terminal, and prints no words of programs.
@@ -165,6 +177,7 @@ impl Console {
             // A panic of the drawing thread has been shown, and spoils no build.
             let _ = thread.join();
         }
+        self.0.say_news();
         self.0.screen().close();
         self.0.state().finish(Instant::now())
     }
@@ -173,14 +186,17 @@ impl Console {
         let now = Instant::now();
         let shown = self.0.mode.live && !self.0.is_shared();
         let plain = !shown && self.0.mode.verbosity == Verbosity::Normal;
-        let due = {
+        let due: Vec<String> = {
             let mut state = self.0.state();
             what(&mut state, now);
-            if plain { state.line_due(now) } else { None }
+            if plain {
+                let news = state.take_news();
+                news.into_iter().chain(state.line_due(now)).collect()
+            } else {
+                Vec::new()
+            }
         };
-        if let Some(line) = due {
-            self.0.screen().print_line(&line);
-        }
+        due.iter().for_each(|line| self.0.screen().print_line(line));
     }
 
     fn start_ticker(&self) {
@@ -220,7 +236,16 @@ impl Shared {
         lock(&self.screen)
     }
 
+    /// What came up since the block was last drawn goes above it.
+    fn say_news(&self) {
+        let news = self.state().take_news();
+        if self.mode.verbosity == Verbosity::Normal {
+            news.iter().for_each(|line| self.screen().print_line(line));
+        }
+    }
+
     fn draw(&self, now: Instant, (columns, rows): (usize, usize)) {
+        self.say_news();
         let block = render::render(&self.state(), now, columns, self.mode.colour);
         // What has left the screen at the top cannot be erased; the cursor's line needs room too.
         let lines = block.split_inclusive('\n').take(rows.saturating_sub(1));

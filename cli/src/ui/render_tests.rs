@@ -27,7 +27,7 @@ fn half_done() -> (State, Instant) {
     let begin = Instant::now();
     let mut state = State::new(begin);
     (0..352).for_each(|number| state.planned(name(number), &format!("cc src/{number}.c")));
-    (0..12).for_each(|number| state.reused(name(number)));
+    (0..12).for_each(|number| state.reused(Instant::now(), name(number)));
     (12..120).for_each(|number| {
         state.take(begin, &started(number));
         state.take(begin, &Progress::Ended(name(number), Err("not of interest".to_owned())));

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::Summary;
-use super::summary::LocalCall;
+use super::summary::{LocalCall, Retry};
 use crate::commands;
 use crate::error::CliError;
 use crate::exit;
@@ -21,6 +21,9 @@ pub(crate) struct Report {
     executed: u64,
     reused: u64,
     failed: u64,
+    /// Runs that failed and were tried again; `retries` holds the first of their reasons.
+    retried: u64,
+    retries: Vec<Retry>,
     /// All local calls; `local` holds the first of them.
     local_count: u64,
     local: Vec<LocalCall>,
@@ -42,6 +45,8 @@ impl Report {
             executed: summary.executed,
             reused: summary.reused,
             failed: summary.failed,
+            retried: summary.retried,
+            retries: summary.retries.clone(),
             local_count: summary.local,
             local: summary.calls.clone(),
             wall_ms: milliseconds(summary.elapsed),
@@ -52,22 +57,26 @@ impl Report {
         }
     }
 
-    /// Writes it as one line of JSON; `-` is standard output. Whoever reads the file sees the old
-    /// one or the new one, never a part.
+    /// Writes it as one line of JSON; `-` is standard output.
     pub(crate) fn write(&self, path: &Path) -> Result<(), CliError> {
-        let mut json =
-            serde_json::to_vec(self).map_err(|error| CliError::new(exit::INTERNAL, error))?;
-        json.push(b'\n');
-        if path == Path::new("-") {
-            return commands::print_bytes(&json);
-        }
-        // A link stays, and what it leads to is replaced.
-        let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        // A pipe or a device must be written to, not replaced.
-        let special = fs::metadata(&target).is_ok_and(|found| !found.is_file());
-        let written = if special { fs::write(&target, &json) } else { replace(&target, &json) };
-        written.map_err(CliError::io(path))
+        let json = serde_json::to_vec(self);
+        write_file(path, json.map_err(|error| CliError::new(exit::INTERNAL, error))?)
     }
+}
+
+/// Writes a line; `-` is standard output. Whoever reads the file sees the old one or the new one,
+/// never a part.
+pub(super) fn write_file(path: &Path, mut json: Vec<u8>) -> Result<(), CliError> {
+    json.push(b'\n');
+    if path == Path::new("-") {
+        return commands::print_bytes(&json);
+    }
+    // A link stays, and what it leads to is replaced.
+    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    // A pipe or a device must be written to, not replaced.
+    let special = fs::metadata(&target).is_ok_and(|found| !found.is_file());
+    let written = if special { fs::write(&target, &json) } else { replace(&target, &json) };
+    written.map_err(CliError::io(path))
 }
 
 fn replace(target: &Path, bytes: &[u8]) -> std::io::Result<()> {

@@ -10,11 +10,15 @@ fn report() -> Report {
         executed: 2,
         reused: 2,
         failed: 1,
+        retried: 3,
+        retries: vec![Retry { reason: "no memory".into(), count: 3 }],
+        speculated: 1,
+        wasted_us: 2_999,
+        shares: std::collections::BTreeMap::new(),
         local: 1,
         elapsed: Duration::from_micros(38_200_900),
         cpu_us: 1_999,
         calls: vec![LocalCall { argv: vec!["sed".into(), "s/a/b/".into()], reason: "why".into() }],
-        ..Summary::default()
     };
     Report::new(&summary, Duration::from_millis(7), 11, 13)
 }
@@ -22,6 +26,7 @@ fn report() -> Report {
 fn expected() -> Value {
     json!({
         "thunks": 5, "executed": 2, "reused": 2, "failed": 1,
+        "retried": 3, "retries": [{"reason": "no memory", "count": 3}],
         "local_count": 1, "local": [{"argv": ["sed", "s/a/b/"], "reason": "why"}],
         "wall_ms": 38_200, "cpu_ms": 1, "infer_ms": 7, "bytes_in": 11, "bytes_out": 13,
     })

@@ -10,17 +10,21 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use mesh_node::claims::News;
 use mesh_node::driver::Progress;
 use mesh_protocol::name::ThunkName;
 use mesh_protocol::sched::force::Event;
 use mesh_protocol::thunk::Thunk;
 
-use super::summary::{LocalCall, Summary};
+use super::summary::{LocalCall, Retry, Summary};
+use super::trace::Trace;
 
 /// Local calls that are kept with their words; all are counted.
 const CALLS_KEPT: usize = 10_000;
 /// Bytes of their words that are kept: link lines can be very long.
 const CALLS_KEPT_BYTES: usize = 16 * 1024 * 1024;
+/// Reasons of retries that are kept; all retries are counted.
+const RETRIES_KEPT: usize = 20;
 /// Characters of a description: more than a terminal is wide.
 const DESCRIPTION_CHARS: usize = 400;
 /// How often progress is said where it cannot be shown.
@@ -65,6 +69,8 @@ pub(super) struct State {
     total: u64,
     summary: Summary,
     calls_bytes: usize,
+    trace: Option<Trace>,
+    news: Vec<String>,
 }
 
 impl State {
@@ -79,7 +85,19 @@ impl State {
             total: 0,
             summary: Summary::default(),
             calls_bytes: 0,
+            trace: None,
+            news: Vec::new(),
         }
+    }
+
+    /// From now on, what runs is recorded.
+    pub(super) fn record(&mut self, slots: u32) {
+        self.trace = Some(Trace::new(self.started, slots));
+    }
+
+    /// What was recorded; nothing is from now on.
+    pub(super) fn take_trace(&mut self) -> Option<Trace> {
+        self.trace.take()
     }
 
     /// Tool calls that were planned or are needed.
@@ -112,11 +130,17 @@ impl State {
         }
     }
 
-    pub(super) fn reused(&mut self, name: ThunkName) {
+    pub(super) fn reused(&mut self, now: Instant, name: ThunkName) {
+        if let Some(trace) = &mut self.trace {
+            trace.reused(now, name);
+        }
         self.end(name, End::Reused);
     }
 
-    pub(super) fn local(&mut self, argv: &[String], reason: &str) {
+    pub(super) fn local(&mut self, now: Instant, argv: &[String], reason: &str) {
+        if let Some(trace) = &mut self.trace {
+            trace.local(now, argv, reason);
+        }
         self.summary.local += 1;
         let bytes = argv.iter().map(String::len).sum::<usize>() + reason.len();
         let room = self.calls_bytes + bytes <= CALLS_KEPT_BYTES;
@@ -135,9 +159,35 @@ impl State {
                     self.running.remove(at);
                 }
                 self.summary.cpu_us += outcome.as_ref().map_or(0, |outcome| outcome.usage.cpu_us);
+                if let Some(trace) = &mut self.trace {
+                    trace.ended(now, *name, outcome.as_ref().map_err(String::as_str));
+                }
             }
-            Progress::Event(event) => self.event(event),
+            Progress::Event(event) => self.event(now, event),
+            Progress::News(news) => self.mesh(news),
+            Progress::FellBack(_, reason) => self.retry(reason),
+            Progress::Alone => {
+                self.news.push("mesh: the node of this home is gone; going on alone\n".to_owned());
+            }
         }
+    }
+
+    fn mesh(&mut self, news: &News) {
+        match news {
+            News::Ran { at, busy_us, .. } => {
+                let share = self.summary.shares.entry(*at).or_default();
+                share.executed += 1;
+                share.busy_us += busy_us;
+            }
+            News::PutBack { reason, .. } => self.retry(reason),
+            News::Speculated(_) => self.summary.speculated += 1,
+            News::Wasted(_, us) => self.summary.wasted_us += us,
+        }
+    }
+
+    /// Lines that are to be said, each once.
+    pub(super) fn take_news(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.news)
     }
 
     /// The line of progress, if it is time to say it again.
@@ -157,14 +207,30 @@ impl State {
         self.summary.clone()
     }
 
-    fn event(&mut self, event: &Event) {
+    fn event(&mut self, now: Instant, event: &Event) {
+        if let (Event::Needed(name) | Event::Substituted(_, name), Some(trace)) =
+            (event, &mut self.trace)
+        {
+            trace.ready(now, *name);
+        }
         match event {
             Event::Needed(name) => self.need(*name),
             Event::Substituted(name, by) => self.substitute(*name, *by),
-            Event::Reused(name) => self.end(*name, End::Reused),
+            Event::Reused(name) => self.reused(now, *name),
             Event::Executed(name) => self.end(*name, End::Executed),
             Event::Failed(name, _) => self.end(*name, End::Failed),
-            Event::Retried(..) => self.summary.retried += 1,
+            Event::Retried(_, failure) => self.retry(&failure.reason),
+        }
+    }
+
+    fn retry(&mut self, reason: &str) {
+        self.summary.retried += 1;
+        let retries = &mut self.summary.retries;
+        if let Some(known) = retries.iter_mut().find(|known| known.reason == reason) {
+            known.count += 1;
+        } else if retries.len() < RETRIES_KEPT {
+            retries.push(Retry { reason: reason.to_owned(), count: 1 });
+            self.news.push(format!("mesh: {reason}; it is tried again\n"));
         }
     }
 
@@ -173,6 +239,9 @@ impl State {
         self.first_run.get_or_insert(now);
         let known = self.entries.get(&name).and_then(|entry| entry.description.clone());
         let description = known.unwrap_or_else(|| describe(name, thunk).into());
+        if let Some(trace) = &mut self.trace {
+            trace.started(now, name, thunk, description.clone());
+        }
         self.running.push(Running { name, since: now, description });
     }
 

@@ -199,6 +199,9 @@ fn failures_and_what_they_keep_from_running() {
     world.build(&mut state, &[after, shaky]);
     assert_eq!(state.total(), 3);
     assert_eq!(closing(&mut state), "2 thunks, 0 run, 0 reused, 2 failed, 2 retried, 0 local");
+    let reasons = &state.counts().retries;
+    assert_eq!(*reasons, [Retry { reason: "it broke".to_owned(), count: 2 }]);
+    assert_eq!(state.take_news(), ["mesh: it broke; it is tried again\n"], "once");
 }
 
 #[test]
@@ -208,7 +211,7 @@ fn what_the_memo_had_without_the_driver_counts_once() {
     world.build(&mut new(), &[a]);
     let mut state = new();
     state.planned(a, "cc a.c");
-    state.reused(a);
+    state.reused(state.started, a);
     world.build(&mut state, &[a]);
     assert_eq!(closing(&mut state), "1 thunk, 0 run, 1 reused, 0 local");
 
@@ -216,7 +219,7 @@ fn what_the_memo_had_without_the_driver_counts_once() {
     let b = world.thunk("b", Some(a));
     let mut state = new();
     world.build(&mut state, &[b]);
-    state.reused(b);
+    state.reused(state.started, b);
     assert_eq!(closing(&mut state), "2 thunks, 1 run, 1 reused, 0 local");
 }
 
@@ -244,12 +247,12 @@ fn a_running_step_is_called_what_it_was_planned_as() {
 fn local_calls_are_all_counted_and_some_kept() {
     let mut state = new();
     let argv = ["conftest".to_owned()];
-    (0..CALLS_KEPT + 5).for_each(|_| state.local(&argv, "no model"));
+    (0..CALLS_KEPT + 5).for_each(|_| state.local(state.started, &argv, "no model"));
     assert_eq!(state.counts().local, CALLS_KEPT as u64 + 5);
     assert_eq!(state.counts().calls.len(), CALLS_KEPT);
     let mut state = new();
     let long = ["x".repeat(CALLS_KEPT_BYTES / 2)];
-    (0..3).for_each(|_| state.local(&long, ""));
+    (0..3).for_each(|_| state.local(state.started, &long, ""));
     assert_eq!((state.counts().local, state.counts().calls.len()), (3, 2));
 }
 

@@ -4,6 +4,7 @@
 //! encoding, bounded before memory is given. Nobody but the owner of the home can connect.
 
 mod serve;
+mod session;
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::net::membership::Membership;
 
 pub use serve::{Heard, ServeError, ServeOptions, alone, serve};
+pub use session::Session;
 
 const REQUEST: Format = Format { magic: *b"\x89MASK\0\0\x01", bytes_max: 4096 };
 
@@ -48,6 +50,8 @@ pub enum Request {
     },
     /// Declare that a peer is a member no more.
     Revoke(PeerId),
+    /// Have a build's thunks run: what follows on this connection is a [`Session`].
+    Build,
     /// End.
     Stop,
 }
@@ -134,10 +138,7 @@ pub fn ask(home: &Path, request: &Request) -> io::Result<Option<Reply>> {
     let mut stream = match UnixStream::connect(socket(home)) {
         Ok(stream) => stream,
         Err(error) => {
-            return match error.kind() {
-                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Ok(None),
-                _ => Err(error),
-            };
+            return if is_nobody(&error) { Ok(None) } else { Err(error) };
         }
     };
     stream.set_read_timeout(Some(PATIENCE))?;
@@ -149,6 +150,11 @@ pub fn ask(home: &Path, request: &Request) -> io::Result<Option<Reply>> {
     let mut body = Vec::new();
     stream.take(length).read_to_end(&mut body)?;
     parse(REPLY, &body).map(Some)
+}
+
+/// Does it mean that no node runs there?
+fn is_nobody(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
 }
 
 fn frame<T: Serialize>(format: Format, value: &T) -> io::Result<Vec<u8>> {

@@ -6,19 +6,22 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use mesh_protocol::peer::PeerId;
+use mesh_protocol::limits;
+use mesh_store::{Store, StoreError, StoreOptions};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use thiserror::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use super::{MemberInfo, PATIENCE, Peers, REPLY, REQUEST, Reply, Request, bounded, frame, parse};
+use super::{
+    MemberInfo, PATIENCE, Peers, REPLY, REQUEST, Reply, Request, bounded, frame, parse, session,
+};
 use crate::net::membership::{Membership, MembershipError};
-use crate::net::swarm::{self, JoinState, StartError, Started, SwarmConfig, SwarmHandle};
-use crate::net::{NetworkEvent, Service};
+use crate::net::swarm::{JoinState, SwarmHandle};
+use crate::node::{Node, NodeError, NodeEvent, NodeOptions, StartedNode};
 
 /// Questions that are answered at once.
 const QUESTIONS: usize = 16;
@@ -28,8 +31,8 @@ const QUESTIONS: usize = 16;
 pub struct ServeOptions {
     /// Where its state is.
     pub home: PathBuf,
-    /// Its network.
-    pub config: SwarmConfig,
+    /// What it gives, and over which network.
+    pub node: NodeOptions,
 }
 
 /// What happens to a node that serves, for people.
@@ -39,12 +42,10 @@ pub enum Heard {
     Listening(Vec<String>),
     /// How far it is with joining.
     Join(JoinState),
-    /// A member can be reached now; what people call it.
-    Connected(PeerId, String),
-    /// A member cannot be reached any more.
-    Disconnected(PeerId),
-    /// A member wants something that this node does not do.
-    Declined(PeerId, Service),
+    /// What happens between members.
+    Node(NodeEvent),
+    /// It finishes what it runs for others, and ends then.
+    Draining,
     /// It ends.
     Stopping,
 }
@@ -64,9 +65,12 @@ pub enum ServeError {
     /// Its membership cannot be read or changed.
     #[error(transparent)]
     Membership(#[from] MembershipError),
-    /// Its network does not start.
+    /// It does not start.
     #[error(transparent)]
-    Start(#[from] StartError),
+    Start(#[from] NodeError),
+    /// Its store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// The socket, or a file.
     #[error("{}: {source}", path.display())]
     Io {
@@ -84,7 +88,7 @@ pub async fn serve(
     prepare: impl FnOnce(&Path) -> Result<Option<Membership>, MembershipError>,
     mut tell: impl FnMut(Heard),
 ) -> Result<(), ServeError> {
-    let ServeOptions { home, config } = options;
+    let ServeOptions { home, node } = options;
     let _lock = lock(&home)?;
     let membership = prepare(&home)?.ok_or(ServeError::NoMember)?;
     let socket = super::socket(&home);
@@ -94,14 +98,16 @@ pub async fn serve(
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at(error)),
         _ => (),
     }
+    let store = Store::open(StoreOptions::new(home.join("store")))?;
+    let started = Node::start(membership, store.clone(), node)?;
     let listener = UnixListener::bind(&socket).map_err(at)?;
     std::fs::set_permissions(&socket, PermissionsExt::from_mode(0o600)).map_err(at)?;
-    let started = swarm::start(membership, config)?;
     let (stop, stopped) = mpsc::channel(1);
-    let answering = tokio::spawn(answer(listener, started.handle.clone(), stop));
+    let answering = tokio::spawn(answer(listener, started.node.clone(), stop));
     let ended = watch(started, stopped, &mut tell).await;
     answering.abort();
     let _ = std::fs::remove_file(&socket);
+    store.close()?;
     ended
 }
 
@@ -130,39 +136,66 @@ pub fn alone<T>(
 
 /// What may happen next.
 enum Next {
-    Event(Option<NetworkEvent>),
+    Event(Option<NodeEvent>),
     Join(Option<JoinState>),
     Listening(Vec<String>),
     Stop,
 }
 
+/// What ends a node from outside.
+struct Ends {
+    interrupt: Signal,
+    terminate: Signal,
+    asked: mpsc::Receiver<()>,
+}
+
+impl Ends {
+    fn new(asked: mpsc::Receiver<()>) -> Result<Self, ServeError> {
+        let signals = |kind| {
+            let path = PathBuf::from("signals");
+            signal(kind).map_err(|source| ServeError::Io { path, source })
+        };
+        let interrupt = signals(SignalKind::interrupt())?;
+        Ok(Self { interrupt, terminate: signals(SignalKind::terminate())?, asked })
+    }
+
+    /// Cancel-safe.
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            asked = self.asked.recv() => if asked.is_none() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+}
+
 async fn watch(
-    started: Started,
-    mut stopped: mpsc::Receiver<()>,
+    started: StartedNode,
+    stopped: mpsc::Receiver<()>,
     tell: &mut impl FnMut(Heard),
 ) -> Result<(), ServeError> {
-    let Started { network, mut events, handle, task } = started;
-    let signals = |kind| {
-        let path = PathBuf::from("signals");
-        signal(kind).map_err(|source| ServeError::Io { path, source })
-    };
-    let (mut interrupt, mut terminate) =
-        (signals(SignalKind::interrupt())?, signals(SignalKind::terminate())?);
+    let StartedNode { node, mut events, network } = started;
+    let mut ends = Ends::new(stopped)?;
     let (mut listening, mut join) = (None::<Vec<String>>, None::<JoinState>);
     let mut ended = Ok(());
     loop {
         let (known_listening, known_join) = (listening.clone(), join.clone());
+        let swarm = node.swarm();
         let next = tokio::select! {
             event = events.recv() => Next::Event(event),
-            state = handle.joined(|state| Some(state) != known_join.as_ref()) => Next::Join(state),
-            addresses = handle.listening_other_than(known_listening) => Next::Listening(addresses),
-            _ = interrupt.recv() => Next::Stop,
-            _ = terminate.recv() => Next::Stop,
-            _ = stopped.recv() => Next::Stop,
+            state = swarm.joined(|state| Some(state) != known_join.as_ref()) => Next::Join(state),
+            addresses = swarm.listening_other_than(known_listening) => Next::Listening(addresses),
+            () = ends.next() => Next::Stop,
         };
         match next {
-            Next::Event(None) | Next::Join(None) | Next::Stop => break,
-            Next::Event(Some(event)) => on_event(event, &handle, tell).await,
+            Next::Event(None) | Next::Join(None) => break,
+            Next::Stop => {
+                drain(&node, &mut ends, tell).await;
+                break;
+            }
+            Next::Event(Some(event)) => tell(Heard::Node(event)),
             Next::Listening(addresses) => {
                 listening = Some(addresses.clone());
                 tell(Heard::Listening(addresses));
@@ -181,50 +214,55 @@ async fn watch(
         }
     }
     tell(Heard::Stopping);
-    drop((network, events));
-    handle.stop().await;
+    node.swarm().stop().await;
+    drop((node, events));
     // It saves what it knows; a loop that panicked has said so.
-    let _ = task.await;
+    let _ = network.await;
     ended
 }
 
-async fn on_event(event: NetworkEvent, handle: &SwarmHandle, tell: &mut impl FnMut(Heard)) {
-    match event {
-        NetworkEvent::Connected(peer) => {
-            let peers = handle.peers().await;
-            let known = peers.into_iter().find(|known| known.peer == peer);
-            let name = known.map_or_else(|| "unnamed".to_owned(), |known| known.name);
-            tell(Heard::Connected(peer, name));
-        }
-        NetworkEvent::Disconnected(peer) => tell(Heard::Disconnected(peer)),
-        // The stream is reset when it is dropped.
-        NetworkEvent::Incoming { peer, service, .. } => tell(Heard::Declined(peer, service)),
-        NetworkEvent::Gossip { .. } => (),
+/// Whoever asks twice does not want to wait.
+async fn drain(node: &Node, ends: &mut Ends, tell: &mut impl FnMut(Heard)) {
+    if node.mesh().status().await.jobs.0 > 0 {
+        tell(Heard::Draining);
+    }
+    tokio::select! {
+        () = node.mesh().drain() => {}
+        () = ends.next() => {}
     }
 }
 
-/// Answers questions, a few at once.
-async fn answer(listener: UnixListener, handle: SwarmHandle, stop: mpsc::Sender<()>) {
+/// Answers questions, a few at once, and serves builds.
+async fn answer(listener: UnixListener, node: Node, stop: mpsc::Sender<()>) {
     let places = Arc::new(Semaphore::new(QUESTIONS));
+    let sessions = Arc::new(Semaphore::new(limits::SESSIONS));
     loop {
         let Ok(place) = places.clone().acquire_owned().await else { return };
         let Ok((stream, _)) = listener.accept().await else { continue };
-        let (handle, stop) = (handle.clone(), stop.clone());
+        let (node, stop, sessions) = (node.clone(), stop.clone(), sessions.clone());
         tokio::spawn(async move {
-            let answered = tokio::time::timeout(PATIENCE, converse(stream, &handle, &stop)).await;
-            if !matches!(answered, Ok(Ok(()))) {
-                tracing::debug!("a question on the socket was not answered");
-            }
+            let asked = converse(stream, &node, &stop, sessions);
+            let build = match tokio::time::timeout(PATIENCE, asked).await {
+                Ok(Ok(build)) => build,
+                _ => return tracing::debug!("a question on the socket was not answered"),
+            };
             drop(place);
+            if let Some((stream, _session)) = build
+                && let Err(error) = session::serve(stream, node.mesh()).await
+            {
+                tracing::debug!(%error, "a build's session ended");
+            }
         });
     }
 }
 
+/// A build that begins on this connection, if that was asked.
 async fn converse(
     mut stream: UnixStream,
-    handle: &SwarmHandle,
+    node: &Node,
     stop: &mpsc::Sender<()>,
-) -> io::Result<()> {
+    sessions: Arc<Semaphore>,
+) -> io::Result<Option<(UnixStream, OwnedSemaphorePermit)>> {
     let mut length = [0; 4];
     stream.read_exact(&mut length).await?;
     let length = bounded(length, REQUEST)?;
@@ -232,17 +270,25 @@ async fn converse(
     (&mut stream).take(length).read_to_end(&mut body).await?;
     let request: Request = parse(REQUEST, &body)?;
     let is_last = request == Request::Stop;
-    let reply = reply(request, handle).await;
+    let session = match request {
+        Request::Build => sessions.try_acquire_owned().ok(),
+        _ => None,
+    };
+    let reply = match (&request, &session) {
+        (Request::Build, None) => Reply::Failed("too many builds use this node".to_owned()),
+        _ => reply(request, node).await,
+    };
     stream.write_all(&frame(REPLY, &reply)?).await?;
     if is_last {
         // Full: it stops already.
         let _ = stop.try_send(());
     }
-    Ok(())
+    Ok(session.map(|session| (stream, session)))
 }
 
-async fn reply(request: Request, handle: &SwarmHandle) -> Reply {
+async fn reply(request: Request, node: &Node) -> Reply {
     let failed = |error: MembershipError| Reply::Failed(error.to_string());
+    let handle = node.swarm();
     match request {
         Request::Peers => Reply::Peers(peers(handle).await),
         Request::Invite { roles, uses, life_s } => {
@@ -250,7 +296,7 @@ async fn reply(request: Request, handle: &SwarmHandle) -> Reply {
             ticket.map_or_else(failed, |ticket| Reply::Ticket(ticket.to_string()))
         }
         Request::Revoke(peer) => handle.revoke(peer).await.map_or_else(failed, |_| Reply::Done),
-        Request::Stop => Reply::Done,
+        Request::Build | Request::Stop => Reply::Done,
     }
 }
 

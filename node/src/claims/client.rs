@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use mesh_protocol::graph::Outputs;
 use mesh_protocol::name::ThunkName;
+use mesh_protocol::peer::PeerId;
 use mesh_protocol::sched::force::{Failure, RunId};
 use mesh_protocol::thunk::Thunk;
-use tokio::sync::mpsc;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, watch};
 
 use super::Message;
+use crate::driver::Load;
 use crate::exec::Outcome;
 
 /// What may wait for a driver. It always listens, so this is for bursts.
@@ -33,21 +36,60 @@ pub(crate) enum ToMesh {
 /// What a driver is told.
 pub(crate) enum FromMesh {
     /// A try began.
-    Started(ThunkName, Arc<Thunk>),
+    Started(ThunkName),
     /// A try ended.
     Tried(ThunkName, Result<Outcome, String>),
     /// The one answer to [`ToMesh::Ready`].
     Ended(RunId, Result<Outputs, Failure>),
+    /// For the books.
+    News(News),
+}
+
+/// What became of a build's thunks on their way through the mesh.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum News {
+    /// It ran there (none: on this machine) with success.
+    Ran {
+        /// The thunk.
+        thunk: ThunkName,
+        /// Where.
+        at: Option<PeerId>,
+        /// For how long, in microseconds.
+        busy_us: u64,
+    },
+    /// It came to nothing there (none: on this machine), and goes to somebody else.
+    PutBack {
+        /// The thunk.
+        thunk: ThunkName,
+        /// Where.
+        at: Option<PeerId>,
+        /// Why.
+        reason: String,
+    },
+    /// It was late, and a second copy of it was begun.
+    Speculated(ThunkName),
+    /// A copy of it was in vain, after so many microseconds.
+    Wasted(ThunkName, u64),
 }
 
 /// A driver's end.
 pub(crate) struct Client {
     pub(crate) told: mpsc::Receiver<FromMesh>,
     pub(crate) line: Line,
+    /// How busy own builds keep this machine.
+    pub(crate) load: watch::Receiver<Load>,
 }
 
 /// How a driver tells.
-pub(crate) struct Line {
+pub(crate) enum Line {
+    /// The mesh of this process.
+    Here(Introduced),
+    /// Another process's, by way of whoever has the other end.
+    Away(mpsc::Sender<ToMesh>),
+}
+
+/// A line to the task of a mesh.
+pub(crate) struct Introduced {
     id: ClientId,
     inbox: mpsc::Sender<Message>,
     /// The mesh's end of `told`, until it has been introduced.
@@ -55,18 +97,35 @@ pub(crate) struct Line {
 }
 
 /// Room for one message.
-pub(crate) struct Room<'a>(ClientId, mpsc::Permit<'a, Message>);
+pub(crate) enum Room<'a> {
+    Here(ClientId, mpsc::Permit<'a, Message>),
+    Away(mpsc::Permit<'a, ToMesh>),
+}
 
 impl Client {
-    pub(super) fn new(id: ClientId, inbox: mpsc::Sender<Message>) -> Self {
+    pub(super) fn new(
+        id: ClientId,
+        inbox: mpsc::Sender<Message>,
+        load: watch::Receiver<Load>,
+    ) -> Self {
         let (sender, told) = mpsc::channel(TOLD_MAX);
-        Self { told, line: Line { id, inbox, introduction: Some(sender) } }
+        let line = Line::Here(Introduced { id, inbox, introduction: Some(sender) });
+        Self { told, line, load }
     }
 }
 
 impl Line {
     /// Waits for room. None: the mesh has ended. Cancel-safe.
     pub(crate) async fn room(&mut self) -> Option<Room<'_>> {
+        match self {
+            Self::Here(line) => line.room().await,
+            Self::Away(line) => line.reserve().await.ok().map(Room::Away),
+        }
+    }
+}
+
+impl Introduced {
+    async fn room(&mut self) -> Option<Room<'_>> {
         if self.introduction.is_some() {
             let room = self.inbox.reserve().await.ok()?;
             if let Some(sender) = self.introduction.take() {
@@ -74,17 +133,20 @@ impl Line {
             }
         }
         let room = self.inbox.reserve().await.ok()?;
-        Some(Room(self.id, room))
+        Some(Room::Here(self.id, room))
     }
 }
 
 impl Room<'_> {
     pub(crate) fn send(self, message: ToMesh) {
-        self.1.send(Message::Client(self.0, message));
+        match self {
+            Self::Here(id, room) => room.send(Message::Client(id, message)),
+            Self::Away(room) => room.send(message),
+        }
     }
 }
 
-impl Drop for Line {
+impl Drop for Introduced {
     fn drop(&mut self) {
         // The mesh notices by itself when it has something to tell; what runs until then should
         // not run in vain.

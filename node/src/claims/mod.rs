@@ -39,6 +39,7 @@ use mesh_protocol::wire::claim::{Capabilities, FromRequester, FromWorker, Open};
 use mesh_store::Store;
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub use self::client::News;
 use self::client::{Client, ClientId, ToMesh};
 pub use self::sign::{Signer, Verifier};
 use crate::driver::Load;
@@ -112,6 +113,7 @@ pub(crate) enum Message {
     Join(ClientId, mpsc::Sender<client::FromMesh>),
     Client(ClientId, ToMesh),
     Slots(u32),
+    Give(u32),
     Drain(oneshot::Sender<()>),
     Status(oneshot::Sender<Status>),
 }
@@ -152,6 +154,12 @@ impl Mesh {
         self.send(Message::Slots(slots)).await;
     }
 
+    /// From now on, others' work may keep at most so many of them busy; what runs goes on. All of
+    /// them until this is said.
+    pub async fn give(&self, slots: u32) {
+        self.send(Message::Give(slots)).await;
+    }
+
     /// Takes no more work of others, finishes or hands back what there is, and comes back then: after
     /// [`DRAIN_US`](mesh_protocol::limits::DRAIN_US) at the latest.
     pub async fn drain(&self) {
@@ -168,15 +176,10 @@ impl Mesh {
         status.await.unwrap_or_default()
     }
 
-    /// How busy own builds keep this machine.
-    pub(crate) fn load(&self) -> watch::Receiver<Load> {
-        self.load.clone()
-    }
-
     /// One more build.
     pub(crate) fn client(&self) -> Client {
         let id = ClientId(self.next_client.fetch_add(1, Ordering::Relaxed));
-        Client::new(id, self.inbox.clone())
+        Client::new(id, self.inbox.clone(), self.load.clone())
     }
 
     async fn send(&self, message: Message) {

@@ -8,17 +8,19 @@ use mesh_protocol::name::{ThunkName, ValueName};
 use mesh_protocol::peer::{PeerId, StreamId};
 use mesh_protocol::sched::force::{Failure, FailureClass, RunId};
 use mesh_protocol::sched::lease::{Effect, Event, Input};
-use mesh_protocol::thunk::Thunk;
+use mesh_protocol::thunk::{Reduction, Thunk};
 use mesh_protocol::wire::claim::{
     FromRequester, FromWorker, LeaseFailure, LeaseId, Receipt, SignedReduction,
 };
 use tokio::task::AbortHandle;
 
+use super::client::News;
 use super::compose::{self, LeaseDraft};
 use super::job::{self, OwnEnd};
 use super::line::{Outgoing, ToWorker};
 use super::runs::{self, Runs};
 use super::shell::Shell;
+use super::sign;
 use super::worker::Done;
 use crate::net::BoxStream;
 use crate::verdict;
@@ -47,7 +49,6 @@ pub(super) struct Requester {
 struct Granted {
     stream: StreamId,
     name: ThunkName,
-    thunk: Arc<Thunk>,
 }
 
 impl Requester {
@@ -113,7 +114,7 @@ impl Shell {
                 if let Some(granted) = self.requester.granted.get(&lease)
                     && granted.stream == stream
                 {
-                    self.requester.runs.begun(granted.name, &granted.thunk);
+                    self.requester.runs.begun(granted.name);
                 }
                 self.lease(Input::Received(stream, message));
             }
@@ -174,6 +175,9 @@ impl Shell {
         self.requester.own.remove(&lease);
         let (outcome, reduction) = end;
         self.requester.runs.tried(name, &outcome);
+        if let Ok(reduction) = &reduction {
+            self.requester.runs.news(name, &ran(reduction, None));
+        }
         let outputs = reduction.map(|reduction| Arc::new(reduction.outputs));
         self.lease(Input::OwnEnded(lease, outputs));
     }
@@ -207,7 +211,7 @@ impl Shell {
     fn grant(&mut self, stream: StreamId, lease: LeaseId, name: ThunkName, thunk: Arc<Thunk>) {
         let Some((worker, _)) = self.requester.workers.get(&stream) else { return };
         let sources = self.sources(*worker, &thunk, lease);
-        let granted = Granted { stream, name, thunk: Arc::clone(&thunk) };
+        let granted = Granted { stream, name };
         self.requester.granted.insert(lease, granted);
         let draft = LeaseDraft { lease, name, thunk, sources };
         self.requester.queue(stream, Outgoing::Lease(draft));
@@ -231,7 +235,7 @@ impl Shell {
     }
 
     fn run_own(&mut self, lease: LeaseId, name: ThunkName, thunk: Arc<Thunk>) {
-        self.requester.runs.begun(name, &thunk);
+        self.requester.runs.begun(name);
         let workshop = self.workshop.clone();
         let broken = (Err(job::BROKEN.to_owned()), Err(job::broken()));
         let broken = Done::Own(lease, name, Box::new(broken));
@@ -245,6 +249,8 @@ impl Shell {
     fn record(&mut self, signed: &SignedReduction) {
         let reduction = &signed.reduction;
         self.requester.runs.tried(reduction.thunk, &Ok(runs::outcome(reduction)));
+        let at = sign::peer_of(&reduction.executor);
+        self.requester.runs.news(reduction.thunk, &ran(reduction, at));
         if let Err(error) = self.workshop.store.record(reduction) {
             self.requester.unrecorded = Some((reduction.thunk, verdict::machine(&error)));
         }
@@ -260,9 +266,21 @@ impl Shell {
     }
 
     fn on_event(&mut self, event: Event) {
-        if let Event::PutBack(name, _, reason) = &event {
-            self.requester.runs.tried(*name, &Err(reason.to_string()));
+        let runs = &mut self.requester.runs;
+        match &event {
+            Event::PutBack(thunk, at, reason) => {
+                let (thunk, at, reason) = (*thunk, *at, reason.to_string());
+                runs.tried(thunk, &Err(reason.clone()));
+                runs.news(thunk, &News::PutBack { thunk, at, reason });
+            }
+            Event::Speculated(thunk, _) => runs.news(*thunk, &News::Speculated(*thunk)),
+            Event::Wasted(thunk, us) => runs.news(*thunk, &News::Wasted(*thunk, *us)),
+            _ => {}
         }
         (self.watcher)(event);
     }
+}
+
+fn ran(reduction: &Reduction, at: Option<PeerId>) -> News {
+    News::Ran { thunk: reduction.thunk, at, busy_us: reduction.usage.wall_us }
 }

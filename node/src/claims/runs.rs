@@ -1,14 +1,13 @@
 //! Which driver wants which run: drivers number their own, the machines need one numbering.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use mesh_protocol::graph::Outputs;
 use mesh_protocol::name::ThunkName;
 use mesh_protocol::sched::force::{Failure, RunId};
-use mesh_protocol::thunk::{Reduction, Thunk};
+use mesh_protocol::thunk::Reduction;
 
-use super::client::{ClientId, FromMesh};
+use super::client::{ClientId, FromMesh, News};
 use crate::exec::{Exit, Outcome};
 
 /// The books, and what drivers are to be told.
@@ -58,14 +57,22 @@ impl Runs {
     }
 
     /// A try of a thunk began.
-    pub(super) fn begun(&mut self, name: ThunkName, thunk: &Arc<Thunk>) {
+    pub(super) fn begun(&mut self, name: ThunkName) {
         for id in self.by_name.get(&name).into_iter().flatten() {
             if let Some(wanted) = self.wanted.get_mut(id)
                 && !std::mem::replace(&mut wanted.begun, true)
             {
-                self.told.push((wanted.client, FromMesh::Started(name, Arc::clone(thunk))));
+                self.told.push((wanted.client, FromMesh::Started(name)));
             }
         }
+    }
+
+    /// Something for the books of whoever wants that thunk.
+    pub(super) fn news(&mut self, thunk: ThunkName, news: &News) {
+        let runs = self.by_name.get(&thunk).into_iter().flatten();
+        let clients: BTreeSet<ClientId> =
+            runs.filter_map(|id| self.wanted.get(id)).map(|wanted| wanted.client).collect();
+        self.told.extend(clients.into_iter().map(|id| (id, FromMesh::News(news.clone()))));
     }
 
     /// A try of a thunk ended.

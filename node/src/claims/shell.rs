@@ -35,8 +35,9 @@ pub(super) struct Shell {
     pub(super) requester: Requester,
     pub(super) worker: Worker,
     pub(super) tasks: Tasks,
-    /// Cores that the owner gives.
+    /// Cores that may be kept busy, and how many of them by others' work.
     slots: u32,
+    given: u32,
     /// What the machines were told of them.
     set_own: u32,
     set_claims: u32,
@@ -70,6 +71,7 @@ impl Shell {
             worker: Worker::default(),
             tasks: Tasks::default(),
             slots: parts.slots,
+            given: parts.slots,
             set_own: 0,
             set_claims: 0,
             members: BTreeSet::new(),
@@ -155,6 +157,7 @@ impl Shell {
             }
             Message::Client(client, message) => self.on_client(client, message),
             Message::Slots(slots) => self.slots = slots,
+            Message::Give(slots) => self.given = slots,
             Message::Drain(drained) => self.on_drain(drained),
             Message::Status(sender) => {
                 // Whoever asked may have gone.
@@ -277,7 +280,7 @@ impl Shell {
                 self.lease(lease::Input::OwnSlots(own));
                 continue;
             }
-            let others = self.slots.saturating_sub(self.leases.own_cores());
+            let others = self.others();
             if others == self.set_claims {
                 return;
             }
@@ -286,12 +289,16 @@ impl Shell {
         }
     }
 
+    fn others(&self) -> u32 {
+        self.slots.saturating_sub(self.leases.own_cores()).min(self.given)
+    }
+
     pub(super) fn lease(&mut self, input: lease::Input) {
         let mut effects = Vec::new();
         self.leases.handle(self.now(), input, &mut effects);
         self.lease_effects(effects);
         // Before the other side may start anything.
-        let others = self.slots.saturating_sub(self.leases.own_cores());
+        let others = self.others();
         if others < self.set_claims {
             self.set_claims = others;
             self.claim(claim::Input::Slots(others));

@@ -21,6 +21,19 @@ pub(super) fn executor(peer: PeerId) -> String {
     peer.to_string()
 }
 
+/// Whom that means; none if it is no peer.
+pub(super) fn peer_of(executor: &str) -> Option<PeerId> {
+    let mut bytes = [0; 32];
+    let pairs = executor.as_bytes().chunks_exact(2);
+    if executor.len() != 2 * bytes.len() {
+        return None;
+    }
+    for (byte, pair) in bytes.iter_mut().zip(pairs) {
+        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+    }
+    Some(PeerId(bytes))
+}
+
 /// The reduction with this node's word for it. What is signed are its canonical bytes, which begin
 /// with their format's magic: they are no other message.
 pub(super) fn signed(signer: &dyn Signer, reduction: Reduction) -> Result<SignedReduction, String> {
@@ -33,4 +46,18 @@ pub(super) fn is_of(verifier: &dyn Verifier, peer: PeerId, signed: &SignedReduct
     let bytes = signed.reduction.encode();
     signed.reduction.executor == executor(peer)
         && bytes.is_ok_and(|bytes| verifier.verify(peer, &bytes, &signed.signature))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_executor_is_read_as_it_is_written() {
+        let peer = PeerId(std::array::from_fn(|at| 7 * at as u8));
+        assert_eq!(peer_of(&executor(peer)), Some(peer));
+        for wrong in ["", "local", &"x".repeat(64), &"0".repeat(65), &"é".repeat(32)] {
+            assert_eq!(peer_of(wrong), None, "{wrong}");
+        }
+    }
 }

@@ -5,6 +5,7 @@
 //! hands it to the machine; the effects that come back are carried out one by one. Nothing here
 //! decides what runs when.
 
+mod remote;
 mod runner;
 
 use std::collections::BTreeMap;
@@ -19,9 +20,10 @@ use mesh_protocol::thunk::{OutputObject, Reduction, Thunk};
 use mesh_store::{Store, StoreError};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use self::remote::Beside;
 use self::runner::{Happened, Runner};
-use crate::claims::Mesh;
-use crate::claims::client::ToMesh;
+use crate::api::Session;
+use crate::claims::{Mesh, News};
 use crate::exec::{Engine, EngineError, Outcome};
 use crate::verdict;
 
@@ -37,6 +39,12 @@ pub enum Progress {
     Started(ThunkName, Arc<Thunk>),
     /// A run ended; its outcome, or the machine's failure.
     Ended(ThunkName, Result<Outcome, String>),
+    /// What became of a thunk in the mesh.
+    News(News),
+    /// The mesh came to nothing with it, for this reason, and it runs here.
+    FellBack(ThunkName, Arc<str>),
+    /// The node is gone: what is left runs here.
+    Alone,
 }
 
 /// Takes what the driver tells; called from its loop, so it must be quick.
@@ -51,6 +59,15 @@ pub struct Load {
     pub running: u32,
     /// Thunks that are ready and wait for a slot.
     pub wanted: u32,
+}
+
+/// How much of a build is for others.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Elsewhere {
+    /// What this machine has no slot for.
+    Rest,
+    /// Everything that they can run.
+    All,
 }
 
 enum Request {
@@ -76,12 +93,9 @@ impl Driver {
         slots: u32,
         watcher: Watcher,
     ) -> Self {
-        let (tell_load, load) = watch::channel(Load::default());
-        let runner = Runner::of_engine(engine);
-        let force = Force::new(policy);
-        let mut shell = Shell::new(store, force, runner, watcher, Some(tell_load));
-        shell.apply(Input::Slots(slots));
-        shell.spawn(load)
+        let mut shell = Shell::new(store, policy, Runner::of_engine(engine), watcher);
+        shell.set_slots(slots);
+        shell.spawn()
     }
 
     /// As [`Driver::start`], but the thunks run wherever the mesh of this node leases them to; its
@@ -94,12 +108,31 @@ impl Driver {
         slots: u32,
         watcher: Watcher,
     ) -> Self {
-        let load = mesh.load();
-        let runner = Runner::of_mesh(mesh.client());
-        let mut shell = Shell::new(store, Force::new(policy), runner, watcher, None);
+        let runner = Runner::of_mesh(mesh.client(), None);
+        Self::of_mesh(Shell::new(store, policy, runner, watcher), slots)
+    }
+
+    /// The same by way of the node of this home, another process that has the same store. What
+    /// fails there for reasons of its machines, or what nobody comes for, runs on `engine`; and
+    /// everything does when that node ends.
+    pub fn start_in_session(
+        store: Store,
+        session: Session,
+        engine: Arc<dyn Engine>,
+        elsewhere: Elsewhere,
+        policy: ForcePolicy,
+        slots: u32,
+        watcher: Watcher,
+    ) -> Self {
+        let beside = Beside { engine, elsewhere: elsewhere == Elsewhere::All };
+        let runner = Runner::of_mesh(session.client, Some(beside));
+        Self::of_mesh(Shell::new(store, policy, runner, watcher), slots)
+    }
+
+    fn of_mesh(mut shell: Shell, slots: u32) -> Self {
         shell.apply(Input::Slots(limits::LEASE_POOL_CORES));
         shell.set_slots(slots);
-        shell.spawn(load)
+        shell.spawn()
     }
 
     /// Tells at each change how busy thunks keep the slots.
@@ -144,23 +177,21 @@ struct Shell {
     next_demand: u64,
     runner: Runner,
     watcher: Watcher,
-    /// None where a mesh tells it.
-    load: Option<watch::Sender<Load>>,
+    /// What was last said about them.
+    slots: u32,
+    load: watch::Sender<Load>,
 }
 
 impl Shell {
-    fn new(
-        store: Store,
-        force: Force,
-        runner: Runner,
-        watcher: Watcher,
-        load: Option<watch::Sender<Load>>,
-    ) -> Self {
-        Self { store, force, demands: BTreeMap::new(), next_demand: 0, runner, watcher, load }
+    fn new(store: Store, policy: ForcePolicy, runner: Runner, watcher: Watcher) -> Self {
+        let (force, load) = (Force::new(policy), watch::Sender::new(Load::default()));
+        let demands = BTreeMap::new();
+        Self { store, force, demands, next_demand: 0, runner, watcher, slots: 0, load }
     }
 
-    fn spawn(self, load: watch::Receiver<Load>) -> Driver {
+    fn spawn(self) -> Driver {
         let (requests, inbox) = mpsc::channel(REQUESTS_MAX);
+        let load = self.load.subscribe();
         tokio::spawn(self.serve(inbox));
         Driver { requests, load }
     }
@@ -173,7 +204,7 @@ impl Shell {
                     None => return,
                 },
                 happened = self.runner.next() => match happened {
-                    Happened::Gone => break,
+                    Happened::Gone if !self.go_on_alone() => break,
                     happened => self.on_happened(happened),
                 }
             }
@@ -185,21 +216,39 @@ impl Shell {
         }
     }
 
+    /// The mesh is gone; can what is left run here?
+    fn go_on_alone(&mut self) -> bool {
+        let Some(own) = self.runner.take_own() else { return false };
+        self.runner = Runner::Engine(own);
+        (self.watcher)(Progress::Alone);
+        self.apply(Input::Slots(self.slots));
+        self.apply(Input::TakeBack);
+        true
+    }
+
     fn on_happened(&mut self, happened: Happened) {
         match happened {
             Happened::Ran(run, name, end) => self.on_ran(run, name, end),
             Happened::Started(name, thunk) => (self.watcher)(Progress::Started(name, thunk)),
             Happened::Tried(name, end) => (self.watcher)(Progress::Ended(name, end)),
             Happened::Ended(run, end) => self.apply(Input::Ended(run, end)),
+            Happened::News(news) => (self.watcher)(Progress::News(news)),
+            Happened::FellBack(name, why) => (self.watcher)(Progress::FellBack(name, why)),
+            Happened::Load(load) => self.tell_load(load),
             Happened::Gone => {}
         }
     }
 
     fn set_slots(&mut self, slots: u32) {
+        self.slots = slots;
         match &mut self.runner {
             Runner::Engine(_) => self.apply(Input::Slots(slots)),
-            Runner::Mesh(remote) => remote.tell(ToMesh::Slots(slots)),
+            Runner::Mesh(remote) => remote.set_slots(slots),
         }
+    }
+
+    fn tell_load(&self, load: Load) {
+        self.load.send_if_modified(|known| std::mem::replace(known, load) != load);
     }
 
     fn on_request(&mut self, request: Request) {
@@ -237,11 +286,13 @@ impl Shell {
             self.force.handle(input, &mut effects);
             inputs.extend(effects.drain(..).filter_map(|effect| self.perform(effect)));
         }
-        let Some(tell) = &self.load else { return };
+        if matches!(self.runner, Runner::Mesh(_)) {
+            return;
+        }
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         let load =
             Load { running: count(self.force.running()), wanted: count(self.force.wanted_slots()) };
-        tell.send_if_modified(|known| std::mem::replace(known, load) != load);
+        self.tell_load(load);
     }
 
     fn perform(&mut self, effect: Effect) -> Option<Input> {

@@ -1,6 +1,6 @@
 //! Where a driver's thunks run: in its own engine, or wherever its node's mesh leases them to.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use mesh_protocol::graph::Outputs;
@@ -9,7 +9,10 @@ use mesh_protocol::sched::force::{Failure, RunId};
 use mesh_protocol::thunk::Thunk;
 use tokio::task::{AbortHandle, JoinSet};
 
-use crate::claims::client::{Client, FromMesh, ToMesh};
+use super::Load;
+use super::remote::{Beside, Remote};
+use crate::claims::News;
+use crate::claims::client::Client;
 use crate::exec::{Engine, EngineError, Job, Outcome};
 
 /// What happened to a run.
@@ -22,13 +25,19 @@ pub(super) enum Happened {
     Tried(ThunkName, Result<Outcome, String>),
     /// The mesh has an answer: what is recorded already, or a failure.
     Ended(RunId, Result<Outputs, Failure>),
+    /// For the books.
+    News(News),
+    /// The mesh came to nothing with it, for this reason, and it runs here.
+    FellBack(ThunkName, Arc<str>),
+    /// This machine is that busy now.
+    Load(Load),
     /// The mesh is no more.
     Gone,
 }
 
 pub(super) enum Runner {
     Engine(Own),
-    Mesh(Remote),
+    Mesh(Box<Remote>),
 }
 
 /// Runs of one engine.
@@ -38,37 +47,34 @@ pub(super) struct Own {
     handles: BTreeMap<RunId, AbortHandle>,
 }
 
-/// Runs that a mesh places. What it is told waits here until it has room: the mesh may wait for
-/// us, so we must not wait for it.
-pub(super) struct Remote {
-    client: Client,
-    outbox: VecDeque<ToMesh>,
-}
-
 impl Runner {
     pub(super) fn of_engine(engine: Arc<dyn Engine>) -> Self {
-        Self::Engine(Own { engine, runs: JoinSet::new(), handles: BTreeMap::new() })
+        Self::Engine(Own::new(engine))
     }
 
-    pub(super) fn of_mesh(client: Client) -> Self {
-        Self::Mesh(Remote { client, outbox: VecDeque::new() })
+    pub(super) fn of_mesh(client: Client, beside: Option<Beside>) -> Self {
+        Self::Mesh(Box::new(Remote::new(client, beside)))
     }
 
     pub(super) fn start(&mut self, run: RunId, name: ThunkName, thunk: Arc<Thunk>, level: u32) {
         match self {
             Self::Engine(own) => own.start(run, name, thunk),
-            Self::Mesh(remote) => remote.tell(ToMesh::Ready { run, name, thunk, level }),
+            Self::Mesh(remote) => remote.start(run, name, thunk, level),
         }
     }
 
     pub(super) fn stop(&mut self, run: RunId) {
         match self {
-            Self::Engine(own) => {
-                if let Some(handle) = own.handles.remove(&run) {
-                    handle.abort();
-                }
-            }
-            Self::Mesh(remote) => remote.tell(ToMesh::Stop(run)),
+            Self::Engine(own) => own.stop(run),
+            Self::Mesh(remote) => remote.stop(run),
+        }
+    }
+
+    /// The engine beside a mesh that is gone, if there is one.
+    pub(super) fn take_own(&mut self) -> Option<Own> {
+        match self {
+            Self::Engine(_) => None,
+            Self::Mesh(remote) => remote.take_own(),
         }
     }
 
@@ -82,7 +88,17 @@ impl Runner {
 }
 
 impl Own {
-    fn start(&mut self, run: RunId, name: ThunkName, thunk: Arc<Thunk>) {
+    pub(super) fn new(engine: Arc<dyn Engine>) -> Self {
+        Self { engine, runs: JoinSet::new(), handles: BTreeMap::new() }
+    }
+
+    pub(super) fn stop(&mut self, run: RunId) {
+        if let Some(handle) = self.handles.remove(&run) {
+            handle.abort();
+        }
+    }
+
+    pub(super) fn start(&mut self, run: RunId, name: ThunkName, thunk: Arc<Thunk>) {
         let engine = self.engine.clone();
         let handle = self.runs.spawn(async move {
             let end = engine.run(Job { name, thunk }).await;
@@ -91,7 +107,7 @@ impl Own {
         self.handles.insert(run, handle);
     }
 
-    async fn next(&mut self) -> Happened {
+    pub(super) async fn next(&mut self) -> Happened {
         loop {
             match self.runs.join_next().await {
                 Some(Ok((run, name, end))) => {
@@ -103,33 +119,6 @@ impl Own {
                 Some(Err(_)) => {}
                 None => std::future::pending().await,
             }
-        }
-    }
-}
-
-impl Remote {
-    pub(super) fn tell(&mut self, message: ToMesh) {
-        self.outbox.push_back(message);
-    }
-
-    async fn next(&mut self) -> Happened {
-        loop {
-            let told = tokio::select! {
-                told = self.client.told.recv() => told,
-                room = self.client.line.room(), if !self.outbox.is_empty() => {
-                    let Some(room) = room else { return Happened::Gone };
-                    if let Some(message) = self.outbox.pop_front() {
-                        room.send(message);
-                    }
-                    continue;
-                }
-            };
-            return match told {
-                Some(FromMesh::Started(name, thunk)) => Happened::Started(name, thunk),
-                Some(FromMesh::Tried(name, end)) => Happened::Tried(name, end),
-                Some(FromMesh::Ended(run, end)) => Happened::Ended(run, end),
-                None => Happened::Gone,
-            };
         }
     }
 }

@@ -14,6 +14,7 @@ use super::world::{World, job};
 pub(crate) const CASES: &[Case] = &[
     ("ends::codes_and_signals", codes_and_signals),
     ("ends::programs_that_do_not_start", programs_that_do_not_start),
+    ("ends::as_nice_as_asked", as_nice_as_asked),
     ("ends::timeout_kills_the_whole_tree", timeout_kills_the_whole_tree),
     ("ends::daemons_do_not_outlive_the_program", daemons_do_not_outlive_the_program),
     ("ends::dropping_the_future_kills", dropping_the_future_kills),
@@ -184,6 +185,17 @@ fn memory_limit_without_control_groups() {
     let outcome = world.run(eat(&world));
     assert_eq!(outcome.exit, Exit::OutOfMemory);
     assert!(outcome.usage.memory_peak_bytes > 64 << 20);
+}
+
+fn as_nice_as_asked() {
+    let niceness = |nice| {
+        let world = World::with(SandboxOptions { nice, ..Default::default() });
+        let outcome = world.run(world.script("nice", &["nice"]));
+        assert_eq!(outcome.exit, Exit::Code(0));
+        world.text(outcome.stdout).trim().parse::<u8>().unwrap()
+    };
+    let usual = niceness(0);
+    assert_eq!(niceness(7), (usual + 7).min(19));
 }
 
 fn fork_bomb() {

@@ -50,6 +50,8 @@ pub enum Input {
     Slots(u32),
     /// A leased thunk ended.
     Ended(RunId, Result<Outputs, Failure>),
+    /// Whoever ran thunks is gone, through no fault of theirs: what was running is ready again.
+    TakeBack,
     /// Start nothing more and fail what is not done; what runs is stopped.
     Cancel(Arc<str>),
 }
@@ -231,6 +233,7 @@ impl Force {
             Input::Demand(demand, output) => self.on_demand(demand, output, effects),
             Input::Slots(slots) => self.slots = slots,
             Input::Ended(lease, end) => self.on_ended(lease, end, effects),
+            Input::TakeBack => self.take_back(),
             Input::Cancel(reason) => self.on_cancel(reason, effects),
         }
         self.settle(effects);
@@ -329,11 +332,19 @@ impl Force {
 
     fn on_cancel(&mut self, reason: Arc<str>, effects: &mut Vec<Effect>) {
         self.stopped.get_or_insert(reason);
-        for (lease, run) in std::mem::take(&mut self.runs) {
+        effects.extend(self.runs.keys().map(|lease| Effect::Stop(*lease)));
+        self.take_back();
+    }
+
+    /// The oldest first, before what has not been tried.
+    fn take_back(&mut self) {
+        for (_, run) in std::mem::take(&mut self.runs).into_iter().rev() {
             self.busy -= run.cores;
-            effects.push(Effect::Stop(lease));
             self.graph.get_mut(run.node).progress = Progress::Ready;
-            self.ready.push_back(run.node);
+            self.ready.push_front(run.node);
+            if let Some(attempts) = self.attempts.get_mut(&run.node) {
+                *attempts = attempts.saturating_sub(1);
+            }
         }
     }
 

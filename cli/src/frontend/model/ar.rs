@@ -1,5 +1,10 @@
 //! The archiver (GNU ar manual): `r`, `q` and `s` make an archive out of objects and what it held.
 
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use object::read::archive::{ArchiveFile, ArchiveKind};
+
 use super::super::context::{Context, OutputKind};
 use super::super::plan::PlannedThunk;
 use super::super::reason::{LocalReason, Step};
@@ -10,6 +15,7 @@ use super::{check_probe, finish_utility, is_deterministic, require_plugins};
 struct Arguments {
     archive: String,
     members: Vec<String>,
+    letters: String,
     /// `D` or `U` given, the last wins.
     deterministic: Option<bool>,
 }
@@ -42,7 +48,35 @@ fn parse(words: &[String]) -> Step<Arguments> {
     });
     check_letters(&letters)?;
     let archive = words.next().ok_or(LocalReason::Unclear("ar without an archive"))?.clone();
-    Ok(Arguments { archive, members: words.cloned().collect(), deterministic })
+    Ok(Arguments { archive, members: words.cloned().collect(), letters, deterministic })
+}
+
+impl Arguments {
+    /// Does it make the same of this archive as it would of none? So it is where each member is
+    /// replaced in its place, which makes a thunk that is known from the build that made the archive.
+    fn makes_anew(&self, archive: &[u8]) -> bool {
+        // Without `c` it says that it creates the archive; `v` tells what is replaced from what is
+        // added; `P` and `f` match other names.
+        let is_silent = self.letters.contains('c') && !self.letters.contains('v');
+        if !self.letters.contains('r') || !is_silent || self.letters.contains(['P', 'f', 'q']) {
+            return false;
+        }
+        let given = self.members.iter().map(|member| base_name(member));
+        let Ok(parsed) = ArchiveFile::parse(archive) else { return false };
+        // Unknown: it has neither symbols nor long names, by which it could be told.
+        let is_gnu =
+            matches!(parsed.kind(), ArchiveKind::Gnu | ArchiveKind::Gnu64 | ArchiveKind::Unknown);
+        let held: Result<Vec<_>, _> =
+            parsed.members().map(|member| member.map(|member| member.name())).collect();
+        let Ok(held) = held else { return false };
+        // Of two members of one name, the first is replaced, twice.
+        let distinct: BTreeSet<_> = held.iter().collect();
+        is_gnu && distinct.len() == held.len() && given.map(str::as_bytes).eq(held)
+    }
+}
+
+fn base_name(path: &str) -> &str {
+    path.rsplit_once('/').map_or(path, |(_, name)| name)
 }
 
 fn check_letters(letters: &str) -> Step<()> {
@@ -77,9 +111,20 @@ pub(super) fn plan(mut context: Context<'_>, words: Vec<String>) -> Step<Planned
         check_probe(member)?;
         context.input(member)?;
     }
-    existing_archive(&mut context, &arguments.archive)?;
+    if !is_made_anew(&context, &arguments)? {
+        existing_archive(&mut context, &arguments.archive)?;
+    }
     context.output("out", &arguments.archive, OutputKind::FILE)?;
     finish_utility(context, words, "ar", &arguments.archive)
+}
+
+fn is_made_anew(context: &Context<'_>, arguments: &Arguments) -> Step<bool> {
+    let Ok(place) = context.place(&arguments.archive) else { return Ok(false) };
+    match context.view.files.read(Path::new(&*place.real)) {
+        Ok(archive) => Ok(arguments.makes_anew(&archive)),
+        // Whoever needs its bytes will say why there are none.
+        Err(_) => Ok(false),
+    }
 }
 
 /// An archive that is there already is an input too; a thin one names files that are not.
@@ -116,6 +161,42 @@ mod tests {
         }
         assert_eq!(parsed("rcsD l.a").unwrap().deterministic, Some(true));
         assert_eq!(parsed("crU l.a").unwrap().deterministic, Some(false));
+    }
+
+    /// A real archive of empty objects with these names.
+    fn archive(members: &[&str]) -> Vec<u8> {
+        let directory = tempfile::tempdir().unwrap();
+        for member in members {
+            std::fs::write(directory.path().join(member), "").unwrap();
+        }
+        let mut ar = std::process::Command::new("ar");
+        let made = ar.current_dir(directory.path()).arg("rcD").arg("l.a").args(members);
+        assert!(made.status().unwrap().success());
+        std::fs::read(directory.path().join("l.a")).unwrap()
+    }
+
+    #[test]
+    fn an_archive_whose_members_are_all_replaced_is_made_anew() {
+        let made_anew =
+            |line: &str, held: &[&str]| parsed(line).unwrap().makes_anew(&archive(held));
+        let long = "a_name_that_stands_in_the_table_of_names.o";
+        assert!(made_anew("rcs l.a a.o sub/b.o", &["a.o", "b.o"]));
+        assert!(made_anew("rcu l.a a.o", &["a.o"]));
+        assert!(made_anew(&format!("rc l.a {long} b.o"), &[long, "b.o"]));
+        for (line, held) in [
+            ("rcs l.a a.o b.o", &["b.o", "a.o"][..]),
+            ("rcs l.a a.o b.o", &["a.o"]),
+            ("rcs l.a a.o", &["a.o", "b.o"]),
+            ("rcs l.a a.o sub/a.o", &["a.o"]),
+            ("rs l.a a.o", &["a.o"]),
+            ("rcv l.a a.o", &["a.o"]),
+            ("rcP l.a a.o", &["a.o"]),
+            ("qc l.a a.o", &["a.o"]),
+            ("s l.a", &["a.o"]),
+        ] {
+            assert!(!made_anew(line, held), "{line} on {held:?}");
+        }
+        assert!(!parsed("rcs l.a a.o").unwrap().makes_anew(b"no archive"));
     }
 
     #[test]

@@ -235,6 +235,17 @@ impl SwarmHandle {
         self.membership.lock().mesh()
     }
 
+    /// What a member may do; `None` if it is none. Of this node itself too.
+    pub fn roles(&self, peer: PeerId) -> Option<Roles> {
+        self.membership.lock().roles(peer, now_s())
+    }
+
+    /// What people call a member.
+    pub fn name_of(&self, peer: PeerId) -> Option<String> {
+        let membership = self.membership.lock();
+        membership.member(peer).map(|member| member.certificate.member.grant.name.clone())
+    }
+
     /// Waits for the next state that satisfies, and gives it; `None` if the network ends before.
     pub async fn joined(&self, mut until: impl FnMut(&JoinState) -> bool) -> Option<JoinState> {
         let mut joined = self.joined.clone();

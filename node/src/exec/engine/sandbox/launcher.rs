@@ -114,6 +114,8 @@ impl Launcher {
         else {
             return Err(Errno::PIPE).step("receive the set-up");
         };
+        // Jobs inherit it.
+        rustix::process::nice(setup.nice.into()).step("stand back behind other processes")?;
         rustix::process::chdir(&*setup.store).step_at("enter the store", &setup.store)?;
         let groups = if setup.control_groups { Groups::prepare() } else { Groups::none() };
         base::drop_root()?;

@@ -65,6 +65,8 @@ pub(super) struct Setup {
     pub(super) store: String,
     /// May control groups be used?
     pub(super) control_groups: bool,
+    /// How far jobs stand back.
+    pub(super) nice: u8,
 }
 
 /// Launcher to engine, once.

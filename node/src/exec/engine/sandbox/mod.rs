@@ -46,13 +46,15 @@ pub struct SandboxOptions {
     pub files_bytes: u64,
     /// The most processes of one job at once.
     pub processes_max: u64,
+    /// How far jobs stand back behind other processes: 0 (not at all) to 19 (nice(2)).
+    pub nice: u8,
 }
 
 impl Default for SandboxOptions {
     fn default() -> Self {
         let information = rustix::system::sysinfo();
         let memory = information.totalram.saturating_mul(u64::from(information.mem_unit));
-        Self { control_groups: true, files_bytes: memory / 2, processes_max: 4096 }
+        Self { control_groups: true, files_bytes: memory / 2, processes_max: 4096, nice: 0 }
     }
 }
 
@@ -76,7 +78,8 @@ impl SandboxEngine {
             let text = format!("use a store at {}: its path is not UTF-8", root.display());
             return Err(EngineError::Start(Failure::from(text)));
         };
-        let setup = Setup { store: root.to_owned(), control_groups: options.control_groups };
+        let SandboxOptions { control_groups, nice, .. } = options;
+        let setup = Setup { store: root.to_owned(), control_groups, nice };
         let (launcher, control_groups) = Launcher::start(&setup)?;
         let sources = Sources::new(store);
         Ok(Self(Arc::new(Shared { sources, options, control_groups, launcher })))

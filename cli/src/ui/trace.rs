@@ -1,0 +1,215 @@
+//! `--trace FILE`: what ran when and where, for chrome://tracing, Perfetto and the simulator.
+//!
+//! The form is Chrome's Trace Event Format, JSON object variant: `docs/trace.md` has the schema.
+//! Dependencies are not written down, as they are in the names: who reads an object that another
+//! left waited for it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mesh_node::exec::Outcome;
+use mesh_protocol::name::{ThunkName, ValueName};
+use mesh_protocol::thunk::{OutputObject, Thunk};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::report;
+use crate::error::CliError;
+use crate::exit;
+
+/// Says what the rest means; another number where that changes.
+const SCHEMA: &str = "mesh-trace/1";
+
+/// Of all that is seen at this machine.
+const HERE: u64 = 1;
+
+/// What is recorded of one build.
+#[derive(Debug)]
+pub(crate) struct Trace {
+    began: Instant,
+    slots: u32,
+    /// When its dependencies were values, of what has not started.
+    ready: HashMap<ThunkName, Instant>,
+    open: HashMap<ThunkName, Run>,
+    /// For each row of the picture, whether something runs in it.
+    lanes: Vec<bool>,
+    objects: Objects,
+    events: Vec<Event>,
+}
+
+#[derive(Debug)]
+struct Run {
+    description: Arc<str>,
+    since: Instant,
+    lane: usize,
+    inputs: Vec<usize>,
+    cores: u32,
+}
+
+/// Numbers for names, which would be most of the file otherwise.
+#[derive(Debug, Default)]
+struct Objects {
+    numbers: BTreeMap<ValueName, usize>,
+    names: Vec<ValueName>,
+}
+
+impl Objects {
+    fn number(&mut self, name: ValueName) -> usize {
+        *self.numbers.entry(name).or_insert_with(|| {
+            self.names.push(name);
+            self.names.len() - 1
+        })
+    }
+}
+
+/// One of the format's events. Times are in microseconds since the build began.
+#[derive(Debug, Serialize)]
+struct Event {
+    #[serde(serialize_with = "text")]
+    name: Arc<str>,
+    cat: &'static str,
+    ph: &'static str,
+    ts: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dur: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    s: Option<&'static str>,
+    pid: u64,
+    tid: usize,
+    args: Value,
+}
+
+impl Trace {
+    pub(crate) fn new(began: Instant, slots: u32) -> Self {
+        Self {
+            began,
+            slots,
+            ready: HashMap::new(),
+            open: HashMap::new(),
+            lanes: Vec::new(),
+            objects: Objects::default(),
+            events: Vec::new(),
+        }
+    }
+
+    /// Its dependencies are values, or it has none; the first time counts.
+    pub(super) fn ready(&mut self, now: Instant, name: ThunkName) {
+        self.ready.entry(name).or_insert(now);
+    }
+
+    pub(super) fn started(
+        &mut self,
+        now: Instant,
+        name: ThunkName,
+        thunk: &Thunk,
+        description: Arc<str>,
+    ) {
+        let ready = self.ready.remove(&name).unwrap_or(now);
+        let wait = [("b", ready), ("e", now)].map(|(ph, at)| Event {
+            id: Some(format!("{name:?}")),
+            ..self.event(description.clone(), "queue", ph, at)
+        });
+        self.events.extend(wait);
+        let lane = self.lanes.iter().position(|busy| !busy).unwrap_or_else(|| {
+            self.lanes.push(false);
+            self.lanes.len() - 1
+        });
+        self.lanes[lane] = true;
+        let inputs = thunk.values().into_iter().map(|name| self.objects.number(name)).collect();
+        let cores = u32::from(thunk.spec().limits.cpus);
+        self.open.insert(name, Run { description, since: now, lane, inputs, cores });
+    }
+
+    pub(super) fn ended(&mut self, now: Instant, name: ThunkName, end: Result<&Outcome, &str>) {
+        let Some(Run { description, since, lane, inputs, cores }) = self.open.remove(&name) else {
+            return;
+        };
+        self.lanes[lane] = false;
+        let mut args = Map::new();
+        args.insert("thunk".to_owned(), json!(name));
+        args.insert("cores".to_owned(), json!(cores));
+        args.insert("inputs".to_owned(), json!(inputs));
+        match end {
+            Ok(outcome) => {
+                let left = outcome.outputs.values().map(|output| match output {
+                    OutputObject::File { name, .. } | OutputObject::Tree(name) => *name,
+                    OutputObject::Thunk(thunk) => ValueName(thunk.digest()),
+                });
+                let outputs: Vec<usize> = left.map(|name| self.objects.number(name)).collect();
+                args.insert("outputs".to_owned(), json!(outputs));
+                args.insert("succeeded".to_owned(), json!(outcome.is_success()));
+                args.insert("run_us".to_owned(), json!(outcome.usage.wall_us));
+                args.insert("cpu_us".to_owned(), json!(outcome.usage.cpu_us));
+                args.insert("memory_bytes".to_owned(), json!(outcome.usage.memory_peak_bytes));
+            }
+            Err(reason) => {
+                args.insert("succeeded".to_owned(), json!(false));
+                args.insert("reason".to_owned(), json!(reason));
+            }
+        }
+        let took = micros(now.saturating_duration_since(since));
+        let event = self.event(description, "run", "X", since);
+        let args = Value::Object(args);
+        self.events.push(Event { dur: Some(took), tid: lane + 1, args, ..event });
+    }
+
+    pub(super) fn reused(&mut self, now: Instant, name: ThunkName) {
+        let args = json!({ "thunk": name });
+        let event = self.event("reused".into(), "memo", "i", now);
+        self.events.push(Event { s: Some("p"), args, ..event });
+    }
+
+    pub(super) fn local(&mut self, now: Instant, argv: &[String], reason: &str) {
+        let args = json!({ "argv": argv, "reason": reason });
+        let event = self.event("local".into(), "local", "i", now);
+        self.events.push(Event { s: Some("p"), args, ..event });
+    }
+
+    fn event(&self, name: Arc<str>, cat: &'static str, ph: &'static str, at: Instant) -> Event {
+        let ts = micros(at.saturating_duration_since(self.began));
+        let (dur, id, s, args) = (None, None, None, json!({}));
+        Event { name, cat, ph, ts, dur, id, s, pid: HERE, tid: 0, args }
+    }
+
+    /// All of it as JSON.
+    fn to_json(&self) -> Value {
+        let process = json!({
+            "name": "process_name", "ph": "M", "pid": HERE, "tid": 0, "args": { "name": "this machine" },
+        });
+        let events = self.events.iter().map(|event| json!(event));
+        let events: Vec<Value> = std::iter::once(process).chain(events).collect();
+        json!({
+            "displayTimeUnit": "ms",
+            "otherData": {
+                "schema": SCHEMA,
+                "slots": self.slots,
+                "objects": self.objects.names,
+            },
+            "traceEvents": events,
+        })
+    }
+
+    /// Writes it; `-` is standard output.
+    pub(crate) fn write(&self, path: &Path) -> Result<(), CliError> {
+        let json = serde_json::to_vec(&self.to_json());
+        let json = json.map_err(|error| CliError::new(exit::INTERNAL, error))?;
+        report::write_file(path, json)
+    }
+}
+
+/// Serde's own way for shared text is a feature that is off.
+fn text<S: serde::Serializer>(text: &str, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(text)
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+#[path = "trace_tests.rs"]
+mod tests;

@@ -1,0 +1,77 @@
+//! Recording, with times that are made up.
+
+use std::collections::BTreeMap;
+
+use mesh_node::exec::Exit;
+use mesh_protocol::thunk::Usage;
+
+use super::*;
+
+fn thunk(label: &str, input: Option<ValueName>) -> (ThunkName, Thunk) {
+    let inputs = input.map_or_else(String::new, |name| format!(r#""/in": "{name}""#));
+    let thunk = Thunk::from_json(&format!(
+        r#"{{"function": {{"executable": "/f", "arguments": ["{label}"]}},
+            "inputs": {{{inputs}}}, "outputs": {{"out": "/out"}}}}"#
+    ));
+    let thunk = thunk.unwrap();
+    (thunk.encode().unwrap().0, thunk)
+}
+
+fn left(name: ValueName) -> Outcome {
+    Outcome {
+        exit: Exit::Code(0),
+        outputs: BTreeMap::from([(
+            "out".parse().unwrap(),
+            OutputObject::File { name, executable: false },
+        )]),
+        missing: Vec::new(),
+        stdout: ValueName::of(b""),
+        stderr: ValueName::of(b""),
+        usage: Usage { wall_us: 900, cpu_us: 800, memory_peak_bytes: 7 },
+    }
+}
+
+#[test]
+fn runs_have_rows_and_times_and_are_tied_by_their_objects() {
+    let began = Instant::now();
+    let at = |ms| began + Duration::from_millis(ms);
+    let mut trace = Trace::new(began, 2);
+    let object = ValueName::of(b"object");
+    let ((a, a_thunk), (b, b_thunk)) = (thunk("a", None), thunk("b", Some(object)));
+    let (c, c_thunk) = thunk("c", None);
+    trace.ready(at(0), a);
+    trace.ready(at(1), c);
+    trace.started(at(2), a, &a_thunk, "cc a.c".into());
+    trace.started(at(3), c, &c_thunk, "cc c.c".into());
+    trace.ended(at(5), a, Ok(&left(object)));
+    trace.ready(at(5), b);
+    trace.started(at(6), b, &b_thunk, "link a".into());
+    trace.ended(at(8), c, Err("the disk is full"));
+    trace.ended(at(9), b, Ok(&left(ValueName::of(b"program"))));
+    trace.reused(at(9), c);
+    trace.local(at(10), &["sed".to_owned()], "no model");
+
+    let json = trace.to_json();
+    assert_eq!(json["otherData"]["schema"], "mesh-trace/1");
+    let objects = json["otherData"]["objects"].as_array().unwrap();
+    let events = json["traceEvents"].as_array().unwrap();
+    let of = |cat| events.iter().filter(move |event| event["cat"] == cat);
+    let runs: Vec<_> = of("run")
+        .map(|run| {
+            let number = |key: &str| run[key].as_u64().unwrap();
+            (run["name"].as_str().unwrap(), number("tid"), number("ts"), number("dur"))
+        })
+        .collect();
+    let expected =
+        [("cc a.c", 1, 2000, 3000), ("cc c.c", 2, 3000, 5000), ("link a", 1, 6000, 3000)];
+    assert_eq!(runs, expected);
+    let args: Vec<_> = of("run").map(|run| &run["args"]).collect();
+    let made = args[0]["outputs"][0].as_u64().unwrap();
+    assert_eq!(args[2]["inputs"][0].as_u64(), Some(made), "what links them");
+    assert_eq!(objects[made as usize], object.to_string());
+    assert_eq!((&args[0]["run_us"], &args[0]["cpu_us"]), (&json!(900), &json!(800)));
+    assert_eq!(args[1]["reason"], "the disk is full");
+    let waits: Vec<_> = of("queue").map(|event| event["ts"].as_u64().unwrap()).collect();
+    assert_eq!(waits, [0, 2000, 1000, 3000, 5000, 6000], "a begin and an end each");
+    assert_eq!((of("memo").count(), of("local").count()), (1, 1));
+}

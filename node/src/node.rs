@@ -1,0 +1,274 @@
+//! One node put together: store, engine, network, transfer and claims, and who may have what of it.
+//!
+//! ```text
+//!   network events ──▶ route ─┬─ Claim, Offers ──▶ claims      of peers whose role allows it
+//!                             ├─ Transfer ───────▶ transfer
+//!                             ├─ Records ────────▶ (declined: the hook is `Node::on_records`)
+//!                             └─ what people may want to know ──▶ NodeEvents
+//! ```
+//!
+//! Goals: a worker works for submitters only, and a submitter gives thunks to workers only, whatever
+//! either of them says; nothing that people look at can hold the node up. Non-goals: reading
+//! configuration, and answering the owner ([`crate::api`] does).
+
+use std::sync::Arc;
+
+use mesh_protocol::peer::PeerId;
+use mesh_protocol::sched::lease::{self, LeasePolicy};
+use mesh_protocol::thunk::Platform;
+use mesh_protocol::wire::admission::{Roles, Verifier as _};
+use mesh_protocol::wire::claim::Capabilities;
+use mesh_store::Store;
+use thiserror::Error;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::claims::{Mesh, MeshParts, Signer, Verifier};
+use crate::exec::{EngineError, SandboxEngine, SandboxOptions};
+use crate::net::identity::{Ed25519, Key};
+use crate::net::membership::Membership;
+use crate::net::swarm::{self, StartError, Started, SwarmConfig, SwarmHandle};
+use crate::net::{BoxStream, NetworkEvent, Service, Topic};
+use crate::transfer::Transfers;
+
+/// Events for people that may wait; when there are more, some are not told.
+const EVENTS_MAX: usize = 1024;
+
+/// What a node gives others, and over which network.
+#[derive(Clone, Debug)]
+pub struct NodeOptions {
+    /// Its network.
+    pub network: SwarmConfig,
+    /// Cores that others' thunks may keep busy.
+    pub slots: u32,
+    /// Memory that one of them may take, in bytes.
+    pub memory_bytes: u64,
+}
+
+impl Default for NodeOptions {
+    /// All of this machine.
+    fn default() -> Self {
+        let information = rustix::system::sysinfo();
+        let memory_bytes = information.totalram.saturating_mul(u64::from(information.mem_unit));
+        Self { network: SwarmConfig::default(), slots: cores(), memory_bytes }
+    }
+}
+
+/// Cores of this machine that this process may use.
+pub fn cores() -> u32 {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    u32::try_from(cores).unwrap_or(u32::MAX)
+}
+
+/// Why a node does not start.
+#[derive(Debug, Error)]
+pub enum NodeError {
+    /// Its network does not.
+    #[error(transparent)]
+    Network(#[from] StartError),
+    /// Sandboxes do not work here, so that nothing can be run for anybody.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// Thunks are for other machines.
+    #[error("this machine is neither x86-64 nor aarch64 Linux")]
+    Platform,
+}
+
+/// What happens, for people.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum NodeEvent {
+    /// A member can be reached now; what people call it.
+    Connected(PeerId, String),
+    /// A member cannot be reached any more.
+    Disconnected(PeerId),
+    /// A member wants something that it may not have, or that this node does not do.
+    Declined(PeerId, Service),
+}
+
+/// A handle on a running node; clones share it.
+#[derive(Clone)]
+pub struct Node {
+    store: Store,
+    mesh: Mesh,
+    transfers: Transfers,
+    swarm: SwarmHandle,
+    own: PeerId,
+}
+
+/// What [`Node::start`] gives.
+pub struct StartedNode {
+    /// For commands.
+    pub node: Node,
+    /// What happens; ends when the network does.
+    pub events: mpsc::Receiver<NodeEvent>,
+    /// The network's task: it ends with the network.
+    pub network: JoinHandle<()>,
+}
+
+impl Node {
+    /// Starts everything on the current tokio runtime. The program must call
+    /// [`run_launcher_if_asked`](crate::exec::run_launcher_if_asked) first thing in `main`.
+    pub fn start(
+        membership: Membership,
+        store: Store,
+        options: NodeOptions,
+    ) -> Result<StartedNode, NodeError> {
+        let engine = SandboxEngine::start(store.clone(), SandboxOptions::default())?;
+        let platform = Platform::host().ok_or(NodeError::Platform)?;
+        let key = membership.key().clone();
+        let started = swarm::start(membership, options.network)?;
+        let Started { network, events, handle, task } = started;
+        let transfers = Transfers::new(store.clone(), Arc::clone(&network));
+        let own = network.own();
+        let slots = options.slots.max(cores());
+        let mesh = Mesh::start(MeshParts {
+            store: store.clone(),
+            engine: Arc::new(engine),
+            network,
+            transfers: transfers.clone(),
+            signer: Arc::new(NodeKey(key)),
+            verifier: Arc::new(PeerKeys),
+            capabilities: Capabilities {
+                platform,
+                cores: slots,
+                memory_mib: options.memory_bytes / (1024 * 1024),
+                speed_permille: 1000,
+            },
+            slots,
+            policy: LeasePolicy::default(),
+            seed: seed(own),
+            watcher: Box::new(log),
+        });
+        let node = Self { store, mesh, transfers, swarm: handle, own };
+        let (tell, told) = mpsc::channel(EVENTS_MAX);
+        tokio::spawn(node.clone().pump(events, tell, options.slots));
+        Ok(StartedNode { node, events: told, network: task })
+    }
+
+    /// Its objects and reductions.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// What leases and claims.
+    pub fn mesh(&self) -> &Mesh {
+        &self.mesh
+    }
+
+    /// What moves objects.
+    pub fn transfers(&self) -> &Transfers {
+        &self.transfers
+    }
+
+    /// Its network.
+    pub fn swarm(&self) -> &SwarmHandle {
+        &self.swarm
+    }
+
+    /// Takes no more work, finishes or hands back what there is, and leaves the network. After
+    /// [`DRAIN_US`](mesh_protocol::limits::DRAIN_US) at the latest.
+    pub async fn stop(&self) {
+        self.mesh.drain().await;
+        self.swarm.stop().await;
+    }
+
+    async fn pump(
+        self,
+        mut events: mpsc::Receiver<NetworkEvent>,
+        tell: mpsc::Sender<NodeEvent>,
+        given: u32,
+    ) {
+        self.mesh.give(given).await;
+        while let Some(event) = events.recv().await {
+            if let Some(event) = self.route(event).await {
+                // Whoever looks may look too slowly.
+                let _ = tell.try_send(event);
+            }
+        }
+    }
+
+    /// Gives an event to whom it is for; what people may want to know of it.
+    async fn route(&self, event: NetworkEvent) -> Option<NodeEvent> {
+        match event {
+            NetworkEvent::Incoming { peer, service, stream } => {
+                self.on_stream(peer, service, stream).await
+            }
+            NetworkEvent::Gossip { from, topic: Topic::Offers, .. } => {
+                if self.may(self.own, Roles::WORKER) && self.may(from, Roles::SUBMITTER) {
+                    self.mesh.deliver(event).await;
+                }
+                None
+            }
+            NetworkEvent::Gossip { .. } => None,
+            NetworkEvent::Connected(peer) => {
+                self.mesh.deliver(NetworkEvent::Connected(peer)).await;
+                let name = self.swarm.name_of(peer).unwrap_or_else(|| "unnamed".to_owned());
+                Some(NodeEvent::Connected(peer, name))
+            }
+            NetworkEvent::Disconnected(peer) => {
+                self.mesh.deliver(NetworkEvent::Disconnected(peer)).await;
+                Some(NodeEvent::Disconnected(peer))
+            }
+        }
+    }
+
+    /// A stream that is not taken is reset when it is dropped.
+    async fn on_stream(
+        &self,
+        peer: PeerId,
+        service: Service,
+        stream: BoxStream,
+    ) -> Option<NodeEvent> {
+        match service {
+            Service::Claim => {
+                if !(self.may(self.own, Roles::SUBMITTER) && self.may(peer, Roles::WORKER)) {
+                    return Some(NodeEvent::Declined(peer, service));
+                }
+                self.mesh.deliver(NetworkEvent::Incoming { peer, service, stream }).await;
+                None
+            }
+            Service::Transfer => {
+                self.transfers.serve(peer, stream);
+                None
+            }
+            Service::Records => self.on_records(peer, stream),
+        }
+    }
+
+    /// Where streams for provider records and reductions arrive. Nobody serves them so far.
+    fn on_records(&self, peer: PeerId, stream: BoxStream) -> Option<NodeEvent> {
+        drop(stream);
+        Some(NodeEvent::Declined(peer, Service::Records))
+    }
+
+    fn may(&self, peer: PeerId, roles: Roles) -> bool {
+        self.swarm.roles(peer).is_some_and(|its| its.include(roles))
+    }
+}
+
+/// This node's word.
+struct NodeKey(Key);
+
+impl Signer for NodeKey {
+    fn sign(&self, bytes: &[u8]) -> [[u8; 32]; 2] {
+        self.0.sign(bytes)
+    }
+}
+
+/// A peer's id is its key.
+struct PeerKeys;
+
+impl Verifier for PeerKeys {
+    fn verify(&self, peer: PeerId, bytes: &[u8], signature: &[[u8; 32]; 2]) -> bool {
+        Ed25519.verify(&peer.0, bytes, signature)
+    }
+}
+
+/// Different for each node: whoever hears the same offer should not choose the same.
+fn seed(own: PeerId) -> u64 {
+    u64::from_le_bytes(std::array::from_fn(|at| own.0[at]))
+}
+
+fn log(event: lease::Event) {
+    tracing::debug!(?event, "lease");
+}
