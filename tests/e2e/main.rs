@@ -3,6 +3,7 @@
 
 mod absolute;
 mod bench;
+mod chaos;
 mod clock;
 mod corner;
 mod crash;

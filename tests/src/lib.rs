@@ -2,6 +2,7 @@
 
 #![allow(clippy::expect_used)] // a harness that cannot do its work fails the test that asked
 
+mod faults;
 mod members;
 mod network;
 mod node;
@@ -14,6 +15,7 @@ mod session;
 pub mod skip;
 mod snapshot;
 
+pub use faults::{Chaos, Fault};
 pub use members::{Members, Seen, name, wait_until};
 pub use network::{Host, Network};
 pub use node::{Node, PATIENCE};

@@ -3,12 +3,12 @@
 use std::io::{BufRead, BufReader};
 use std::net::Ipv4Addr;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{self, Receiver};
-use std::time::Duration;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::{Mesh, Usage, usage};
+use crate::{Finished, Mesh, Usage, usage};
 
 /// What a slow machine may take for one step. Whoever waits longer waits for ever.
 pub const PATIENCE: Duration = Duration::from_secs(90);
@@ -39,11 +39,11 @@ impl Node {
         let listen = format!("/ip4/{ip}/tcp/{port}");
         let mut command = mesh.command_with_parent(["join", "--no-mdns", "--listen", &listen]);
         command.args(arguments);
-        Self::start(command)
+        Self::start(&mut command)
     }
 
     /// Any command that goes on like a node: it is done with it what is done with one.
-    pub fn start(mut command: Command) -> Self {
+    pub fn start(command: &mut Command) -> Self {
         let mut child = command.stderr(Stdio::piped()).spawn().expect("mesh starts");
         let lines = BufReader::new(child.stderr.take().expect("stderr is a pipe")).lines();
         let (say, said) = mpsc::channel();
@@ -76,6 +76,26 @@ impl Node {
             }
             assert!(self.hear(PATIENCE), "waited for {what}, in vain");
         }
+    }
+
+    /// Waits for so long that it has said its last line; true if it has.
+    pub fn falls_silent(&mut self, within: Duration) -> bool {
+        let until = Instant::now() + within;
+        loop {
+            match self.said.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(line) => self.heard.push(line),
+                Err(error) => return error == RecvTimeoutError::Disconnected,
+            }
+        }
+    }
+
+    /// Waits for its end: its exit code and all that it said.
+    #[track_caller]
+    pub fn wait(mut self) -> Finished {
+        assert!(self.falls_silent(PATIENCE), "it does not end");
+        let status = self.child.wait().expect("a child can be waited for");
+        let stderr = std::mem::take(&mut self.heard).join("\n");
+        Finished { code: status.code(), stdout: String::new(), stderr }
     }
 
     /// Waits for one line; false if none comes.
@@ -116,10 +136,15 @@ impl Node {
         self.signal(Signal::CONT);
     }
 
-    /// `SIGINT`, on which it must end well.
+    /// `SIGINT`: it ends when it has put things in order.
+    pub fn ask_to_end(&self) {
+        self.signal(Signal::INT);
+    }
+
+    /// The same, and waits for a good end.
     #[track_caller]
     pub fn interrupt(mut self) {
-        self.signal(Signal::INT);
+        self.ask_to_end();
         assert!(self.child.wait().expect("a child can be waited for").success());
     }
 

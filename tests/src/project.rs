@@ -27,6 +27,8 @@ pub enum With<'a> {
     Lazy(&'a Mesh),
     /// `mesh build --eager`.
     Eager(&'a Mesh),
+    /// `mesh build --slots 0`: on other members, as long as there are any.
+    Elsewhere(&'a Mesh),
 }
 
 /// What one build command did.
@@ -120,22 +122,20 @@ impl Project {
     /// The build command `line` (words between spaces), ready to be started by `with`.
     pub fn build_command(&self, with: With<'_>, line: &str) -> Command {
         let words = line.split_whitespace();
-        let (mesh, eager) = match with {
+        let (mesh, options): (_, &[&str]) = match with {
             With::Plain => {
                 let mut words = words;
                 let mut command = self.command(words.next().expect("a command has a word"));
                 command.args(words);
                 return command;
             }
-            With::Lazy(mesh) => (mesh, false),
-            With::Eager(mesh) => (mesh, true),
+            With::Lazy(mesh) => (mesh, &[]),
+            With::Eager(mesh) => (mesh, &["--eager"]),
+            With::Elsewhere(mesh) => (mesh, &["--slots", "0"]),
         };
         let mut command = self.command(binary());
         command.env("MESH_HOME", mesh.home()).args(["build", "--report"]).arg(self.report_path());
-        if eager {
-            command.arg("--eager");
-        }
-        command.arg("--").args(words);
+        command.args(options).arg("--").args(words);
         command
     }
 
@@ -146,10 +146,19 @@ impl Project {
 
     /// Runs a build command to its end.
     pub fn build(&self, with: With<'_>, line: &str) -> Built {
+        let mut command = self.ready(with, line);
+        self.built(with, finished(command.output().expect("a build command starts")))
+    }
+
+    /// A build command to be started now; give what it left to [`Project::built`].
+    pub fn ready(&self, with: With<'_>, line: &str) -> Command {
         let _ = fs::remove_file(self.report_path());
         self.wait_for_a_later_time();
-        let output = self.build_command(with, line).output().expect("a build command starts");
-        let finished = finished(output);
+        self.build_command(with, line)
+    }
+
+    /// What a build command that has ended did.
+    pub fn built(&self, with: With<'_>, finished: Finished) -> Built {
         let report = match with {
             With::Plain => None,
             _ if self.report_path().exists() => Some(Report::read(&self.report_path())),
