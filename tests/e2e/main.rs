@@ -18,6 +18,7 @@ mod membership;
 mod network;
 mod parallel;
 mod real;
+mod requester;
 mod run;
 mod sharing;
 mod store;

@@ -73,8 +73,13 @@ pub struct Family(BTreeSet<Process>);
 impl Family {
     /// The family of a running command.
     pub fn of(command: &Child) -> Self {
+        Self::of_process(command.id())
+    }
+
+    /// The same, by its number.
+    pub fn of_process(root: u32) -> Self {
         let all = all();
-        let pids = descendants(&all, command.id());
+        let pids = descendants(&all, root);
         Self(pids.into_iter().map(|pid| (pid, all[&pid].started)).collect())
     }
 
@@ -95,6 +100,13 @@ impl Family {
             std::thread::yield_now();
         }
     }
+}
+
+/// How many processes of that name descend from a process.
+pub fn descendants_named(root: u32, name: &str) -> usize {
+    let all = all();
+    let is_named = |pid: &u32| all[pid].name == name && !matches!(all[pid].state, 'Z' | 'X');
+    descendants(&all, root).iter().filter(|pid| is_named(pid)).count()
 }
 
 /// What a process has used since it started, or what it holds.

@@ -1,0 +1,4 @@
+unsigned part()
+{
+	return PART;
+}
