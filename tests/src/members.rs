@@ -106,9 +106,14 @@ impl Members {
     /// Where a node listens: the first of its addresses.
     #[track_caller]
     pub fn address(&self, number: usize) -> String {
+        self.peers(number)["listening"][0].as_str().expect("the node listens").to_owned()
+    }
+
+    /// What `mesh peers --json` says.
+    #[track_caller]
+    fn peers(&self, number: usize) -> Value {
         let peers = self.homes[number].ok(["peers", "--json"]);
-        let peers: Value = serde_json::from_str(&peers).expect("peers are JSON");
-        peers["listening"][0].as_str().expect("the node listens").to_owned()
+        serde_json::from_str(&peers).expect("peers are JSON")
     }
 
     /// How many there are.
@@ -149,8 +154,7 @@ impl Members {
     /// What a node says of the others, by name.
     #[track_caller]
     pub fn seen_by(&self, number: usize) -> Vec<Seen> {
-        let peers = self.homes[number].ok(["peers", "--json"]);
-        let peers: Value = serde_json::from_str(&peers).expect("peers are JSON");
+        let peers = self.peers(number);
         let seen = |json: &Value| Seen {
             name: json["name"].as_str().expect("a member has a name").to_owned(),
             connected: json["connected"].as_bool().expect("it is connected or not"),

@@ -1,6 +1,7 @@
 //! Peers that break the rules, against nodes that run: nobody crashes, memory is bounded, and the
 //! others go on as if nothing had been.
 
+mod liar;
 mod peer;
 
 use std::future::Future;
@@ -9,8 +10,10 @@ use libp2p::futures::{AsyncWriteExt, future::join_all};
 use libp2p::identity::Keypair;
 use mesh_protocol::limits;
 use mesh_protocol::wire::admission::{FromDialer, MeshId};
-use mesh_tests::{Members, PATIENCE, Random};
+use mesh_tests::{Members, PATIENCE, Project, Random, With};
+use tokio::sync::mpsc;
 
+use self::liar::{Liar, Lie};
 use self::peer::{Knowledge, ask_for, hear, rest, say, say_frame};
 
 /// What a node may need more than before, in bytes: what limits allow for the connections that are
@@ -193,4 +196,33 @@ fn a_member_that_opens_streams_without_end() {
             eprintln!("{service}: {} streams", open.len());
         }
     });
+}
+
+/// Workers that lie about what they ran, among an honest one.
+#[test]
+fn liars_are_not_believed() {
+    let Some(project) = Project::source("lua5.4") else { return };
+    let plain = project.build(With::Plain, "make linux").ok();
+    let members = Members::on_loopback(2);
+    let uses = Lie::ALL.len().to_string();
+    let ticket = members.home(0).ok(["invite", "--role", "worker", "--uses", &uses]);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (leased, mut leases) = mpsc::channel(1024);
+    for lie in Lie::ALL {
+        let liar = runtime.block_on(Liar::join(&ticket, lie, leased.clone()));
+        runtime.spawn(liar.work());
+    }
+    project.reset();
+    let built = project.build(With::Elsewhere(members.home(0)), "make linux").ok();
+    plain.snapshot.differences(&built.snapshot, &[]).assert_none("among liars");
+    let mut lied: Vec<Lie> = Vec::new();
+    while let Ok(lie) = leases.try_recv() {
+        lied.push(lie);
+    }
+    eprintln!("{lied:?}\n{}\n{}", built.finished.stderr, built.report().json);
+    for lie in Lie::ALL {
+        let count = lied.iter().filter(|one| **one == lie).count();
+        assert!(count > 0, "{lie:?} was not believed, for it never was asked");
+        assert!(count < 8, "{lie:?} was asked again and again: {count} times");
+    }
 }
