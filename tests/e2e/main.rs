@@ -11,6 +11,8 @@ mod examples;
 mod force;
 mod generators;
 mod infer;
+mod joined;
+mod leasing;
 mod membership;
 mod parallel;
 mod real;
