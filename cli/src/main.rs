@@ -66,6 +66,8 @@ fn dispatch(command: Command) -> Result<u8, CliError> {
         Command::Init(args) => commands::init::run(&args),
         Command::Invite(args) => commands::invite::run(&args),
         Command::Join(args) => commands::join::run(&args),
+        Command::Stop => commands::stop::run(),
+        Command::Status(args) => commands::status::run(&args),
         Command::Peers(args) => commands::peers::run(&args),
         Command::Revoke(args) => commands::revoke::run(&args),
         Command::Leave(args) => commands::leave::run(&args),

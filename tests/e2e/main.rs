@@ -14,6 +14,7 @@ mod force;
 mod generators;
 mod hostile;
 mod infer;
+mod leasing;
 mod membership;
 mod network;
 mod parallel;

@@ -52,14 +52,14 @@ impl Node {
         Self { child, said, heard: Vec::new(), looked_at: 0 }
     }
 
-    /// Waits for a line that has this in it, and gives it. Lines before it are passed over.
+    /// Waits for a line that has this in it. Lines before it are passed over.
     #[track_caller]
-    pub fn says(&mut self, what: &str) -> String {
+    pub fn says(&mut self, what: &str) {
         loop {
             while let Some(line) = self.heard.get(self.looked_at) {
                 self.looked_at += 1;
                 if line.contains(what) {
-                    return line.clone();
+                    return;
                 }
             }
             assert!(self.hear(PATIENCE), "it never said {what:?}");
@@ -122,8 +122,9 @@ impl Node {
     }
 
     /// Kills it, so that it cannot put anything in order, and waits until it is gone.
-    pub fn kill(self) {
-        drop(self);
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 
     /// `SIGSTOP`: its connections stay open and say nothing.
@@ -155,8 +156,7 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.kill();
         if std::thread::panicking() {
             self.heard.extend(self.said.try_iter());
             let from = self.heard.len().saturating_sub(LINES_SHOWN);

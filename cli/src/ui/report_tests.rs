@@ -20,13 +20,23 @@ fn report() -> Report {
         cpu_us: 1_999,
         calls: vec![LocalCall { argv: vec!["sed".into(), "s/a/b/".into()], reason: "why".into() }],
     };
-    Report::new(&summary, Duration::from_millis(7), 11, 13)
+    let peer = Peer {
+        peer: Some("ab".into()),
+        name: None,
+        executed: 2,
+        busy_ms: 4,
+        bytes_in: 5,
+        bytes_out: 6,
+    };
+    Report::new(&summary, vec![peer], Duration::from_millis(7), (11, 13))
 }
 
 fn expected() -> Value {
     json!({
         "thunks": 5, "executed": 2, "reused": 2, "failed": 1,
         "retried": 3, "retries": [{"reason": "no memory", "count": 3}],
+        "speculated": 1, "wasted_ms": 2,
+        "peers": [{"peer": "ab", "name": null, "executed": 2, "busy_ms": 4, "bytes_in": 5, "bytes_out": 6}],
         "local_count": 1, "local": [{"argv": ["sed", "s/a/b/"], "reason": "why"}],
         "wall_ms": 38_200, "cpu_ms": 1, "infer_ms": 7, "bytes_in": 11, "bytes_out": 13,
     })

@@ -5,6 +5,7 @@
 
 mod serve;
 mod session;
+mod status;
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -15,6 +16,7 @@ use mesh_protocol::codec::{self, Format};
 use mesh_protocol::limits;
 use mesh_protocol::peer::PeerId;
 use mesh_protocol::wire::admission::{MeshId, Roles};
+use rustix::fs::{FlockOperation, flock};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +24,7 @@ use crate::net::membership::Membership;
 
 pub use serve::{Heard, ServeError, ServeOptions, alone, serve};
 pub use session::Session;
+pub use status::{LeaseCounts, NodeStatus, PeerStatus};
 
 const REQUEST: Format = Format { magic: *b"\x89MASK\0\0\x01", bytes_max: 4096 };
 
@@ -50,6 +53,8 @@ pub enum Request {
     },
     /// Declare that a peer is a member no more.
     Revoke(PeerId),
+    /// How does it stand?
+    Status,
     /// Have a build's thunks run: what follows on this connection is a [`Session`].
     Build,
     /// End.
@@ -61,6 +66,8 @@ pub enum Request {
 pub enum Reply {
     /// The node and all other members that it knows.
     Peers(Peers),
+    /// How it stands.
+    Status(Box<NodeStatus>),
     /// A ticket, as text.
     Ticket(String),
     /// It is done.
@@ -155,6 +162,15 @@ pub fn ask(home: &Path, request: &Request) -> io::Result<Option<Reply>> {
 /// Does it mean that no node runs there?
 fn is_nobody(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
+}
+
+/// Waits until no node runs in this home: one that was asked to stop first finishes what it runs.
+pub fn wait_for_end(home: &Path) -> io::Result<()> {
+    match std::fs::File::open(home.join("node.lock")) {
+        Ok(lock) => Ok(flock(&lock, FlockOperation::LockExclusive)?),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 fn frame<T: Serialize>(format: Format, value: &T) -> io::Result<Vec<u8>> {

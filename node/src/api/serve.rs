@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use mesh_protocol::limits;
 use mesh_store::{Store, StoreError, StoreOptions};
@@ -15,16 +16,27 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::Instant;
 
 use super::{
-    MemberInfo, PATIENCE, Peers, REPLY, REQUEST, Reply, Request, bounded, frame, parse, session,
+    MemberInfo, NodeStatus, PATIENCE, Peers, REPLY, REQUEST, Reply, Request, bounded, frame, parse,
+    session,
 };
+use crate::claims::{JobEvent, Mesh};
 use crate::net::membership::{Membership, MembershipError};
 use crate::net::swarm::{JoinState, SwarmHandle};
 use crate::node::{Node, NodeError, NodeEvent, NodeOptions, StartedNode};
 
 /// Questions that are answered at once.
 const QUESTIONS: usize = 16;
+
+/// What happens to others' work, for people: when more waits to be told, some is not.
+const JOB_EVENTS: usize = 1024;
+
+/// How often a node that ends when idle looks whether it is: what begins and ends in between does not
+/// count, so it looks often.
+const LOOK_MAX: Duration = Duration::from_millis(500);
+const LOOK_MIN: Duration = Duration::from_millis(10);
 
 /// How a node serves.
 #[derive(Clone, Debug)]
@@ -33,10 +45,12 @@ pub struct ServeOptions {
     pub home: PathBuf,
     /// What it gives, and over which network.
     pub node: NodeOptions,
+    /// It ends after having had nothing to do for this long.
+    pub idle_exit: Option<Duration>,
 }
 
 /// What happens to a node that serves, for people.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub enum Heard {
     /// It listens there.
     Listening(Vec<String>),
@@ -44,6 +58,10 @@ pub enum Heard {
     Join(JoinState),
     /// What happens between members.
     Node(NodeEvent),
+    /// A thunk of that member runs here, or does not any more; what people call the member.
+    Job(String, JobEvent),
+    /// It had nothing to do for as long as it was to wait.
+    Idle,
     /// It finishes what it runs for others, and ends then.
     Draining,
     /// It ends.
@@ -88,7 +106,7 @@ pub async fn serve(
     prepare: impl FnOnce(&Path) -> Result<Option<Membership>, MembershipError>,
     mut tell: impl FnMut(Heard),
 ) -> Result<(), ServeError> {
-    let ServeOptions { home, node } = options;
+    let ServeOptions { home, node, idle_exit } = options;
     let _lock = lock(&home)?;
     let membership = prepare(&home)?.ok_or(ServeError::NoMember)?;
     let socket = super::socket(&home);
@@ -104,7 +122,7 @@ pub async fn serve(
     std::fs::set_permissions(&socket, PermissionsExt::from_mode(0o600)).map_err(at)?;
     let (stop, stopped) = mpsc::channel(1);
     let answering = tokio::spawn(answer(listener, started.node.clone(), stop));
-    let ended = watch(started, stopped, &mut tell).await;
+    let ended = watch(started, stopped, idle_exit, &mut tell).await;
     answering.abort();
     let _ = std::fs::remove_file(&socket);
     store.close()?;
@@ -139,6 +157,8 @@ enum Next {
     Event(Option<NodeEvent>),
     Join(Option<JoinState>),
     Listening(Vec<String>),
+    Job(JobEvent),
+    Idle,
     Stop,
 }
 
@@ -174,10 +194,14 @@ impl Ends {
 async fn watch(
     started: StartedNode,
     stopped: mpsc::Receiver<()>,
+    idle_exit: Option<Duration>,
     tell: &mut impl FnMut(Heard),
 ) -> Result<(), ServeError> {
     let StartedNode { node, mut events, network } = started;
     let mut ends = Ends::new(stopped)?;
+    let (tell_job, mut jobs) = mpsc::channel(JOB_EVENTS);
+    node.mesh().watch_jobs(tell_job).await;
+    let mut idle = Idleness::new(node.mesh().clone(), idle_exit);
     let (mut listening, mut join) = (None::<Vec<String>>, None::<JoinState>);
     let mut ended = Ok(());
     loop {
@@ -187,6 +211,8 @@ async fn watch(
             event = events.recv() => Next::Event(event),
             state = swarm.joined(|state| Some(state) != known_join.as_ref()) => Next::Join(state),
             addresses = swarm.listening_other_than(known_listening) => Next::Listening(addresses),
+            Some(job) = jobs.recv() => Next::Job(job),
+            () = idle.lasts() => Next::Idle,
             () = ends.next() => Next::Stop,
         };
         match next {
@@ -194,6 +220,17 @@ async fn watch(
             Next::Stop => {
                 drain(&node, &mut ends, tell).await;
                 break;
+            }
+            Next::Idle => {
+                tell(Heard::Idle);
+                drain(&node, &mut ends, tell).await;
+                break;
+            }
+            Next::Job(job) => {
+                idle.since = Instant::now();
+                let (JobEvent::Started { peer, .. } | JobEvent::Ended { peer, .. }) = &job;
+                let name = node.swarm().name_of(*peer).unwrap_or_else(|| peer.to_string());
+                tell(Heard::Job(name, job));
             }
             Next::Event(Some(event)) => tell(Heard::Node(event)),
             Next::Listening(addresses) => {
@@ -219,6 +256,35 @@ async fn watch(
     // It saves what it knows; a loop that panicked has said so.
     let _ = network.await;
     ended
+}
+
+/// For how long a node has had nothing to do.
+struct Idleness {
+    mesh: Mesh,
+    bound: Option<Duration>,
+    since: Instant,
+}
+
+impl Idleness {
+    fn new(mesh: Mesh, bound: Option<Duration>) -> Self {
+        Self { mesh, bound, since: Instant::now() }
+    }
+
+    /// Waits until that has been too long; for ever, if there is no bound. Cancel-safe.
+    async fn lasts(&mut self) {
+        let Some(bound) = self.bound else { return std::future::pending().await };
+        loop {
+            let now = Instant::now();
+            let status = self.mesh.status().await;
+            if status.jobs.0 > 0 || status.builds > 0 {
+                self.since = now;
+            } else if now.duration_since(self.since) >= bound {
+                return;
+            }
+            let next = (self.since + bound).max(now + LOOK_MIN).min(now + LOOK_MAX);
+            tokio::time::sleep_until(next).await;
+        }
+    }
 }
 
 /// Whoever asks twice does not want to wait.
@@ -291,6 +357,7 @@ async fn reply(request: Request, node: &Node) -> Reply {
     let handle = node.swarm();
     match request {
         Request::Peers => Reply::Peers(peers(handle).await),
+        Request::Status => Reply::Status(Box::new(NodeStatus::of(node).await)),
         Request::Invite { roles, uses, life_s } => {
             let ticket = handle.invite(roles, uses, life_s).await;
             ticket.map_or_else(failed, |ticket| Reply::Ticket(ticket.to_string()))

@@ -220,9 +220,12 @@ fn liars_are_not_believed() {
         lied.push(lie);
     }
     eprintln!("{lied:?}\n{}\n{}", built.finished.stderr, built.report().json);
+    let seen = members.seen_by(0);
     for lie in Lie::ALL {
         let count = lied.iter().filter(|one| **one == lie).count();
         assert!(count > 0, "{lie:?} was not believed, for it never was asked");
         assert!(count < 8, "{lie:?} was asked again and again: {count} times");
+        let liar = seen.iter().find(|seen| seen.name == lie.name()).unwrap();
+        eprintln!("{}", liar.json);
     }
 }
