@@ -44,9 +44,9 @@
 //!
 //! # Fidelities
 //! `fast`: a global policy and a network in which transfers do not meet, the setting of most of the
-//! literature. `flow`: the same with links that are shared by max-min fairness. A third, `protocol`,
-//! will drive the machines of `mesh_protocol::sched` with gossip, claims and leases; until then
-//! nothing here says what a decentralised protocol costs, only what it could at best reach.
+//! literature. `flow`: the same with links that are shared by max-min fairness. `protocol`: the machines
+//! of `mesh_protocol::sched` themselves, with gossip, claims and leases ([`protocol`]): what a
+//! decentralised protocol costs, where the other two say what it could at best reach.
 //!
 //! # How far to trust it
 //! Held by tests: M/M/c queues wait as Erlang's formula says within 1 %, and job by job as the
@@ -69,5 +69,6 @@ pub mod limits;
 pub mod network;
 pub mod platform;
 pub mod policy;
+pub mod protocol;
 pub mod run;
 pub mod workload;

@@ -22,6 +22,7 @@ mod real;
 mod requester;
 mod run;
 mod sharing;
+mod sim;
 mod store;
 mod terminal;
 mod trace;

@@ -20,6 +20,8 @@ impl Summary {
             ("aborted", self.aborted as f64),
             ("repeated", self.repeated as f64),
             ("departures", self.departures as f64),
+            ("speculated", self.speculated as f64),
+            ("messages", self.messages as f64),
             ("wasted_core_s", self.wasted),
             ("latency_mean_s", self.latency.mean),
             ("latency_p50_s", self.latency.p50),

@@ -6,6 +6,7 @@ use crate::limits::AHEAD_MAX;
 use crate::network::Model;
 use crate::platform::Platform;
 use crate::policy::{Estimates, Policy, PolicyName};
+use crate::protocol::{self, LocalPolicy, Policies, SpeculationPolicy};
 use crate::run::{DataModel, Outcome, RunError, Setup, run};
 use crate::workload::{Graph, TooLarge, Workload};
 
@@ -24,6 +25,8 @@ pub struct Scenario {
     pub workload: Workload,
     /// The policy.
     pub policy: PolicyName,
+    /// The policies of the protocol's own machines, if those are simulated.
+    protocol: Option<Policies>,
     estimates: Estimates,
     network: Model,
     data: DataModel,
@@ -51,21 +54,29 @@ impl Scenario {
     pub fn read(document: &Document) -> Result<Self, ConfigError> {
         let root = document.root();
         let title = root.text("title")?;
-        let fidelities = [("fast", Model::Constant), ("flow", Model::Fair)];
+        let fidelities = [
+            ("fast", (Model::Constant, false)),
+            ("flow", (Model::Fair, false)),
+            ("protocol", (Model::Constant, true)),
+        ];
+        let fidelity = root.choice("fidelity", &fidelities)?;
+        let (network, is_protocol) = fidelity.unwrap_or((Model::Constant, false));
         let data = [("objects", DataModel::Objects), ("edges", DataModel::Edges)];
         let platform = root.section("platform")?;
         let platform = Platform::read(&root.need("platform", platform, "a table [platform]")?)?;
         let workload = root.section("workload")?;
         let workload = Workload::read(&root.need("workload", workload, "a table [workload]")?)?;
         let (policy, estimates, ahead) = read_policy(&root)?;
+        let protocol = is_protocol.then(|| read_protocol(&root, policy)).transpose()?;
         let horizon = root.number("horizon", Unit::Seconds, 1.0..=1e9)?.unwrap_or(HORIZON_S);
         let scenario = Self {
             title: root.need("title", title, "one line of text")?.to_owned(),
             about: root.text("about")?.unwrap_or_default().trim().to_owned(),
             seeds: root.integer("seeds", 1..=100_000)?.unwrap_or(10) as u32,
             policy,
+            protocol,
             estimates,
-            network: root.choice("fidelity", &fidelities)?.unwrap_or(Model::Constant),
+            network,
             data: root.choice("data", &data)?.unwrap_or(DataModel::Objects),
             ahead,
             home: read_home(&root, &platform)?,
@@ -74,8 +85,9 @@ impl Scenario {
             workload,
         };
         let goes = scenario.platform.groups.iter().any(|group| group.churn.is_some());
-        if scenario.data == DataModel::Edges && goes {
-            return Err(root.wrong("data", "edges, with hosts that go", "objects"));
+        if scenario.data == DataModel::Edges && (goes || is_protocol) {
+            let problem = "edges, with hosts that go or the protocol";
+            return Err(root.wrong("data", problem, "objects"));
         }
         root.finish()?;
         Ok(scenario)
@@ -83,7 +95,11 @@ impl Scenario {
 
     /// Runs it under a seed.
     pub fn run(&self, seed: u64) -> Result<Outcome, SimulationError> {
-        Ok(self.run_graph(&self.workload.build(seed)?, seed, self.policy.make().as_mut())?)
+        let graph = self.workload.build(seed)?;
+        Ok(match self.protocol {
+            Some(policies) => protocol::run(self.setup(&graph, seed), policies)?,
+            None => self.run_graph(&graph, seed, self.policy.make().as_mut())?,
+        })
     }
 
     /// Runs it under a policy that has no name.
@@ -98,7 +114,11 @@ impl Scenario {
         seed: u64,
         policy: &mut dyn Policy,
     ) -> Result<Outcome, RunError> {
-        let setup = Setup {
+        run(self.setup(graph, seed), policy)
+    }
+
+    fn setup<'a>(&'a self, graph: &'a Graph, seed: u64) -> Setup<'a> {
+        Setup {
             platform: &self.platform,
             graph,
             network: self.network,
@@ -108,8 +128,7 @@ impl Scenario {
             home: self.home,
             horizon: self.horizon,
             seed,
-        };
-        run(setup, policy)
+        }
     }
 }
 
@@ -143,6 +162,25 @@ fn read_policy(root: &Section<'_>) -> Result<(PolicyName, Estimates, u32), Confi
     let ahead = section.integer("ahead", 0..=AHEAD_MAX)?.unwrap_or(0) as u32;
     section.finish()?;
     Ok((name, estimates, ahead))
+}
+
+/// What the machines of the protocol go by: a policy that sees no more than a requester does.
+fn read_protocol(root: &Section<'_>, policy: PolicyName) -> Result<Policies, ConfigError> {
+    let placement = match policy {
+        PolicyName::Fifo => LocalPolicy::Fifo,
+        PolicyName::Lifo => LocalPolicy::Lifo,
+        PolicyName::Random => LocalPolicy::Random,
+        PolicyName::CriticalPath => LocalPolicy::CriticalPath,
+        _ => {
+            let problem = "protocol, with a policy that sees everything";
+            let allowed = "the policies fifo, lifo, random and critical-path, or another fidelity";
+            return Err(root.wrong("fidelity", problem, allowed));
+        }
+    };
+    let kinds = [("none", SpeculationPolicy::None), ("stragglers", SpeculationPolicy::Stragglers)];
+    let speculation = root.choice("speculation", &kinds)?;
+    let speculation = speculation.unwrap_or(SpeculationPolicy::Stragglers);
+    Ok(Policies { placement, speculation })
 }
 
 /// The group from which users submit: the first, or the one that `home` names.

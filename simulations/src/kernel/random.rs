@@ -31,6 +31,8 @@ pub enum Purpose {
     Source = 8,
     /// How long a sandbox takes to start.
     Start = 9,
+    /// When a gossip message reaches whom.
+    Gossip = 10,
 }
 
 /// A stream of random numbers.

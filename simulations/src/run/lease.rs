@@ -3,7 +3,7 @@
 use super::slab::Key;
 use super::state::{Event, Phase, Sim};
 use super::{DataModel, TaskRecord};
-use crate::kernel::{Draws, EventId, Purpose, SimTime, Span};
+use crate::kernel::{EventId, SimTime, Span};
 use crate::platform::HostId;
 use crate::workload::{ObjectId, TaskId};
 
@@ -136,7 +136,8 @@ impl Sim<'_> {
         while self.nodes[host.index()].cores_free > 0 {
             let Some(key) = self.nodes[host.index()].queue.pop_front() else { return };
             let Some(lease) = self.leases.get(key) else { continue };
-            let duration = self.duration(lease.task, host);
+            let attempt = self.tasks[lease.task.index()].attempts;
+            let duration = self.setup.duration(&self.hosts, lease.task, host, attempt);
             let now = self.queue.now();
             let event = self.queue.schedule(now + duration, Event::Ran(key));
             self.nodes[host.index()].cores_free -= 1;
@@ -146,20 +147,6 @@ impl Sim<'_> {
                 lease.started = now;
             }
         }
-    }
-
-    /// How long this attempt takes: the start of the sandbox, and the work at the host's speed.
-    fn duration(&self, task: TaskId, host: HostId) -> Span {
-        let (seed, attempt) = (self.setup.seed, self.tasks[task.index()].attempts);
-        let group = self.hosts.group(self.setup.platform, host);
-        let start = group.start.sample(&mut Draws::of_pair(seed, Purpose::Start, task.0, attempt));
-        let slowdown = group.stragglers.map_or(1.0, |stragglers| {
-            let mut draws = Draws::of_pair(seed, Purpose::Straggler, task.0, attempt);
-            let is_slow = draws.unit() < stragglers.share;
-            if is_slow { stragglers.slowdown.sample(&mut draws).max(1.0) } else { 1.0 }
-        });
-        let work = self.setup.graph.task(task).work;
-        Span::from_seconds(start + work * slowdown / self.hosts.speed(host))
     }
 
     /// The task was executed: the core is free, the receipt travels.

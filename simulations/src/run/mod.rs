@@ -21,12 +21,13 @@ mod state;
 mod transfer;
 mod view;
 
+pub(crate) use outcome::{Ended, Totals};
 pub use outcome::{Outcome, Summary, TaskRecord};
 pub use view::View;
 
-use crate::kernel::SimTime;
+use crate::kernel::{Draws, Purpose, SimTime, Span};
 use crate::network;
-use crate::platform::{HostId, Platform};
+use crate::platform::{HostId, Hosts, Platform};
 use crate::policy::{Estimates, Placement, Policy};
 use crate::workload::{Graph, JobId, TaskId};
 
@@ -53,6 +54,40 @@ pub struct Setup<'a> {
     pub horizon: SimTime,
     /// The seed of everything.
     pub seed: u64,
+}
+
+impl Setup<'_> {
+    /// The host from which the user of a job submits.
+    pub(crate) fn home(&self, job: JobId) -> HostId {
+        let groups = &self.platform.groups;
+        let first: u32 = groups[..self.home].iter().map(|group| group.count).sum();
+        HostId(first + self.graph.jobs()[job.index()].user % groups[self.home].count)
+    }
+
+    /// How long this attempt takes: the start of the sandbox, and the work at the host's speed.
+    pub(crate) fn duration(&self, hosts: &Hosts, task: TaskId, host: HostId, attempt: u32) -> Span {
+        let group = hosts.group(self.platform, host);
+        let draws = |purpose| Draws::of_pair(self.seed, purpose, task.0, attempt);
+        let start = group.start.sample(&mut draws(Purpose::Start));
+        let slowdown = group.stragglers.map_or(1.0, |stragglers| {
+            let mut draws = draws(Purpose::Straggler);
+            let is_slow = draws.unit() < stragglers.share;
+            if is_slow { stragglers.slowdown.sample(&mut draws).max(1.0) } else { 1.0 }
+        });
+        Span::from_seconds(start + self.graph.task(task).work * slowdown / hosts.speed(host))
+    }
+
+    /// Some host must have the memory for each task.
+    pub(crate) fn refuse_huge_tasks(&self) -> Result<(), RunError> {
+        let most = self.platform.groups.iter().map(|group| group.memory).max().unwrap_or(0);
+        let tasks = self.graph.tasks().iter().enumerate();
+        match tasks.max_by_key(|(_, task)| task.memory) {
+            Some((at, task)) if task.memory > most => {
+                Err(RunError::Memory { task: TaskId(at as u32), bytes: task.memory })
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// How data move.
@@ -96,6 +131,14 @@ pub enum RunError {
         host: HostId,
         /// What is wrong.
         reason: &'static str,
+    },
+    /// The task cannot be told to the machines of the protocol.
+    #[error("task {} cannot be a thunk: {reason}", .task.0)]
+    Thunk {
+        /// The task.
+        task: TaskId,
+        /// Why not.
+        reason: String,
     },
     /// The horizon came first.
     #[error("{left} tasks are left after {} days: tasks that are longer than hosts stay never end", .horizon.seconds() / 86400.0)]

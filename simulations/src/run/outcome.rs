@@ -1,8 +1,9 @@
 //! What a run yields.
 
+use super::Setup;
 use super::state::Sim;
 use crate::kernel::SimTime;
-use crate::platform::HostId;
+use crate::platform::{HostId, Hosts};
 use crate::workload::TaskId;
 
 /// When what happened to a task, the last time that it ran.
@@ -44,18 +45,22 @@ impl Default for TaskRecord {
 
 /// Sums over a run.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Totals {
+pub(crate) struct Totals {
     /// Core-seconds of sandboxes and executions, those in vain included.
-    pub(super) busy: f64,
-    /// Core-seconds in vain: of hosts that went, and of outputs that were lost.
-    pub(super) wasted: f64,
-    pub(super) bytes: u64,
-    pub(super) transfers: u64,
-    pub(super) departures: u64,
+    pub(crate) busy: f64,
+    /// Core-seconds in vain: of hosts that went, of outputs that were lost, of second copies.
+    pub(crate) wasted: f64,
+    pub(crate) bytes: u64,
+    pub(crate) transfers: u64,
+    pub(crate) departures: u64,
     /// Leases that ended without a receipt.
-    pub(super) aborted: u64,
+    pub(crate) aborted: u64,
     /// Tasks that were done and had to be done again.
-    pub(super) repeated: u64,
+    pub(crate) repeated: u64,
+    /// Second copies of tasks.
+    pub(crate) speculated: u64,
+    /// Messages of the protocol.
+    pub(crate) messages: u64,
 }
 
 /// A run in numbers. Times are in seconds, sizes in bytes.
@@ -82,6 +87,10 @@ pub struct Summary {
     pub repeated: u64,
     /// Departures of hosts.
     pub departures: u64,
+    /// Second copies of tasks; only the protocol makes some.
+    pub speculated: u64,
+    /// Messages of the protocol, gossip included; none where a policy is told everything.
+    pub messages: u64,
     /// Core-seconds of work in vain.
     pub wasted: f64,
     /// Seconds from ready to receipt: mean, and the quantiles 0.5, 0.95 and 0.99.
@@ -137,6 +146,29 @@ pub struct Outcome {
 
 impl Sim<'_> {
     pub(super) fn into_outcome(self) -> Outcome {
+        let ended = Ended {
+            setup: &self.setup,
+            hosts: &self.hosts,
+            job_done_at: &self.job_done_at,
+            totals: self.totals,
+            events: self.queue.fired(),
+        };
+        ended.outcome(self.records)
+    }
+}
+
+/// A run that ended, beside its records.
+pub(crate) struct Ended<'a> {
+    pub(crate) setup: &'a Setup<'a>,
+    pub(crate) hosts: &'a Hosts,
+    pub(crate) job_done_at: &'a [SimTime],
+    pub(crate) totals: Totals,
+    pub(crate) events: u64,
+}
+
+impl Ended<'_> {
+    /// What it yields.
+    pub(crate) fn outcome(&self, records: Vec<TaskRecord>) -> Outcome {
         let graph = self.setup.graph;
         let first = graph.jobs().first().map_or(SimTime::ZERO, |job| job.arrival);
         let last = self.job_done_at.iter().copied().max().unwrap_or(first);
@@ -146,7 +178,7 @@ impl Sim<'_> {
         let groups = &self.setup.platform.groups;
         let cores: f64 = groups.iter().map(|g| f64::from(g.count) * f64::from(g.cores)).sum();
         let seconds = |from: fn(&TaskRecord) -> SimTime, to: fn(&TaskRecord) -> SimTime| {
-            Quantiles::of(self.records.iter().map(|r| (to(r) - from(r)).seconds()).collect())
+            Quantiles::of(records.iter().map(|r| (to(r) - from(r)).seconds()).collect())
         };
         let (slowdown, fairness) = self.slowdowns(&paths);
         let summary = Summary {
@@ -160,14 +192,16 @@ impl Sim<'_> {
             aborted: self.totals.aborted,
             repeated: self.totals.repeated,
             departures: self.totals.departures,
+            speculated: self.totals.speculated,
+            messages: self.totals.messages,
             wasted: self.totals.wasted,
             latency: seconds(|r| r.ready, |r| r.received),
             wait: seconds(|r| r.ready, |r| r.started),
             slowdown,
             fairness,
-            events: self.queue.fired(),
+            events: self.events,
         };
-        Outcome { summary, tasks: self.records }
+        Outcome { summary, tasks: records }
     }
 
     /// See [`Summary::lower_bound`].
@@ -191,7 +225,7 @@ impl Sim<'_> {
         let jobs = self.setup.graph.jobs();
         let mut by_job = Vec::with_capacity(jobs.len());
         let mut by_user = std::collections::BTreeMap::new();
-        for ((job, path), done) in jobs.iter().zip(paths).zip(&self.job_done_at) {
+        for ((job, path), done) in jobs.iter().zip(paths).zip(self.job_done_at) {
             if job.tasks.is_empty() || *path <= 0.0 {
                 continue;
             }

@@ -137,7 +137,7 @@ impl<'a> Sim<'a> {
     pub(super) fn new(setup: Setup<'a>) -> Result<Self, RunError> {
         let Setup { graph, platform, .. } = setup;
         let hosts = Hosts::new(platform, setup.seed);
-        refuse_huge_tasks(&setup)?;
+        setup.refuse_huge_tasks()?;
         let topology = Topology::new(platform, &hosts);
         let network = Network::new(setup.network, &topology);
         let exists = graph.objects().iter();
@@ -213,9 +213,7 @@ impl<'a> Sim<'a> {
 
     /// The host from which the user of a job submits.
     pub(super) fn home(&self, job: JobId) -> HostId {
-        let user = self.setup.graph.jobs()[job.index()].user;
-        let count = self.setup.platform.groups[self.setup.home].count;
-        HostId(self.home_start + user % count)
+        self.setup.home(job)
     }
 
     /// Whether a host needs not fetch an object.
@@ -273,16 +271,5 @@ impl<'a> Sim<'a> {
             }
         }
         self.changed |= has_room;
-    }
-}
-
-fn refuse_huge_tasks(setup: &Setup<'_>) -> Result<(), RunError> {
-    let most = setup.platform.groups.iter().map(|group| group.memory).max().unwrap_or(0);
-    let tasks = setup.graph.tasks().iter().enumerate();
-    match tasks.max_by_key(|(_, task)| task.memory) {
-        Some((at, task)) if task.memory > most => {
-            Err(RunError::Memory { task: TaskId(at as u32), bytes: task.memory })
-        }
-        _ => Ok(()),
     }
 }
