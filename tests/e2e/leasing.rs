@@ -12,6 +12,7 @@ const LUA: &str = "make linux";
 struct Cluster {
     requester: (Mesh, Node),
     workers: Vec<(Mesh, Node)>,
+    ticket: String,
 }
 
 impl Cluster {
@@ -25,16 +26,19 @@ impl Cluster {
         let mut node = Node::join(&mesh, &[]);
         node.says("listening on");
         let ticket = mesh.ok(["invite", "--role", role, "--uses", "16"]);
-        let join = |number: usize| {
-            let mesh = Mesh::new();
-            let name = format!("worker{number}");
-            let mut joined = Node::join(&mesh, &[&ticket, "--name", &name, "--slots", "2"]);
-            joined.says("desk is there");
-            node.says(&format!("{name} is there"));
-            (mesh, joined)
-        };
-        let workers = (0..workers).map(join).collect();
-        Self { requester: (mesh, node), workers }
+        let mut cluster = Self { requester: (mesh, node), workers: Vec::new(), ticket };
+        (0..workers).for_each(|_| cluster.grow());
+        cluster
+    }
+
+    /// One more.
+    fn grow(&mut self) {
+        let mesh = Mesh::new();
+        let name = format!("worker{}", self.workers.len());
+        let mut joined = Node::join(&mesh, &[&self.ticket, "--name", &name, "--slots", "2"]);
+        joined.says("desk is there");
+        self.requester.1.says(&format!("{name} is there"));
+        self.workers.push((mesh, joined));
     }
 
     fn home(&self) -> &Mesh {
@@ -112,15 +116,30 @@ fn five_nodes_build_what_one_builds_and_the_requester_runs_nothing() {
 fn a_worker_that_is_killed_costs_time_and_nothing_else() {
     let Some(project) = Project::source("lua5.4") else { return };
     let expected = plain(&project, LUA);
-    let mut cluster = Cluster::new(2);
+    let mut cluster = Cluster::new(1);
     let child = start(&project, cluster.home(), &["--slots", "0"], LUA);
-    let (_, victim) = &mut cluster.workers[0];
-    (0..3).for_each(|_| victim.says("for desk: "));
-    victim.kill();
+    cluster.workers[0].1.says("for desk: ");
+    cluster.grow();
+    cluster.workers[0].1.kill();
     let (said, report) = end(&project, child);
     project.snapshot().differences(&expected, &[]).assert_none(&said.stderr);
     assert_eq!(elsewhere(&report).0, number(&report, "executed"), "{report}");
     assert!(number(&report, "retried") > 0, "it had something: {report}");
+}
+
+#[test]
+fn a_worker_that_is_asked_to_stop_hands_back_what_it_has_not_begun() {
+    let Some(project) = Project::source("lua5.4") else { return };
+    let expected = plain(&project, LUA);
+    let mut cluster = Cluster::new(1);
+    let child = start(&project, cluster.home(), &["--slots", "0"], LUA);
+    cluster.workers[0].1.says("for desk: ");
+    cluster.grow();
+    let (_home, leaver) = cluster.workers.swap_remove(0);
+    leaver.interrupt();
+    let (said, report) = end(&project, child);
+    project.snapshot().differences(&expected, &[]).assert_none(&said.stderr);
+    assert_eq!(elsewhere(&report), (number(&report, "executed"), 2), "{report}");
 }
 
 #[test]
@@ -149,6 +168,10 @@ fn a_build_may_stay_at_home_and_one_that_nobody_helps_does() {
         number(&report, "executed") > 0 && report["peers"] == serde_json::json!([]),
         "{said:?}"
     );
+    // A worker gives nothing to others.
+    let child = start(&project, &cluster.workers[0].0, &[], "make");
+    let (_, report) = end(&project, child);
+    assert!(number(&report, "executed") > 0 && elsewhere(&report) == (0, 0), "{report}");
     // A submitter works for nobody.
     let alone = Cluster::with(1, "submitter");
     let child = start(&project, alone.home(), &["--slots", "0"], "make");

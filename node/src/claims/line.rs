@@ -127,7 +127,7 @@ impl Lines {
                     Err(_) => Ok(()),
                 };
                 if let Err(reason) = checked {
-                    tracing::warn!(%peer, %reason, "a receipt is not believed");
+                    self.transfers.lied(peer, reason.clone());
                     let class = FailureClass::Machine;
                     receipt.end = Err(LeaseFailure { class, reason });
                 }
@@ -182,8 +182,8 @@ impl Lines {
             }
             Ok(())
         };
-        let kept = tokio::task::spawn_blocking(keep).await;
-        kept.map_err(|_| "the node is being shut down".to_owned())?
+        // The node is being shut down otherwise, which is no fault of the sender's.
+        tokio::task::spawn_blocking(keep).await.unwrap_or(Ok(()))
     }
 
     async fn write_worker(

@@ -291,3 +291,7 @@ async fn ran(here: &mut Option<Here>) -> Happened {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+#[path = "remote_tests.rs"]
+mod tests;

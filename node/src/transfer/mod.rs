@@ -138,6 +138,11 @@ impl Transfers {
         self.0.suspects.list()
     }
 
+    /// Somebody was caught lying elsewhere: it is not asked for objects either.
+    pub(crate) fn lied(&self, peer: PeerId, what: String) {
+        self.0.suspects.lied(peer, what);
+    }
+
     /// Counts objects' bytes that went another way: inside leases and receipts.
     pub(crate) fn note(&self, peer: PeerId, received: u64, sent: u64) {
         if received > 0 {

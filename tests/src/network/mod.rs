@@ -90,7 +90,7 @@ impl Network {
 
     /// One of the hosts.
     pub fn host(&self, number: usize) -> Host {
-        Host { enter: self.hosts[number].enter(), address: address(number) }
+        Host { enter: self.hosts[number].enter_as_user(), address: address(number) }
     }
 
     /// These hosts hear only each other, the others as well.

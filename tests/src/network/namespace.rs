@@ -62,6 +62,17 @@ impl Namespace {
         words
     }
 
+    /// The same for one that must not be root, which we are in a user namespace of our own: it gets
+    /// a further one, where it is an ordinary user again.
+    pub(super) fn enter_as_user(&self) -> Vec<String> {
+        let mut words = self.enter();
+        if self.in_user_namespace {
+            let user = ["unshare", "--user", "--map-user=1000", "--map-group=1000", "--"];
+            words.extend(user.map(str::to_owned));
+        }
+        words
+    }
+
     /// A command in it, ready to be started.
     pub(super) fn command(&self, program: impl AsRef<OsStr>) -> Command {
         super::entered(&self.enter(), program)
