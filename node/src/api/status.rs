@@ -123,7 +123,8 @@ fn peers(node: &Node, status: &claims::Status) -> Vec<PeerStatus> {
     }
     for (peer, traffic) in node.transfers().traffic() {
         of(peer, &|known| {
-            (known.received_bytes, known.sent_bytes) = (traffic.received_bytes, traffic.sent_bytes);
+            known.received_bytes = traffic.received_bytes + traffic.inline_received_bytes;
+            known.sent_bytes = traffic.sent_bytes + traffic.inline_sent_bytes;
         });
     }
     for (peer, suspicion) in node.transfers().suspicions() {

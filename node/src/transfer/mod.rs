@@ -145,11 +145,8 @@ impl Transfers {
 
     /// Counts objects' bytes that went another way: inside leases and receipts.
     pub(crate) fn note(&self, peer: PeerId, received: u64, sent: u64) {
-        if received > 0 {
-            self.0.traffic.received(peer, received);
-        }
-        if sent > 0 {
-            self.0.traffic.sent(peer, sent, sent);
+        if received + sent > 0 {
+            self.0.traffic.inline(peer, received, sent);
         }
     }
 

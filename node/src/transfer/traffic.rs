@@ -15,6 +15,10 @@ pub struct Traffic {
     pub sent_bytes: u64,
     /// That we sent, as they were on the wire.
     pub sent_wire_bytes: u64,
+    /// That came inside leases and receipts of its; not counted above.
+    pub inline_received_bytes: u64,
+    /// That went inside ours.
+    pub inline_sent_bytes: u64,
 }
 
 /// All peers', up to [`limits::SCORES_KEPT`]; those that come later are not counted.
@@ -30,6 +34,13 @@ impl Ledger {
         self.count(peer, |traffic| {
             traffic.sent_bytes += bytes;
             traffic.sent_wire_bytes += on_the_wire;
+        });
+    }
+
+    pub(super) fn inline(&self, peer: PeerId, received: u64, sent: u64) {
+        self.count(peer, |traffic| {
+            traffic.inline_received_bytes += received;
+            traffic.inline_sent_bytes += sent;
         });
     }
 
