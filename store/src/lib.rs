@@ -43,6 +43,7 @@ mod memo;
 mod notice;
 mod options;
 mod reach;
+pub mod records;
 mod recovery;
 mod session;
 mod stat_cache;
