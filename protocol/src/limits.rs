@@ -412,7 +412,7 @@ pub const RECORD_SKEW_S: u64 = 10 * 60;
 pub const RECORDS_PUBLISHED: usize = 100_000;
 
 /// Of those, what one sweep takes along: memory for where each goes.
-pub const RECORDS_SWEEP: usize = 4096;
+pub const RECORDS_SWEEP: usize = 1024;
 
 /// Records that a node sends in a second, all peers together: some 25 kB of ordinary ones.
 pub const RECORDS_PER_S: u64 = 500;

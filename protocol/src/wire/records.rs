@@ -2,7 +2,7 @@
 //!
 //! Goals: many records are one message, and many questions one; a record says who vouches for it
 //! and until when, so that it is worth the same whoever hands it on. Non-goals: finding out whom to
-//! tell or to ask (`crate::records`), and trust beyond membership: a provider may have lost
+//! tell or to ask ([`crate::records`]), and trust beyond membership: a provider may have lost
 //! the object, and a reduction is its publisher's word.
 //!
 //! ```text
