@@ -229,6 +229,13 @@ impl Store {
         Ok(found.filter(|reduction| self.is_complete(reduction)).map(Arc::new))
     }
 
+    /// All thunks whose reductions are known, whether or not their values are here.
+    pub fn reduced(&self) -> Result<Vec<ThunkName>, StoreError> {
+        let mut thunks = Vec::new();
+        self.0.memo.for_each_thunk(&mut |thunk| thunks.push(thunk))?;
+        Ok(thunks)
+    }
+
     /// Writes a reduction down. It is known to all processes and outlives this one at once; it
     /// reaches the disk itself within moments, or with [`Store::flush`].
     pub fn record(&self, reduction: &Reduction) -> Result<(), StoreError> {

@@ -22,6 +22,7 @@ use super::{
 use crate::net::membership::{Membership, MembershipError};
 use crate::net::swarm::{JoinState, SwarmHandle};
 use crate::node::{Node, NodeError, NodeEvent, NodeOptions, StartedNode};
+use crate::records;
 
 /// Questions that are answered at once.
 const QUESTIONS: usize = 16;
@@ -99,7 +100,8 @@ pub async fn serve(
         _ => (),
     }
     let store = Store::open(StoreOptions::new(home.join("store")))?;
-    let started = Node::start(membership, store.clone(), node)?;
+    let kept = records::open_kept(&home)?;
+    let started = Node::start(membership, store.clone(), kept, node)?;
     let listener = UnixListener::bind(&socket).map_err(at)?;
     std::fs::set_permissions(&socket, PermissionsExt::from_mode(0o600)).map_err(at)?;
     let (stop, stopped) = mpsc::channel(1);

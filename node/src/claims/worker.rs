@@ -7,11 +7,12 @@ use mesh_protocol::limits;
 use mesh_protocol::name::{ThunkName, ValueName};
 use mesh_protocol::peer::{PeerId, StreamId};
 use mesh_protocol::sched::claim::{Effect, Input, Job};
-use mesh_protocol::thunk::Thunk;
+use mesh_protocol::thunk::{Reduction, Thunk};
 use mesh_protocol::wire::claim::{FromWorker, Lease, LeaseId, Receipt};
 use mesh_protocol::wire::offer::Offer;
 use tokio::task::AbortHandle;
 
+use super::client::ClientId;
 use super::compose;
 use super::job::{self, JobEnd, OwnEnd};
 use super::line::ToRequester;
@@ -37,6 +38,8 @@ pub(super) enum Done {
     Ran(Job, Box<JobEnd>),
     Own(LeaseId, ThunkName, Box<OwnEnd>),
     Settled(StreamId, Box<Receipt>, Result<(), String>),
+    /// What others know of a thunk that a build needs.
+    Recalled(ClientId, ThunkName, Option<Arc<Reduction>>),
 }
 
 impl Worker {
@@ -69,6 +72,7 @@ impl Shell {
                 self.claim(Input::Ended(job, end, objects));
             }
             Done::Own(lease, name, end) => self.on_own_ended(lease, name, *end),
+            Done::Recalled(client, name, known) => self.on_recalled(client, name, known),
             Done::Settled(stream, receipt, settled) => self.on_settled(stream, *receipt, settled),
         }
     }

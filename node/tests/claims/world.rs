@@ -192,6 +192,7 @@ impl Node {
             engine: engine.clone(),
             network: Arc::clone(&network),
             transfers: transfers.clone(),
+            records: None,
             signer: Arc::new(Hashing(own)),
             verifier: Arc::new(Hashing(own)),
             capabilities: Capabilities {

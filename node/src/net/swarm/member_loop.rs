@@ -1,13 +1,15 @@
 //! The one loop of the network: wait for what happens, decide, carry out.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
 use libp2p::futures::StreamExt;
+use libp2p::kad::QueryId;
 use libp2p::swarm::SwarmEvent;
 use libp2p::{Multiaddr, Swarm};
 use mesh_protocol::limits;
 use mesh_protocol::peer::PeerId;
+use mesh_protocol::records::{Closest, Target};
 use mesh_protocol::time::Time;
 use mesh_protocol::wire::admission::{MeshId, Revocation};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -39,6 +41,7 @@ pub(super) enum Command {
     Publish(Topic, Vec<u8>),
     Revoked(Box<Revocation>),
     Peers(oneshot::Sender<Vec<PeerInfo>>),
+    Closest(Target, oneshot::Sender<Closest>),
     Stop,
 }
 
@@ -74,6 +77,8 @@ pub(super) struct MemberLoop {
     pub(super) meetings: JoinSet<Option<PeerId>>,
     pub(super) heard_from: BTreeMap<PeerId, usize>,
     pub(super) news: mpsc::Sender<News>,
+    /// Walks under way, and who waits for where they come to.
+    pub(super) walks: HashMap<QueryId, (Target, oneshot::Sender<Closest>)>,
     pub(super) external: Vec<String>,
     pub(super) patience: Duration,
     news_heard: mpsc::Receiver<News>,
@@ -108,6 +113,7 @@ impl MemberLoop {
             outbox: VecDeque::new(),
             meetings: JoinSet::new(),
             heard_from: BTreeMap::new(),
+            walks: HashMap::new(),
             news,
             news_heard,
             external: config.external.clone(),

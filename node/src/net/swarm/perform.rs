@@ -38,6 +38,7 @@ impl MemberLoop {
             Command::Publish(topic, message) => self.publish(topic, message),
             Command::Revoked(revocation) => self.on_revoked(&[*revocation]),
             Command::Peers(reply) => drop(reply.send(self.peers())),
+            Command::Closest(target, reply) => self.closest(target, reply),
             Command::Stop => (),
         }
     }
@@ -68,6 +69,7 @@ impl MemberLoop {
                 }
                 Err(_) => drop(self.parts.swarm.close_connection(ping.connection)),
             },
+            SwarmEvent::Behaviour(BehaviourEvent::Kad(event)) => self.on_routing(event),
             SwarmEvent::Behaviour(BehaviourEvent::Mdns(mdns::Event::Discovered(found))) => {
                 found.into_iter().for_each(|(peer, address)| self.on_neighbour(&peer, address));
             }
@@ -114,6 +116,7 @@ impl MemberLoop {
             let was = std::mem::replace(state, JoinState::Joined);
             was != JoinState::Joined
         });
+        self.add_route(peer);
         if is_first {
             self.connected.insert(peer, Connected::default());
             self.outbox.push_back(NetworkEvent::Connected(peer));
@@ -194,7 +197,7 @@ impl MemberLoop {
         self.parts.swarm.dial(options)
     }
 
-    fn addresses_of(&self, peer: PeerId) -> Vec<Multiaddr> {
+    pub(super) fn addresses_of(&self, peer: PeerId) -> Vec<Multiaddr> {
         let membership = self.parts.membership.lock();
         let ticket = membership.ticket().filter(|ticket| ticket.issuer == peer);
         let ticket = ticket.into_iter().flat_map(|ticket| &ticket.addresses);
