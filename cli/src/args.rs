@@ -51,7 +51,11 @@ pub(crate) enum Command {
     /// Store files or directories and print their names
     Put(PutArgs),
     /// Write an object to a file, or a tree to a directory
+    ///
+    /// What is not here is brought by the node of this home (mesh join), if a member has it.
     Get(GetArgs),
+    /// Say which members have an object, and what is known of a thunk
+    Find(FindArgs),
     /// Write an object to standard output
     Cat(NameArgs),
     /// List a tree
@@ -90,8 +94,13 @@ pub(crate) enum Command {
     /// Be part of a mesh, in the foreground, until interrupted
     ///
     /// With a ticket (or MESH_TICKET) this machine becomes a member; without one it goes back to
-    /// the mesh that it knows.
+    /// the mesh that it knows. It runs thunks of other members, and builds in this MESH_HOME use them.
+    /// An interrupt lets it finish what it runs, half a minute at most; a second one ends it.
     Join(JoinArgs),
+    /// End the node of this home: it finishes what it runs for others, half a minute at most
+    Stop,
+    /// Say how the node of this home stands: what runs here and elsewhere, and for whom
+    Status(JsonArgs),
     /// List the members of the mesh
     Peers(JsonArgs),
     /// Let a machine in no more, and tell all members: for ever
@@ -210,6 +219,15 @@ pub(crate) struct GetArgs {
     pub(crate) name: String,
     /// Where to: a file that is replaced, or for a tree a directory that does not exist yet
     pub(crate) path: PathBuf,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct FindArgs {
+    /// V… or T…
+    pub(crate) name: String,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(ClapArgs, Debug)]
@@ -357,6 +375,24 @@ pub(crate) struct JoinArgs {
     /// Neither look for members on the local network nor be found there
     #[arg(long)]
     pub(crate) no_mdns: bool,
+    /// Cores that others' thunks may keep busy (default: all)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=i64::from(limits::CLAIM_CORES)))]
+    pub(crate) slots: Option<u32>,
+    /// Memory that one of others' thunks may take (default: all): a number of bytes, or one with K, M, G or T
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) memory: Option<u64>,
+    /// Go on in the background once it is a member; what it says goes to MESH_HOME/node.log
+    #[arg(long)]
+    pub(crate) detach: bool,
+    /// Keep nothing: key, membership and objects are in a temporary directory that is removed in the end
+    #[arg(long)]
+    pub(crate) ephemeral: bool,
+    /// End after having had nothing to do for so long: a number and s, m, h or d
+    #[arg(long, value_name = "TIME", value_parser = parse_span)]
+    pub(crate) idle_exit: Option<u64>,
+    /// It was started by --detach
+    #[arg(long, hide = true, conflicts_with = "detach")]
+    pub(crate) detached: bool,
 }
 
 #[derive(ClapArgs, Debug)]

@@ -3,13 +3,17 @@
 use std::ffi::OsString;
 use std::path::Path;
 
+use mesh_node::api::PeerStatus;
+use mesh_protocol::peer::PeerId;
+
+use super::node_status;
 use crate::args::{BuildArgs, InferArgs, MakeArgs};
 use crate::build::{self, BuildOptions, Mode};
 use crate::error::CliError;
 use crate::forcing::Where;
 use crate::home;
-use crate::ui::report::Report;
-use crate::ui::{Console, Verbosity};
+use crate::ui::report::{Peer, Report};
+use crate::ui::{Console, Summary, Verbosity};
 
 /// Set to anything, it means `--no-bind`.
 const NO_BIND_VARIABLE: &str = "MESH_NO_BIND";
@@ -66,6 +70,7 @@ fn run(options: &BuildOptions, records: Records<'_>, verbosity: Verbosity) -> Re
     if records.trace.is_some() {
         console.record(options.at.slots);
     }
+    let before = records.report.map(|_| standing(options));
     // A build that worked works without a store as well.
     let store = home::open_store();
     let ended = match &store {
@@ -79,12 +84,41 @@ fn run(options: &BuildOptions, records: Records<'_>, verbosity: Verbosity) -> Re
     if verbosity == Verbosity::Normal {
         eprintln!("mesh: {summary}");
     }
-    if let Some(path) = records.report {
-        Report::new(&summary, ended.infer, ended.bytes.0, ended.bytes.1).write(path)?;
+    if let (Some(path), Some(before)) = (records.report, before) {
+        let peers = peers(&summary, &before, &standing(options));
+        Report::new(&summary, peers, ended.infer, ended.bytes).write(path)?;
     }
     if let (Some(path), Some(trace)) = (records.trace, console.take_trace()) {
         trace.write(path)?;
     }
     closed?;
     Ok(ended.code)
+}
+
+/// What there is to say about peers. A node that cannot be asked has nothing to say.
+fn standing(options: &BuildOptions) -> Vec<PeerStatus> {
+    let status = if options.at.mesh { node_status() } else { Ok(None) };
+    status.ok().flatten().map_or_else(Vec::new, |status| status.peers)
+}
+
+/// Who ran something of a build, with what went to and fro meanwhile.
+fn peers(summary: &Summary, before: &[PeerStatus], after: &[PeerStatus]) -> Vec<Peer> {
+    let traffic = |status: &[PeerStatus], at: PeerId| {
+        let known = status.iter().find(|known| known.peer == Some(at));
+        known.map_or((0, 0), |known| (known.sent_bytes, known.received_bytes))
+    };
+    let shares = summary.shares.iter().map(|(at, share)| {
+        let known = after.iter().find(|known| at.is_some() && known.peer == *at);
+        let (then, now) =
+            at.map_or_else(Default::default, |at| (traffic(before, at), traffic(after, at)));
+        Peer {
+            peer: at.map(|at| at.to_string()),
+            name: known.and_then(|known| known.name.clone()),
+            executed: share.executed,
+            busy_ms: share.busy_us / 1000,
+            bytes_in: now.0.saturating_sub(then.0),
+            bytes_out: now.1.saturating_sub(then.1),
+        }
+    });
+    shares.collect()
 }

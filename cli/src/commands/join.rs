@@ -1,34 +1,80 @@
 //! `mesh join`
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use mesh_node::api::{Heard, ServeOptions, serve};
+use mesh_node::claims::JobEvent;
 use mesh_node::net::membership::{Membership, MembershipError};
 use mesh_node::net::swarm::{JoinState, SwarmConfig};
 use mesh_node::node::{NodeEvent, NodeOptions};
 use mesh_protocol::wire::admission::{Ticket, TicketError};
 
+use super::detach::{self, Starter};
 use super::machine_name;
 use crate::args::JoinArgs;
 use crate::error::CliError;
+use crate::ui::describe;
 use crate::{exit, home};
 
 pub(crate) fn run(args: &JoinArgs) -> Result<(), CliError> {
-    let home = home::directory()?;
     let ticket = args.ticket.as_deref().map(str::parse::<Ticket>).transpose();
     let ticket = ticket.map_err(|error: TicketError| {
         CliError::new(exit::DATA, error).hint("copy the whole line that mesh invite printed")
     })?;
+    if args.ephemeral && ticket.is_none() {
+        return Err(CliError::new(exit::USAGE, "a node that keeps nothing joins by a ticket")
+            .hint("mesh join --ephemeral TICKET, or MESH_TICKET"));
+    }
+    if args.detach {
+        return detach::start(&home::directory()?);
+    }
+    let mut starter = Starter::new(args.detached);
+    let (home, _removed) = place(args.ephemeral)?;
     let name = machine_name(args.name.as_ref());
-    let config =
-        SwarmConfig { listen: args.listen.clone(), mdns: !args.no_mdns, ..SwarmConfig::default() };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| CliError::new(exit::UNAVAILABLE, error))?;
     let prepare = |home: &Path| membership(home, ticket, &name);
-    let node = NodeOptions { network: config, ..NodeOptions::default() };
-    let options = ServeOptions { home, node };
-    Ok(runtime.block_on(serve(options, prepare, |heard| tell(&heard)))?)
+    let (mut is_joined, mut listens) = (false, false);
+    let tell = |heard| {
+        if let Some(text) = text(&heard) {
+            let line = format!("mesh: {text}");
+            say(&line);
+            starter.tell(&line);
+        }
+        is_joined |= matches!(heard, Heard::Join(JoinState::Joined));
+        listens |= matches!(heard, Heard::Listening(_));
+        if is_joined && listens {
+            starter.ready();
+        }
+    };
+    if args.ephemeral {
+        say(&format!("mesh: its state is in {}", home.display()));
+    }
+    Ok(runtime.block_on(serve(options(args, home), prepare, tell))?)
+}
+
+fn options(args: &JoinArgs, home: PathBuf) -> ServeOptions {
+    let network =
+        SwarmConfig { listen: args.listen.clone(), mdns: !args.no_mdns, ..SwarmConfig::default() };
+    let default = NodeOptions::default();
+    let node = NodeOptions {
+        network,
+        slots: args.slots.unwrap_or(default.slots),
+        memory_bytes: args.memory.unwrap_or(default.memory_bytes),
+    };
+    ServeOptions { home, node, idle_exit: args.idle_exit.map(Duration::from_secs) }
+}
+
+/// Where its state is, and what removes that in the end.
+fn place(ephemeral: bool) -> Result<(PathBuf, Option<tempfile::TempDir>), CliError> {
+    if !ephemeral {
+        return Ok((home::directory()?, None));
+    }
+    let temporary = tempfile::Builder::new().prefix("mesh-node-").tempdir();
+    let temporary = temporary.map_err(CliError::io(std::env::temp_dir()))?;
+    Ok((temporary.path().to_owned(), Some(temporary)))
 }
 
 /// What we are already, or what the ticket makes of us. A ticket of the mesh in which we are is
@@ -51,12 +97,13 @@ fn membership(
 }
 
 /// Whoever read what we say may have gone; the node goes on.
-fn tell(heard: &Heard) {
-    let _ = writeln!(std::io::stderr(), "mesh: {}", text(heard));
+fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
-fn text(heard: &Heard) -> String {
-    match heard {
+/// None: a person need not hear of it.
+fn text(heard: &Heard) -> Option<String> {
+    let text = match heard {
         Heard::Listening(addresses) => format!("listening on {}", addresses.join(", ")),
         Heard::Join(JoinState::Waiting) => "redeeming the ticket".to_owned(),
         Heard::Join(JoinState::Joined) => "member of the mesh; ^C ends it".to_owned(),
@@ -71,9 +118,23 @@ fn text(heard: &Heard) -> String {
         Heard::Node(NodeEvent::Declined(peer, service)) => {
             format!("{peer} asked for {service:?}, which this node does not do")
         }
+        Heard::Job(peer, JobEvent::Started { name, thunk, .. }) => {
+            format!("for {peer}: {}", describe(*name, thunk))
+        }
+        Heard::Job(peer, JobEvent::Ended { name, failure: Some(reason), .. }) => {
+            format!("for {peer}: {name:?} came to nothing: {}", one_line(reason))
+        }
+        Heard::Job(_, JobEvent::Ended { failure: None, .. }) => return None,
+        Heard::Idle => "nothing to do for so long as it was to wait".to_owned(),
         Heard::Draining => {
             "finishing what runs for others; ^C once more ends it at once".to_owned()
         }
         Heard::Stopping => "ending".to_owned(),
-    }
+    };
+    Some(text)
+}
+
+/// What others' programs say is nothing for a terminal to obey.
+fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

@@ -1,17 +1,12 @@
 //! `mesh leave`
 
-use std::time::{Duration, Instant};
-
-use mesh_node::api::{Request, ServeError, alone};
+use mesh_node::api::{Request, ServeError, alone, wait_for_end};
 use mesh_node::net::membership::Membership;
 
 use super::try_node;
 use crate::args::LeaveArgs;
 use crate::error::CliError;
 use crate::{exit, home};
-
-/// How long a node may take to end.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(crate) fn run(args: &LeaveArgs) -> Result<(), CliError> {
     let home = home::directory()?;
@@ -22,18 +17,10 @@ pub(crate) fn run(args: &LeaveArgs) -> Result<(), CliError> {
         return Err(CliError::new(exit::USAGE, "this machine has the key of the mesh")
             .hint("mesh leave --force removes it; nobody can make admins then"));
     }
-    // It lets go of the home when it has ended.
-    let deadline = Instant::now() + PATIENCE;
-    try_node(&Request::Stop)?;
-    loop {
-        match alone(&home, || Membership::leave(&home)) {
-            Err(ServeError::Running) if Instant::now() < deadline => {
-                std::thread::sleep(Duration::from_millis(20));
-            }
-            Err(error) => return Err(error.into()),
-            Ok(_) => break,
-        }
+    if try_node(&Request::Stop)?.is_some() {
+        wait_for_end(&home).map_err(CliError::io(home.join("node.lock")))?;
     }
+    alone(&home, || Membership::leave(&home))?;
     eprintln!("mesh: left {}", membership.mesh());
     Ok(())
 }

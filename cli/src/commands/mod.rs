@@ -4,7 +4,9 @@ mod bring;
 pub(crate) mod build;
 pub(crate) mod cat;
 pub(crate) mod completions;
+mod detach;
 pub(crate) mod doctor;
+pub(crate) mod find;
 pub(crate) mod force;
 pub(crate) mod gc;
 pub(crate) mod get;
@@ -20,13 +22,18 @@ pub(crate) mod put;
 pub(crate) mod revoke;
 pub(crate) mod run;
 pub(crate) mod sim;
+pub(crate) mod status;
+pub(crate) mod stop;
 pub(crate) mod store;
 pub(crate) mod thunk;
 
 use std::fmt::Display;
 use std::io::{self, Write};
 
-use mesh_node::api::{Reply, Request, ask};
+use mesh_node::api::{NodeStatus, Reply, Request, ask};
+use mesh_protocol::peer::PeerId;
+
+use mesh_protocol::wire::records::RecordKey;
 
 use crate::error::CliError;
 use crate::{exit, home};
@@ -52,6 +59,29 @@ pub(crate) fn try_node(request: &Request) -> Result<Option<Reply>, CliError> {
     match ask(&home, request).map_err(CliError::io(home.join("node.sock")))? {
         Some(Reply::Failed(reason)) => Err(CliError::new(exit::FOUND_WRONG, reason)),
         reply => Ok(reply),
+    }
+}
+
+/// How the node of this home stands; `None` if none runs.
+pub(crate) fn node_status() -> Result<Option<NodeStatus>, CliError> {
+    match try_node(&Request::Status)? {
+        Some(Reply::Status(status)) => Ok(Some(*status)),
+        Some(_) => Err(CliError::new(exit::INTERNAL, "unexpected answer")),
+        None => Ok(None),
+    }
+}
+
+/// As much of a peer's id as people compare.
+pub(crate) fn short(peer: PeerId) -> String {
+    peer.to_string().chars().take(16).collect()
+}
+
+/// Has the node of this home bring something; false if none runs.
+pub(crate) fn bring_by_node(key: RecordKey) -> Result<bool, CliError> {
+    let home = home::directory()?;
+    match ask(&home, &Request::Bring(key)).map_err(CliError::io(home.join("node.sock")))? {
+        Some(Reply::Failed(reason)) => Err(CliError::new(exit::NOT_FOUND, reason)),
+        reply => Ok(reply.is_some()),
     }
 }
 

@@ -26,6 +26,7 @@ use mesh_protocol::name::ThunkName;
 
 use screen::Screen;
 use state::State;
+pub(crate) use state::describe;
 pub(crate) use summary::Summary;
 use trace::Trace;
 

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
+use mesh_protocol::peer::PeerId;
 use serde::Serialize;
 
 use super::Summary;
@@ -21,9 +22,17 @@ pub(crate) struct Report {
     executed: u64,
     reused: u64,
     failed: u64,
+    /// Of those reused, what this machine did not know and another member did, by who ran it.
+    learned: Vec<Origin>,
     /// Runs that failed and were tried again; `retries` holds the first of their reasons.
     retried: u64,
     retries: Vec<Retry>,
+    /// Runs of which a second copy was begun because they were late.
+    speculated: u64,
+    /// How long copies ran in vain.
+    wasted_ms: u64,
+    /// What ran in the mesh; empty without one.
+    peers: Vec<Peer>,
     /// All local calls; `local` holds the first of them.
     local_count: u64,
     local: Vec<LocalCall>,
@@ -38,15 +47,54 @@ pub(crate) struct Report {
     bytes_out: u64,
 }
 
+/// Thunks of a build that a member had run before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct Origin {
+    /// Its id; null if the result does not say.
+    peer: Option<String>,
+    count: u64,
+}
+
+impl Origin {
+    fn new((peer, count): (&Option<PeerId>, &u64)) -> Self {
+        Self { peer: peer.map(|peer| peer.to_string()), count: *count }
+    }
+}
+
+/// What one member ran of a build.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Peer {
+    /// Its id; null is this machine's own node.
+    pub(crate) peer: Option<String>,
+    /// What people call it.
+    pub(crate) name: Option<String>,
+    pub(crate) executed: u64,
+    /// From start to end of each run, together.
+    pub(crate) busy_ms: u64,
+    /// Objects' bytes that this machine sent it while the build ran.
+    pub(crate) bytes_in: u64,
+    /// Objects' bytes that came from it meanwhile.
+    pub(crate) bytes_out: u64,
+}
+
 impl Report {
-    pub(crate) fn new(summary: &Summary, infer: Duration, bytes_in: u64, bytes_out: u64) -> Self {
+    pub(crate) fn new(
+        summary: &Summary,
+        peers: Vec<Peer>,
+        infer: Duration,
+        (bytes_in, bytes_out): (u64, u64),
+    ) -> Self {
         Self {
             thunks: summary.thunks,
             executed: summary.executed,
             reused: summary.reused,
             failed: summary.failed,
+            learned: summary.learned.iter().map(Origin::new).collect(),
             retried: summary.retried,
             retries: summary.retries.clone(),
+            speculated: summary.speculated,
+            wasted_ms: summary.wasted_us / 1000,
+            peers,
             local_count: summary.local,
             local: summary.calls.clone(),
             wall_ms: milliseconds(summary.elapsed),

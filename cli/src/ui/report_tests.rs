@@ -15,18 +15,30 @@ fn report() -> Report {
         speculated: 1,
         wasted_us: 2_999,
         shares: std::collections::BTreeMap::new(),
+        learned: [(None, 1)].into(),
         local: 1,
         elapsed: Duration::from_micros(38_200_900),
         cpu_us: 1_999,
         calls: vec![LocalCall { argv: vec!["sed".into(), "s/a/b/".into()], reason: "why".into() }],
     };
-    Report::new(&summary, Duration::from_millis(7), 11, 13)
+    let peer = Peer {
+        peer: Some("ab".into()),
+        name: None,
+        executed: 2,
+        busy_ms: 4,
+        bytes_in: 5,
+        bytes_out: 6,
+    };
+    Report::new(&summary, vec![peer], Duration::from_millis(7), (11, 13))
 }
 
 fn expected() -> Value {
     json!({
         "thunks": 5, "executed": 2, "reused": 2, "failed": 1,
         "retried": 3, "retries": [{"reason": "no memory", "count": 3}],
+        "learned": [{"peer": null, "count": 1}],
+        "speculated": 1, "wasted_ms": 2,
+        "peers": [{"peer": "ab", "name": null, "executed": 2, "busy_ms": 4, "bytes_in": 5, "bytes_out": 6}],
         "local_count": 1, "local": [{"argv": ["sed", "s/a/b/"], "reason": "why"}],
         "wall_ms": 38_200, "cpu_ms": 1, "infer_ms": 7, "bytes_in": 11, "bytes_out": 13,
     })

@@ -319,7 +319,7 @@ impl State {
 }
 
 /// What a thunk does, where nobody said it: its command line.
-fn describe(name: ThunkName, thunk: &Thunk) -> String {
+pub(crate) fn describe(name: ThunkName, thunk: &Thunk) -> String {
     let mut line = String::new();
     for argument in &thunk.spec().function.arguments {
         if line.len() > DESCRIPTION_CHARS {

@@ -3,8 +3,10 @@
 //! One question is one connection: a request, then a reply. Frames are a length (u32 LE) and a canonical
 //! encoding, bounded before memory is given. Nobody but the owner of the home can connect.
 
+mod find;
 mod serve;
 mod session;
+mod status;
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -14,7 +16,10 @@ use std::time::Duration;
 use mesh_protocol::codec::{self, Format};
 use mesh_protocol::limits;
 use mesh_protocol::peer::PeerId;
+use mesh_protocol::thunk::Reduction;
 use mesh_protocol::wire::admission::{MeshId, Roles};
+use mesh_protocol::wire::records::RecordKey;
+use rustix::fs::{FlockOperation, flock};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +27,7 @@ use crate::net::membership::Membership;
 
 pub use serve::{Heard, ServeError, ServeOptions, alone, serve};
 pub use session::Session;
+pub use status::{LeaseCounts, NodeStatus, PeerStatus};
 
 const REQUEST: Format = Format { magic: *b"\x89MASK\0\0\x01", bytes_max: 4096 };
 
@@ -50,6 +56,12 @@ pub enum Request {
     },
     /// Declare that a peer is a member no more.
     Revoke(PeerId),
+    /// How does it stand?
+    Status,
+    /// Who has this object; of a thunk, what came of it too?
+    Find(RecordKey),
+    /// Bring this object, or what came of this thunk, here from whoever has it.
+    Bring(RecordKey),
     /// Have a build's thunks run: what follows on this connection is a [`Session`].
     Build,
     /// End.
@@ -61,12 +73,37 @@ pub enum Request {
 pub enum Reply {
     /// The node and all other members that it knows.
     Peers(Peers),
+    /// How it stands.
+    Status(Box<NodeStatus>),
+    /// What is known of an object.
+    Whereabouts(Whereabouts),
     /// A ticket, as text.
     Ticket(String),
     /// It is done.
     Done,
     /// It cannot be done, and why.
     Failed(String),
+}
+
+/// Where an object is, and what came of it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Whereabouts {
+    /// Does this node have it?
+    pub is_here: bool,
+    /// Who else says that they do, and what people call them.
+    pub providers: Vec<(PeerId, String)>,
+    /// If it is a thunk of which something is known: what, by whose word.
+    pub reduction: Option<(Box<Reduction>, PeerId)>,
+}
+
+impl Request {
+    /// How long its answer may take: bringing something large takes what it takes.
+    fn patience(&self) -> Duration {
+        match self {
+            Self::Bring(_) => Duration::from_micros(limits::FETCH_US),
+            _ => PATIENCE,
+        }
+    }
 }
 
 /// A node and those it knows.
@@ -141,7 +178,7 @@ pub fn ask(home: &Path, request: &Request) -> io::Result<Option<Reply>> {
             return if is_nobody(&error) { Ok(None) } else { Err(error) };
         }
     };
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(PATIENCE + request.patience()))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     stream.write_all(&frame(REQUEST, request)?)?;
     let mut length = [0; 4];
@@ -155,6 +192,15 @@ pub fn ask(home: &Path, request: &Request) -> io::Result<Option<Reply>> {
 /// Does it mean that no node runs there?
 fn is_nobody(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
+}
+
+/// Waits until no node runs in this home: one that was asked to stop first finishes what it runs.
+pub fn wait_for_end(home: &Path) -> io::Result<()> {
+    match std::fs::File::open(home.join("node.lock")) {
+        Ok(lock) => Ok(flock(&lock, FlockOperation::LockExclusive)?),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 fn frame<T: Serialize>(format: Format, value: &T) -> io::Result<Vec<u8>> {

@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use mesh_protocol::limits;
 use mesh_store::{Store, StoreError, StoreOptions};
@@ -15,10 +16,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::Instant;
 
 use super::{
-    MemberInfo, PATIENCE, Peers, REPLY, REQUEST, Reply, Request, bounded, frame, parse, session,
+    MemberInfo, NodeStatus, PATIENCE, Peers, REPLY, REQUEST, Reply, Request, bounded, find, frame,
+    parse, session,
 };
+use crate::claims::{JobEvent, Mesh};
 use crate::net::membership::{Membership, MembershipError};
 use crate::net::swarm::{JoinState, SwarmHandle};
 use crate::node::{Node, NodeError, NodeEvent, NodeOptions, StartedNode};
@@ -27,6 +31,14 @@ use crate::records;
 /// Questions that are answered at once.
 const QUESTIONS: usize = 16;
 
+/// What happens to others' work, for people: when more waits to be told, some is not.
+const JOB_EVENTS: usize = 1024;
+
+/// How often a node that ends when idle looks whether it is: what begins and ends in between does not
+/// count, so it looks often.
+const LOOK_MAX: Duration = Duration::from_millis(500);
+const LOOK_MIN: Duration = Duration::from_millis(10);
+
 /// How a node serves.
 #[derive(Clone, Debug)]
 pub struct ServeOptions {
@@ -34,10 +46,12 @@ pub struct ServeOptions {
     pub home: PathBuf,
     /// What it gives, and over which network.
     pub node: NodeOptions,
+    /// It ends after having had nothing to do for this long.
+    pub idle_exit: Option<Duration>,
 }
 
 /// What happens to a node that serves, for people.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub enum Heard {
     /// It listens there.
     Listening(Vec<String>),
@@ -45,6 +59,10 @@ pub enum Heard {
     Join(JoinState),
     /// What happens between members.
     Node(NodeEvent),
+    /// A thunk of that member runs here, or does not any more; what people call the member.
+    Job(String, JobEvent),
+    /// It had nothing to do for as long as it was to wait.
+    Idle,
     /// It finishes what it runs for others, and ends then.
     Draining,
     /// It ends.
@@ -89,7 +107,7 @@ pub async fn serve(
     prepare: impl FnOnce(&Path) -> Result<Option<Membership>, MembershipError>,
     mut tell: impl FnMut(Heard),
 ) -> Result<(), ServeError> {
-    let ServeOptions { home, node } = options;
+    let ServeOptions { home, node, idle_exit } = options;
     let _lock = lock(&home)?;
     let membership = prepare(&home)?.ok_or(ServeError::NoMember)?;
     let socket = super::socket(&home);
@@ -106,7 +124,7 @@ pub async fn serve(
     std::fs::set_permissions(&socket, PermissionsExt::from_mode(0o600)).map_err(at)?;
     let (stop, stopped) = mpsc::channel(1);
     let answering = tokio::spawn(answer(listener, started.node.clone(), stop));
-    let ended = watch(started, stopped, &mut tell).await;
+    let ended = watch(started, stopped, idle_exit, &mut tell).await;
     answering.abort();
     let _ = std::fs::remove_file(&socket);
     store.close()?;
@@ -141,6 +159,8 @@ enum Next {
     Event(Option<NodeEvent>),
     Join(Option<JoinState>),
     Listening(Vec<String>),
+    Job(JobEvent),
+    Idle,
     Stop,
 }
 
@@ -176,10 +196,14 @@ impl Ends {
 async fn watch(
     started: StartedNode,
     stopped: mpsc::Receiver<()>,
+    idle_exit: Option<Duration>,
     tell: &mut impl FnMut(Heard),
 ) -> Result<(), ServeError> {
     let StartedNode { node, mut events, network } = started;
     let mut ends = Ends::new(stopped)?;
+    let (tell_job, mut jobs) = mpsc::channel(JOB_EVENTS);
+    node.mesh().watch_jobs(tell_job).await;
+    let mut idle = Idleness::new(node.mesh().clone(), idle_exit);
     let (mut listening, mut join) = (None::<Vec<String>>, None::<JoinState>);
     let mut ended = Ok(());
     loop {
@@ -189,6 +213,8 @@ async fn watch(
             event = events.recv() => Next::Event(event),
             state = swarm.joined(|state| Some(state) != known_join.as_ref()) => Next::Join(state),
             addresses = swarm.listening_other_than(known_listening) => Next::Listening(addresses),
+            Some(job) = jobs.recv() => Next::Job(job),
+            () = idle.lasts() => Next::Idle,
             () = ends.next() => Next::Stop,
         };
         match next {
@@ -196,6 +222,17 @@ async fn watch(
             Next::Stop => {
                 drain(&node, &mut ends, tell).await;
                 break;
+            }
+            Next::Idle => {
+                tell(Heard::Idle);
+                drain(&node, &mut ends, tell).await;
+                break;
+            }
+            Next::Job(job) => {
+                idle.since = Instant::now();
+                let (JobEvent::Started { peer, .. } | JobEvent::Ended { peer, .. }) = &job;
+                let name = node.swarm().name_of(*peer).unwrap_or_else(|| peer.to_string());
+                tell(Heard::Job(name, job));
             }
             Next::Event(Some(event)) => tell(Heard::Node(event)),
             Next::Listening(addresses) => {
@@ -223,6 +260,35 @@ async fn watch(
     ended
 }
 
+/// For how long a node has had nothing to do.
+struct Idleness {
+    mesh: Mesh,
+    bound: Option<Duration>,
+    since: Instant,
+}
+
+impl Idleness {
+    fn new(mesh: Mesh, bound: Option<Duration>) -> Self {
+        Self { mesh, bound, since: Instant::now() }
+    }
+
+    /// Waits until that has been too long; for ever, if there is no bound. Cancel-safe.
+    async fn lasts(&mut self) {
+        let Some(bound) = self.bound else { return std::future::pending().await };
+        loop {
+            let now = Instant::now();
+            let status = self.mesh.status().await;
+            if status.jobs.0 > 0 || status.builds > 0 {
+                self.since = now;
+            } else if now.duration_since(self.since) >= bound {
+                return;
+            }
+            let next = (self.since + bound).max(now + LOOK_MIN).min(now + LOOK_MAX);
+            tokio::time::sleep_until(next).await;
+        }
+    }
+}
+
 /// Whoever asks twice does not want to wait.
 async fn drain(node: &Node, ends: &mut Ends, tell: &mut impl FnMut(Heard)) {
     if node.mesh().status().await.jobs.0 > 0 {
@@ -244,9 +310,8 @@ async fn answer(listener: UnixListener, node: Node, stop: mpsc::Sender<()>) {
         let (node, stop, sessions) = (node.clone(), stop.clone(), sessions.clone());
         tokio::spawn(async move {
             let asked = converse(stream, &node, &stop, sessions);
-            let build = match tokio::time::timeout(PATIENCE, asked).await {
-                Ok(Ok(build)) => build,
-                _ => return tracing::debug!("a question on the socket was not answered"),
+            let Ok(build) = asked.await else {
+                return tracing::debug!("a question on the socket was not answered");
             };
             drop(place);
             if let Some((stream, _session)) = build
@@ -265,12 +330,8 @@ async fn converse(
     stop: &mpsc::Sender<()>,
     sessions: Arc<Semaphore>,
 ) -> io::Result<Option<(UnixStream, OwnedSemaphorePermit)>> {
-    let mut length = [0; 4];
-    stream.read_exact(&mut length).await?;
-    let length = bounded(length, REQUEST)?;
-    let mut body = Vec::new();
-    (&mut stream).take(length).read_to_end(&mut body).await?;
-    let request: Request = parse(REQUEST, &body)?;
+    let request = within(PATIENCE, read_request(&mut stream)).await?;
+    let patience = request.patience();
     let is_last = request == Request::Stop;
     let session = match request {
         Request::Build => sessions.try_acquire_owned().ok(),
@@ -278,9 +339,10 @@ async fn converse(
     };
     let reply = match (&request, &session) {
         (Request::Build, None) => Reply::Failed("too many builds use this node".to_owned()),
-        _ => reply(request, node).await,
+        _ => within(patience, async { Ok(reply(request, node).await) }).await?,
     };
-    stream.write_all(&frame(REPLY, &reply)?).await?;
+    let bytes = frame(REPLY, &reply)?;
+    within(PATIENCE, stream.write_all(&bytes)).await?;
     if is_last {
         // Full: it stops already.
         let _ = stop.try_send(());
@@ -288,16 +350,35 @@ async fn converse(
     Ok(session.map(|session| (stream, session)))
 }
 
+async fn read_request(stream: &mut UnixStream) -> io::Result<Request> {
+    let mut length = [0; 4];
+    stream.read_exact(&mut length).await?;
+    let length = bounded(length, REQUEST)?;
+    let mut body = Vec::new();
+    stream.take(length).read_to_end(&mut body).await?;
+    parse(REQUEST, &body)
+}
+
+async fn within<T>(patience: Duration, act: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    tokio::time::timeout(patience, act).await.unwrap_or(Err(io::ErrorKind::TimedOut.into()))
+}
+
 async fn reply(request: Request, node: &Node) -> Reply {
     let failed = |error: MembershipError| Reply::Failed(error.to_string());
     let handle = node.swarm();
     match request {
         Request::Peers => Reply::Peers(peers(handle).await),
+        Request::Status => Reply::Status(Box::new(NodeStatus::of(node).await)),
         Request::Invite { roles, uses, life_s } => {
             let ticket = handle.invite(roles, uses, life_s).await;
             ticket.map_or_else(failed, |ticket| Reply::Ticket(ticket.to_string()))
         }
         Request::Revoke(peer) => handle.revoke(peer).await.map_or_else(failed, |_| Reply::Done),
+        Request::Find(name) => Reply::Whereabouts(find::find(node, name).await),
+        Request::Bring(name) => match find::bring(node, name).await {
+            Ok(()) => Reply::Done,
+            Err(reason) => Reply::Failed(reason),
+        },
         Request::Build | Request::Stop => Reply::Done,
     }
 }

@@ -20,6 +20,7 @@ use super::compose::{Composer, LeaseDraft};
 use super::{Message, Verifier, sign};
 use crate::frame;
 use crate::net::{BoxStream, Network, Service};
+use crate::transfer::Transfers;
 
 const SILENCE: Duration = Duration::from_micros(limits::SILENCE_US);
 
@@ -45,6 +46,8 @@ pub(super) struct Lines {
     pub(super) store: Store,
     pub(super) network: Arc<dyn Network>,
     pub(super) verifier: Arc<dyn Verifier>,
+    /// Counts what comes along.
+    pub(super) transfers: Transfers,
     pub(super) inbox: mpsc::WeakSender<Message>,
 }
 
@@ -57,7 +60,7 @@ impl Lines {
             let (read, write) = tokio::io::split(stream);
             let ended = tokio::select! {
                 ended = lines.read_worker(id, peer, read) => ended,
-                ended = lines.write_worker(queue, write) => ended,
+                ended = lines.write_worker(peer, queue, write) => ended,
             };
             if let Err(error) = ended {
                 tracing::debug!(%peer, %error, "a worker's stream ended");
@@ -92,8 +95,8 @@ impl Lines {
         let (read, mut write) = tokio::io::split(stream);
         send(&mut write, FromWorker::Open(open).encode()).await?;
         tokio::select! {
-            ended = self.read_requester(id, read) => ended,
-            ended = write_requester(queue, write) => ended,
+            ended = self.read_requester(id, peer, read) => ended,
+            ended = self.write_requester(peer, queue, write) => ended,
         }
     }
 
@@ -115,6 +118,7 @@ impl Lines {
             drop(bytes);
             if let FromWorker::Receipt(receipt) = &mut message {
                 let objects = std::mem::take(&mut receipt.objects);
+                self.transfers.note(peer, bytes_of(&objects), 0);
                 let checked = match &receipt.end {
                     Ok(signed) if sign::is_of(&*self.verifier, peer, signed) => {
                         self.keep_objects(objects, Some(signed.reduction.values().collect())).await
@@ -133,13 +137,19 @@ impl Lines {
         Ok(())
     }
 
-    async fn read_requester(&self, id: StreamId, mut read: ReadHalf<BoxStream>) -> io::Result<()> {
+    async fn read_requester(
+        &self,
+        id: StreamId,
+        peer: PeerId,
+        mut read: ReadHalf<BoxStream>,
+    ) -> io::Result<()> {
         while let Some(bytes) = frame::read(&mut read, limits::CLAIM_BYTES, 2 * SILENCE).await? {
             let mut message = FromRequester::decode(&bytes).map_err(io::Error::other)?;
             drop(bytes);
             if let FromRequester::Lease(lease) = &mut message {
                 // Before the lease is known: a later one may count on them.
                 let objects = std::mem::take(&mut lease.objects);
+                self.transfers.note(peer, bytes_of(&objects), 0);
                 self.keep_objects(objects, None).await.map_err(io::Error::other)?;
             }
             self.tell(Message::FromRequester(id, message)).await;
@@ -178,6 +188,7 @@ impl Lines {
 
     async fn write_worker(
         &self,
+        peer: PeerId,
         mut queue: mpsc::Receiver<Outgoing>,
         mut write: WriteHalf<BoxStream>,
     ) -> io::Result<()> {
@@ -189,9 +200,25 @@ impl Lines {
                     let composed;
                     (composer, composed) =
                         composer.compose(draft).await.map_err(io::Error::other)?;
+                    self.transfers.note(peer, 0, bytes_of(&composed.objects));
                     FromRequester::Lease(composed)
                 }
             };
+            send(&mut write, message.encode()).await?;
+        }
+        close(write).await
+    }
+
+    async fn write_requester(
+        &self,
+        peer: PeerId,
+        mut queue: mpsc::Receiver<FromWorker>,
+        mut write: WriteHalf<BoxStream>,
+    ) -> io::Result<()> {
+        while let Some(message) = queue.recv().await {
+            if let FromWorker::Receipt(receipt) = &message {
+                self.transfers.note(peer, 0, bytes_of(&receipt.objects));
+            }
             send(&mut write, message.encode()).await?;
         }
         close(write).await
@@ -204,14 +231,8 @@ impl Lines {
     }
 }
 
-async fn write_requester(
-    mut queue: mpsc::Receiver<FromWorker>,
-    mut write: WriteHalf<BoxStream>,
-) -> io::Result<()> {
-    while let Some(message) = queue.recv().await {
-        send(&mut write, message.encode()).await?;
-    }
-    close(write).await
+fn bytes_of(objects: &[InlineObject]) -> u64 {
+    objects.iter().map(|object| object.bytes.len() as u64).sum()
 }
 
 async fn close(mut write: WriteHalf<BoxStream>) -> io::Result<()> {

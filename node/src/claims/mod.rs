@@ -32,9 +32,11 @@ mod worker;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use mesh_protocol::name::ThunkName;
 use mesh_protocol::peer::{PeerId, StreamId};
 use mesh_protocol::sched::lease::{self, LeasePolicy};
 use mesh_protocol::sched::score::Score;
+use mesh_protocol::thunk::Thunk;
 use mesh_protocol::wire::claim::{Capabilities, FromRequester, FromWorker, Open};
 use mesh_store::Store;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -93,8 +95,39 @@ pub struct Status {
     pub jobs: (usize, usize),
     /// Cores busy for own builds, and for others.
     pub cores: (u32, u32),
+    /// Cores that may be busy, and how many of them for others.
+    pub slots: (u32, u32),
+    /// Builds of this machine.
+    pub builds: usize,
+    /// Requesters that are served: leases held, and cores of those that run.
+    pub serving: Vec<(PeerId, usize, u32)>,
+    /// Workers that are attached: leases held, cores of those, and cores that would run at once.
+    pub workers: Vec<(PeerId, usize, u32, u32)>,
     /// What is thought of peers as workers; none: this machine.
     pub scores: Vec<(Option<PeerId>, Score)>,
+}
+
+/// What happens to others' work on this machine.
+#[derive(Clone, Debug)]
+pub enum JobEvent {
+    /// It runs.
+    Started {
+        /// For whom.
+        peer: PeerId,
+        /// Its name.
+        name: ThunkName,
+        /// Its content.
+        thunk: Arc<Thunk>,
+    },
+    /// It does not run any more.
+    Ended {
+        /// For whom.
+        peer: PeerId,
+        /// Its name.
+        name: ThunkName,
+        /// Why it came to nothing, if it did.
+        failure: Option<Arc<str>>,
+    },
 }
 
 /// A handle on a node's mesh; clones share it. When the last one, and the last driver, is gone, so
@@ -121,6 +154,7 @@ pub(crate) enum Message {
     Give(u32),
     Drain(oneshot::Sender<()>),
     Status(oneshot::Sender<Status>),
+    Watch(mpsc::Sender<JobEvent>),
 }
 
 impl Mesh {
@@ -172,6 +206,11 @@ impl Mesh {
         self.send(Message::Drain(sender)).await;
         // A task that has ended has nothing left to drain.
         let _ = drained.await;
+    }
+
+    /// Tells from now on what happens to others' work here. What does not fit is not told.
+    pub async fn watch_jobs(&self, watcher: mpsc::Sender<JobEvent>) {
+        self.send(Message::Watch(watcher)).await;
     }
 
     /// How things stand.

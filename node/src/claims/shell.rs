@@ -66,8 +66,14 @@ impl Shell {
         let first_offer = u64::try_from(since.as_micros()).unwrap_or(0);
         Self {
             start: Instant::now(),
-            workshop: Workshop { store: store.clone(), engine, transfers, records, signer, own },
-            lines: Lines { store, network, verifier, inbox },
+            lines: Lines {
+                store: store.clone(),
+                network,
+                verifier,
+                transfers: transfers.clone(),
+                inbox,
+            },
+            workshop: Workshop { store, engine, transfers, records, signer, own },
             watcher: parts.watcher,
             leases: Leases::new(parts.policy, parts.capabilities),
             offerer: Offerer::new(first_offer),
@@ -165,6 +171,7 @@ impl Shell {
             Message::Slots(slots) => self.slots = slots,
             Message::Give(slots) => self.given = slots,
             Message::Drain(drained) => self.on_drain(drained),
+            Message::Watch(watcher) => self.worker.watchers.push(watcher),
             Message::Status(sender) => {
                 // Whoever asked may have gone.
                 let _ = sender.send(self.status());
@@ -382,6 +389,10 @@ impl Shell {
             leases: self.leases.load(),
             jobs: self.claims.load(),
             cores: (self.leases.own_cores(), self.claims.running_cores()),
+            slots: (self.slots, self.given),
+            builds: self.clients.len(),
+            serving: self.claims.serving().collect(),
+            workers: self.leases.claimants().collect(),
             scores: self.leases.scores().iter().map(|(peer, score)| (*peer, *score)).collect(),
         }
     }

@@ -10,13 +10,15 @@ use mesh_protocol::sched::claim::{Effect, Input, Job};
 use mesh_protocol::thunk::{Reduction, Thunk};
 use mesh_protocol::wire::claim::{FromWorker, Lease, LeaseId, Receipt};
 use mesh_protocol::wire::offer::Offer;
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::task::AbortHandle;
 
 use super::client::ClientId;
-use super::compose;
 use super::job::{self, JobEnd, OwnEnd};
 use super::line::ToRequester;
 use super::shell::Shell;
+use super::{JobEvent, compose};
 
 /// What the claim machine's effects act on.
 #[derive(Default)]
@@ -28,6 +30,9 @@ pub(super) struct Worker {
     /// Streams whose queue was full.
     pub(super) broken: Vec<StreamId>,
     pub(super) is_drained: bool,
+    /// What runs, for those who watch.
+    running: BTreeMap<Job, (PeerId, ThunkName)>,
+    pub(super) watchers: Vec<mpsc::Sender<JobEvent>>,
 }
 
 /// What a task of the node's came to.
@@ -43,6 +48,25 @@ pub(super) enum Done {
 }
 
 impl Worker {
+    fn tell(&mut self, event: &JobEvent) {
+        self.watchers.retain(|watcher| {
+            !matches!(watcher.try_send(event.clone()), Err(TrySendError::Closed(_)))
+        });
+    }
+
+    fn begun(&mut self, job: Job, name: ThunkName, thunk: &Arc<Thunk>) {
+        let Some((peer, _)) = self.requesters.get(&job.stream) else { return };
+        let peer = *peer;
+        self.running.insert(job, (peer, name));
+        self.tell(&JobEvent::Started { peer, name, thunk: Arc::clone(thunk) });
+    }
+
+    fn ended(&mut self, job: Job, failure: Option<Arc<str>>) {
+        if let Some((peer, name)) = self.running.remove(&job) {
+            self.tell(&JobEvent::Ended { peer, name, failure });
+        }
+    }
+
     /// Remembers trees that are here. False: they were known.
     fn hold(&mut self, trees: BTreeSet<ValueName>) -> bool {
         let before = self.hold_order.len();
@@ -69,6 +93,8 @@ impl Shell {
             Done::Ran(job, end) => {
                 self.worker.jobs.remove(&job);
                 let (end, objects) = *end;
+                let failure = end.as_ref().err().map(|failure| Arc::clone(&failure.reason));
+                self.worker.ended(job, failure);
                 self.claim(Input::Ended(job, end, objects));
             }
             Done::Own(lease, name, end) => self.on_own_ended(lease, name, *end),
@@ -112,6 +138,7 @@ impl Shell {
                 Effect::Close(stream) => drop(self.worker.requesters.remove(&stream)),
                 Effect::Fetch(job, lease) => self.fetch(job, lease),
                 Effect::Run { job, name, thunk, .. } => {
+                    self.worker.begun(job, name, &thunk);
                     let workshop = self.workshop.clone();
                     let broken = Done::Ran(job, Box::new((Err(job::broken()), Vec::new())));
                     self.spawn(job, broken, async move {
@@ -122,6 +149,7 @@ impl Shell {
                     if let Some(task) = self.worker.jobs.remove(&job) {
                         task.abort();
                     }
+                    self.worker.ended(job, Some("it is not wanted any more".into()));
                 }
                 Effect::Drained => self.on_drained(),
             }

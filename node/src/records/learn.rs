@@ -39,7 +39,11 @@ impl Records {
             None => store.record(&reduction).map(|()| Arc::new(*reduction)),
         });
         match written.await.ok()? {
-            Ok(reduction) => Some(Learned { reduction, publisher }),
+            Ok(reduction) => {
+                // One more who has it.
+                self.publish_reduction(&reduction);
+                Some(Learned { reduction, publisher })
+            }
             Err(error) => {
                 tracing::warn!(%thunk, %error, "a result could not be remembered");
                 None

@@ -138,7 +138,17 @@ impl Transfers {
         self.0.suspects.list()
     }
 
-    /// What came from whom, and went to whom.
+    /// Counts objects' bytes that went another way: inside leases and receipts.
+    pub(crate) fn note(&self, peer: PeerId, received: u64, sent: u64) {
+        if received > 0 {
+            self.0.traffic.received(peer, received);
+        }
+        if sent > 0 {
+            self.0.traffic.sent(peer, sent, sent);
+        }
+    }
+
+    /// What came from whom, and went to whom, inside leases and receipts too.
     pub fn traffic(&self) -> Vec<(PeerId, Traffic)> {
         self.0.traffic.list()
     }

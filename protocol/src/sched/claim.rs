@@ -147,6 +147,12 @@ impl Claims {
         (self.jobs.len(), self.streams.len())
     }
 
+    /// Who is served: leases held, and cores of those that run.
+    pub fn serving(&self) -> impl Iterator<Item = (PeerId, usize, u32)> {
+        let streams = self.streams.values();
+        streams.map(|stream| (stream.peer, stream.leases.len(), stream.running_cores))
+    }
+
     /// Takes one input and appends what is to be done about it.
     pub fn handle(&mut self, now: Time, input: Input, effects: &mut Vec<Effect>) {
         match input {
@@ -251,7 +257,9 @@ impl Claims {
         if self.jobs.contains_key(&job) {
             return;
         }
-        if self.drain.is_some() || self.jobs.len() >= limits::CLAIM_LEASES {
+        // It may not have heard of a smaller window yet; and each lease takes a core at least.
+        let is_within = stream.leases.len() < stream.widest as usize;
+        if self.drain.is_some() || !is_within || self.jobs.len() >= limits::CLAIM_LEASES {
             let back = FromWorker::HandBack(BTreeSet::from([lease.lease]));
             return self.tell(now, id, back, effects);
         }

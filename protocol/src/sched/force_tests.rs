@@ -467,3 +467,45 @@ fn a_large_graph_is_loaded_and_reduced_in_linear_steps() {
     assert_eq!(world.answers.len(), 100);
     assert_eq!(world.executed.len(), 100_000);
 }
+
+#[test]
+fn what_ran_on_a_machine_that_is_gone_runs_again_and_no_attempt_is_lost() {
+    let mut force = Force::new(ForcePolicy { machine_attempts: 1, ..ForcePolicy::default() });
+    let mut effects = Vec::new();
+    let thunks: Vec<Thunk> = ["a", "b", "c"].map(|label| thunk(label, &[])).into();
+    force.handle(Input::Slots(2), &mut effects);
+    for (id, thunk) in (0..).zip(&thunks) {
+        let (name, _) = thunk.encode().unwrap();
+        force.handle(Input::Thunk(name, Arc::new(thunk.clone())), &mut effects);
+        let output = OutputRef { thunk: name, tag: out() };
+        force.handle(Input::Demand(DemandId(id), output), &mut effects);
+        force.handle(Input::Recalled(name, None), &mut effects);
+    }
+    let started = |effects: &mut Vec<Effect>| -> Vec<(RunId, String, u32)> {
+        let starts = effects.drain(..).filter_map(|effect| match effect {
+            Effect::Start { lease, thunk, attempt, .. } => {
+                Some((lease, thunk.spec().function.arguments[0].clone(), attempt))
+            }
+            _ => None,
+        });
+        starts.collect()
+    };
+    let before = started(&mut effects);
+    force.handle(Input::TakeBack, &mut effects);
+    let after = started(&mut effects);
+    let what = |runs: &[(RunId, String, u32)]| -> Vec<(String, u32)> {
+        runs.iter().map(|(_, label, attempt)| (label.clone(), *attempt)).collect()
+    };
+    assert_eq!(what(&before), [("a".to_owned(), 1), ("b".to_owned(), 1)]);
+    assert_eq!(what(&after), what(&before), "the same ones first");
+    let outputs: Outputs = Arc::new(BTreeMap::from([(out(), file("made"))]));
+    force.handle(Input::Ended(before[0].0, Ok(outputs.clone())), &mut effects);
+    assert!(effects.is_empty(), "who is gone is not listened to");
+    for (run, _, _) in after {
+        force.handle(Input::Ended(run, Ok(outputs.clone())), &mut effects);
+    }
+    let last = started(&mut effects);
+    assert_eq!(what(&last), [("c".to_owned(), 1)]);
+    force.handle(Input::Ended(last[0].0, Ok(outputs)), &mut effects);
+    assert!(force.is_idle());
+}

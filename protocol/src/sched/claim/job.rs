@@ -16,6 +16,8 @@ pub(super) struct Stream {
     pub(super) peer: PeerId,
     /// What was said last.
     pub(super) window: Window,
+    /// The cores of the widest window that it was ever told.
+    pub(super) widest: u32,
     pub(super) leases: BTreeSet<LeaseId>,
     pub(super) running_cores: u32,
     pub(super) heard: Time,
@@ -34,6 +36,7 @@ impl Stream {
         Self {
             peer,
             window,
+            widest: window.cores(),
             leases: BTreeSet::new(),
             running_cores: 0,
             heard: now,

@@ -214,6 +214,27 @@ fn requesters_share_the_slots_and_what_runs_next() {
 }
 
 #[test]
+fn who_leases_more_than_was_ever_asked_for_gets_it_back() {
+    let mut bench = Bench::new(2);
+    bench.offer(1).pass(limits::CLAIM_SPREAD_US);
+    let Window { slots, prefetch } = bench.claims.streams[&StreamId(0)].window;
+    let asked = slots + prefetch;
+    let jobs: Vec<Job> = (0..asked).map(|_| bench.lease(0)).collect();
+    assert!(!bench.take().iter().any(|e| matches!(e, Effect::Send(_, FromWorker::HandBack(_)))));
+    // Also when the window has become smaller meanwhile: these were on their way.
+    bench.tell(Input::Slots(1));
+    bench.take();
+    let beyond = bench.lease(0);
+    let back = Effect::Send(StreamId(0), FromWorker::HandBack([beyond.lease].into()));
+    assert!(bench.take().contains(&back));
+    assert_eq!(bench.claims.load().0, jobs.len());
+    bench.hear(0, FromRequester::Cancel([jobs[0].lease].into()));
+    bench.take();
+    let within = bench.lease(0);
+    assert!(matches!(bench.take()[..], [Effect::Fetch(fetched, _), ..] if fetched == within));
+}
+
+#[test]
 fn what_is_cancelled_or_left_alone_is_stopped() {
     let mut bench = Bench::new(2);
     bench.offer(1).pass(limits::CLAIM_SPREAD_US);

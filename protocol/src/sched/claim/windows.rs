@@ -56,6 +56,7 @@ impl Claims {
         for (id, window) in changed {
             if let Some(stream) = self.streams.get_mut(&id) {
                 stream.window = window;
+                stream.widest = stream.widest.max(window.cores());
             }
             self.tell(now, id, FromWorker::Window(window), effects);
         }

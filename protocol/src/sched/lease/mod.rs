@@ -271,6 +271,14 @@ impl Leases {
         (self.granted.len(), self.works.len())
     }
 
+    /// Workers that are attached: leases held, cores of those, and cores that would run at once.
+    pub fn claimants(&self) -> impl Iterator<Item = (PeerId, usize, u32, u32)> {
+        self.seats.values().filter_map(|claimant| {
+            let Claimant { peer, leases, cores, window, .. } = claimant;
+            peer.map(|peer| (peer, leases.len(), *cores, window.slots))
+        })
+    }
+
     /// Counts so far.
     pub fn counts(&self) -> Counts {
         self.counts

@@ -1,0 +1,82 @@
+//! `mesh join --detach`: the same command once more, in a session of its own.
+//!
+//! What it says until it is a member it says twice, to its log and to us; then we leave it alone.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::error::CliError;
+use crate::exit;
+
+/// The last line that is told to who waits.
+const READY: &str = "ready";
+
+/// Starts it, and waits until it is a member, or has ended.
+pub(crate) fn start(home: &Path) -> Result<(), CliError> {
+    std::fs::create_dir_all(home).map_err(CliError::io(home))?;
+    let log = home.join("node.log");
+    let file = File::create(&log).map_err(CliError::io(&log))?;
+    let own = std::env::current_exe().map_err(CliError::io("/proc/self/exe"))?;
+    let instead = |word: OsString| if word == "--detach" { "--detached".into() } else { word };
+    let mut child = Command::new(&own)
+        .args(std::env::args_os().skip(1).map(instead))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(file)
+        .spawn()
+        .map_err(CliError::io(&own))?;
+    let mut is_ready = false;
+    if let Some(said) = child.stdout.take() {
+        for line in BufReader::new(said).lines().map_while(Result::ok) {
+            is_ready = line == READY;
+            if is_ready {
+                break;
+            }
+            eprintln!("{line}");
+        }
+    }
+    if is_ready {
+        eprintln!(
+            "mesh: it goes on in the background as process {}; mesh stop ends it",
+            child.id()
+        );
+        return Ok(());
+    }
+    let status = child.wait().map_err(CliError::io(&own))?;
+    let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(exit::INTERNAL);
+    let said = std::fs::read_to_string(&log).unwrap_or_default();
+    let last = said.lines().rfind(|line| line.starts_with("mesh: ")).unwrap_or("mesh: it ended");
+    Err(CliError::new(code, last.trim_start_matches("mesh: "))
+        .hint(format!("{} has all that it said", log.display())))
+}
+
+/// Whoever started us and waits; nobody, if we run in the foreground.
+pub(crate) struct Starter {
+    waits: bool,
+}
+
+impl Starter {
+    /// A detached node leaves the terminal's session first.
+    pub(crate) fn new(detached: bool) -> Self {
+        if detached {
+            // It fails for the leader of a session alone, who has one of its own.
+            let _ = rustix::process::setsid();
+        }
+        Self { waits: detached }
+    }
+
+    /// If it has gone, we do not mind.
+    pub(crate) fn tell(&self, line: &str) {
+        if self.waits {
+            let _ = writeln!(io::stdout(), "{line}");
+        }
+    }
+
+    pub(crate) fn ready(&mut self) {
+        self.tell(READY);
+        self.waits = false;
+    }
+}
