@@ -28,7 +28,7 @@ fn a_second_member_runs_nothing_and_a_third_gets_objects_by_name() {
     let executed = number(&report, "executed");
     assert!(executed > 30, "{report}");
     let second = &cluster.workers[0].0;
-    let (said, report) = end(&project, start(&project, second, &[], LUA));
+    let (said, report) = end(&project, start(&project, second, &["--slots", "0"], LUA));
     project.snapshot().differences(&expected, &[]).assert_none(&said.stderr);
     assert_eq!((number(&report, "executed"), number(&report, "reused")), (0, executed));
     let [origin] = &report["learned"].as_array().unwrap()[..] else { panic!("{report}") };
@@ -48,15 +48,20 @@ fn a_second_member_runs_nothing_and_a_third_gets_objects_by_name() {
     assert_eq!(fs::read(&got).unwrap(), fs::read(&program).unwrap());
     assert_eq!(find(third, &name)["here"], Value::Bool(true));
 
-    let json = r#"{"function":{"executable":"/bin/true","arguments":["true"]},"outputs":{},"limits":{"platform":"x86_64-linux"}}"#;
-    let made = cluster.home().run_with(["thunk", "create", "-"], json.as_bytes());
-    if made.code == Some(0) {
-        let thunk = made.ok();
-        assert_eq!(
-            third.ok(["thunk", "show", &thunk]),
-            cluster.home().ok(["thunk", "show", &thunk])
-        );
-    }
+    let program = cluster.home().ok(["put", "/bin/true"]);
+    let program = program.split_whitespace().next().unwrap();
+    let json = serde_json::json!({
+        "function": { "executable": "/f", "arguments": ["f"] },
+        "inputs": { "/f": { "source": { "value": program }, "mode": "executable" } },
+        "outputs": { "out": "/out" },
+    });
+    let thunk = cluster.home().run_with(["thunk", "create", "-"], json.to_string().as_bytes()).ok();
+    let shown = third.ok(["thunk", "show", &thunk]);
+    assert_eq!(
+        shown,
+        cluster.home().ok(["thunk", "show", &thunk]),
+        "never published, but asked for"
+    );
     let nowhere = "V0000000000000000000000000000000000000000000000000000000000000000-7";
     assert_eq!(third.run(["find", nowhere]).code, Some(66));
     let missing = third.run(["get", nowhere, got.to_str().unwrap()]);
@@ -64,6 +69,6 @@ fn a_second_member_runs_nothing_and_a_third_gets_objects_by_name() {
 
     // Who has left is no answer any more.
     cluster.requester.1.interrupt();
-    cluster.workers[1].1.says("desk is gone");
+    cluster.workers[1].1.says("is gone");
     assert_eq!(providers(&find(&cluster.workers[1].0, &name)), ["worker0"]);
 }
