@@ -46,6 +46,8 @@ pub struct SwarmConfig {
     pub backoff_min: Duration,
     /// … up to this.
     pub backoff_max: Duration,
+    /// Members that it connects to by itself. In a mesh of more, Kademlia says who is close to what.
+    pub peers_wanted: usize,
     /// How often gossip is put in order.
     pub gossip_heartbeat: Duration,
 }
@@ -59,6 +61,7 @@ impl Default for SwarmConfig {
             patience: Duration::from_micros(limits::ADMISSION_US),
             backoff_min: Duration::from_micros(limits::BACKOFF_US_MIN),
             backoff_max: Duration::from_micros(limits::BACKOFF_US_MAX),
+            peers_wanted: limits::PEERS_WANTED,
             gossip_heartbeat: Duration::from_secs(1),
         }
     }

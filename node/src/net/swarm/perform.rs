@@ -216,7 +216,7 @@ impl MemberLoop {
     /// Those of them that are missing are dialled in time, as long as there are not enough.
     pub(super) fn want(&mut self, peers: Vec<PeerId>) {
         let (now, own) = (self.now(), self.own());
-        let mut room = limits::PEERS_WANTED.saturating_sub(self.connected.len());
+        let mut room = self.peers_wanted.saturating_sub(self.connected.len());
         let issuer = self.issuer();
         for peer in peers.into_iter().chain(issuer) {
             let may =
@@ -301,7 +301,8 @@ impl MemberLoop {
         self.on_revoked(&news.revocations);
         let now = self.now();
         for peer in &news.members {
-            let is_wanted = self.connected.len() < limits::PEERS_WANTED;
+            self.add_route(*peer);
+            let is_wanted = self.connected.len() < self.peers_wanted;
             if is_wanted && !self.connected.contains_key(peer) {
                 self.reconnect.hurry(*peer, now);
             }
@@ -335,6 +336,7 @@ impl MemberLoop {
         let out = |peer: &&PeerId| self.parts.membership.lock().roles(**peer, now_s).is_none();
         let out: Vec<PeerId> = self.connected.keys().filter(out).copied().collect();
         self.reconnect.forget(revocation.peer);
+        self.remove_route(revocation.peer);
         out.into_iter().for_each(|peer| self.disconnect(peer));
     }
 

@@ -16,8 +16,8 @@ const WALKS: usize = 64;
 impl MemberLoop {
     pub(super) fn closest(&mut self, target: Target, reply: oneshot::Sender<Closest>) {
         let members = self.parts.membership.lock().members().count();
-        if members <= limits::PEERS_WANTED || self.walks.len() >= WALKS {
-            let are_all = members <= limits::PEERS_WANTED;
+        let are_all = members <= self.peers_wanted;
+        if are_all || self.walks.len() >= WALKS {
             let peers = if are_all { self.connected.keys().copied().collect() } else { vec![] };
             // Whoever asked may have gone.
             return drop(reply.send(Closest { target, peers, are_all }));
@@ -53,7 +53,13 @@ impl MemberLoop {
         let _ = reply.send(Closest { target, peers, are_all: false });
     }
 
-    /// A member that is connected is a way to others.
+    pub(super) fn remove_route(&mut self, peer: PeerId) {
+        if let Some(name) = to_libp2p(peer) {
+            self.parts.swarm.behaviour_mut().kad.remove_peer(&name);
+        }
+    }
+
+    /// A member whose address is known is a way to others.
     pub(super) fn add_route(&mut self, peer: PeerId) {
         let Some(name) = to_libp2p(peer) else { return };
         for address in self.addresses_of(peer) {
