@@ -45,7 +45,7 @@ use mesh_store::{Store, StoreError};
 use tokio::sync::{mpsc, oneshot};
 
 pub use self::learn::Learned;
-pub(crate) use self::neighbours::{MembersAndKademlia, Office};
+pub use self::neighbours::{MembersAndKademlia, Office};
 use crate::claims::Signer;
 use crate::net::membership::now_s;
 use crate::net::{BoxStream, Network};

@@ -10,7 +10,7 @@ use crate::net::identity::Ed25519;
 use crate::net::swarm::SwarmHandle;
 
 /// The connected members as long as those are all; beyond, Kademlia.
-pub(crate) struct MembersAndKademlia(pub(crate) SwarmHandle);
+pub struct MembersAndKademlia(pub SwarmHandle);
 
 impl Neighbours for MembersAndKademlia {
     fn closest(&self, target: Target) -> ClosestFuture<'_> {
@@ -19,7 +19,7 @@ impl Neighbours for MembersAndKademlia {
 }
 
 /// Certificates and keys.
-pub(crate) struct Office(pub(crate) SwarmHandle);
+pub struct Office(pub SwarmHandle);
 
 impl Verifier for Office {
     fn verify(&self, key: &[u8; 32], message: &[u8], signature: &Signature) -> bool {
