@@ -51,7 +51,11 @@ pub(crate) enum Command {
     /// Store files or directories and print their names
     Put(PutArgs),
     /// Write an object to a file, or a tree to a directory
+    ///
+    /// What is not here is brought by the node of this home (mesh join), if a member has it.
     Get(GetArgs),
+    /// Say which members have an object, and what is known of a thunk
+    Find(FindArgs),
     /// Write an object to standard output
     Cat(NameArgs),
     /// List a tree
@@ -215,6 +219,15 @@ pub(crate) struct GetArgs {
     pub(crate) name: String,
     /// Where to: a file that is replaced, or for a tree a directory that does not exist yet
     pub(crate) path: PathBuf,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct FindArgs {
+    /// V… or T…
+    pub(crate) name: String,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(ClapArgs, Debug)]

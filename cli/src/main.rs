@@ -52,6 +52,7 @@ fn dispatch(command: Command) -> Result<u8, CliError> {
         Command::Run(args) => return commands::run::run(&args),
         Command::Put(args) => commands::put::run(&args),
         Command::Get(args) => commands::get::run(&args),
+        Command::Find(args) => commands::find::run(&args),
         Command::Cat(args) => commands::cat::run(&args),
         Command::Ls(args) => commands::ls::run(&args),
         Command::Thunk(ThunkCommand::Create(args)) => commands::thunk::create(&args),

@@ -170,6 +170,7 @@ async fn member(net: &MemoryMesh, number: u8, slots: u32, store: &Store) -> Mesh
         engine: Arc::new(Nothing(put(b"made"), put(b""))),
         network,
         transfers: transfers.clone(),
+        records: None,
         signer: Arc::new(Unsigned),
         verifier: Arc::new(Unsigned),
         capabilities: Capabilities {

@@ -2,7 +2,7 @@
 //!
 //! [`driver`] carries out what a build's force machine wants, with an engine of [`exec`] or with the
 //! node's [`claims`], which lease to other members and run for them. [`transfer`] moves objects
-//! between members, [`net`] connects them, [`node`] puts all that together, [`api`] answers the
+//! between members, [`records`] says who has them and what came of which thunk, [`net`] connects them, [`node`] puts all that together, [`api`] answers the
 //! machine's owner, [`doctor`] says what this machine allows, [`owner`] what its owner does
 //! with it. [`colour`] takes colours out of what programs wrote.
 
@@ -16,5 +16,6 @@ mod frame;
 pub mod net;
 pub mod node;
 pub mod owner;
+pub mod records;
 pub mod transfer;
 mod verdict;

@@ -3,7 +3,7 @@
 //! ```text
 //!   network events ──▶ route ─┬─ Claim, Offers ──▶ claims      of peers whose role allows it
 //!                             ├─ Transfer ───────▶ transfer
-//!                             ├─ Records ────────▶ (declined: the hook is `Node::on_records`)
+//!                             ├─ Records ────────▶ records
 //!                             └─ what people may want to know ──▶ NodeEvents
 //! ```
 //!
@@ -12,6 +12,7 @@
 //! configuration, and answering the owner ([`crate::api`] does).
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mesh_protocol::peer::PeerId;
 use mesh_protocol::sched::lease::{self, LeasePolicy};
@@ -19,6 +20,7 @@ use mesh_protocol::thunk::Platform;
 use mesh_protocol::wire::admission::{Roles, Verifier as _};
 use mesh_protocol::wire::claim::Capabilities;
 use mesh_store::Store;
+use mesh_store::records::RecordStore;
 use thiserror::Error;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -29,6 +31,7 @@ use crate::net::identity::{Ed25519, Key};
 use crate::net::membership::Membership;
 use crate::net::swarm::{self, StartError, Started, SwarmConfig, SwarmHandle};
 use crate::net::{BoxStream, NetworkEvent, Service, Topic};
+use crate::records::{MembersAndKademlia, Office, Records, RecordsParts};
 use crate::transfer::Transfers;
 
 /// Events for people that may wait; when there are more, some are not told.
@@ -91,8 +94,11 @@ pub struct Node {
     store: Store,
     mesh: Mesh,
     transfers: Transfers,
+    records: Records,
     swarm: SwarmHandle,
     own: PeerId,
+    /// Members that are connected.
+    here: Arc<AtomicUsize>,
 }
 
 /// What [`Node::start`] gives.
@@ -111,6 +117,7 @@ impl Node {
     pub fn start(
         membership: Membership,
         store: Store,
+        kept: RecordStore,
         options: NodeOptions,
     ) -> Result<StartedNode, NodeError> {
         let engine = SandboxEngine::start(store.clone(), SandboxOptions::default())?;
@@ -121,12 +128,24 @@ impl Node {
         let transfers = Transfers::new(store.clone(), Arc::clone(&network));
         let own = network.own();
         let slots = options.slots.max(cores());
+        let signer: Arc<dyn Signer> = Arc::new(NodeKey(key));
+        let records = Records::start(RecordsParts {
+            store: store.clone(),
+            kept,
+            network: Arc::clone(&network),
+            neighbours: Arc::new(MembersAndKademlia(handle.clone())),
+            transfers: transfers.clone(),
+            signer: Arc::clone(&signer),
+            notary: Arc::new(Office(handle.clone())),
+            seed: seed(own),
+        });
         let mesh = Mesh::start(MeshParts {
             store: store.clone(),
             engine: Arc::new(engine),
             network,
             transfers: transfers.clone(),
-            signer: Arc::new(NodeKey(key)),
+            records: Some(records.clone()),
+            signer,
             verifier: Arc::new(PeerKeys),
             capabilities: Capabilities {
                 platform,
@@ -139,7 +158,8 @@ impl Node {
             seed: seed(own),
             watcher: Box::new(log),
         });
-        let node = Self { store, mesh, transfers, swarm: handle, own };
+        let node =
+            Self { store, mesh, transfers, records, swarm: handle, own, here: Arc::default() };
         let (tell, told) = mpsc::channel(EVENTS_MAX);
         tokio::spawn(node.clone().pump(events, tell, options.slots));
         Ok(StartedNode { node, events: told, network: task })
@@ -158,6 +178,11 @@ impl Node {
     /// What moves objects.
     pub fn transfers(&self) -> &Transfers {
         &self.transfers
+    }
+
+    /// What says who has what, and what came of which thunk.
+    pub fn records(&self) -> &Records {
+        &self.records
     }
 
     /// Its network.
@@ -179,6 +204,7 @@ impl Node {
         given: u32,
     ) {
         self.mesh.give(given).await;
+        tokio::spawn(publish_memo(self.records.clone()));
         while let Some(event) = events.recv().await {
             if let Some(event) = self.route(event).await {
                 // Whoever looks may look too slowly.
@@ -201,11 +227,15 @@ impl Node {
             }
             NetworkEvent::Gossip { .. } => None,
             NetworkEvent::Connected(peer) => {
+                let others = self.here.fetch_add(1, Ordering::Relaxed) + 1;
+                self.records.connected(peer, others);
                 self.mesh.deliver(NetworkEvent::Connected(peer)).await;
                 let name = self.swarm.name_of(peer).unwrap_or_else(|| "unnamed".to_owned());
                 Some(NodeEvent::Connected(peer, name))
             }
             NetworkEvent::Disconnected(peer) => {
+                self.here.fetch_sub(1, Ordering::Relaxed);
+                self.records.disconnected(peer);
                 self.mesh.deliver(NetworkEvent::Disconnected(peer)).await;
                 Some(NodeEvent::Disconnected(peer))
             }
@@ -231,18 +261,22 @@ impl Node {
                 self.transfers.serve(peer, stream);
                 None
             }
-            Service::Records => self.on_records(peer, stream),
+            Service::Records => {
+                self.records.serve(peer, stream);
+                None
+            }
         }
-    }
-
-    /// Where streams for provider records and reductions arrive. Nobody serves them so far.
-    fn on_records(&self, peer: PeerId, stream: BoxStream) -> Option<NodeEvent> {
-        drop(stream);
-        Some(NodeEvent::Declined(peer, Service::Records))
     }
 
     fn may(&self, peer: PeerId, roles: Roles) -> bool {
         self.swarm.roles(peer).is_some_and(|its| its.include(roles))
+    }
+}
+
+/// What was found out here before this node ran, or is beside it.
+async fn publish_memo(records: Records) {
+    if let Err(error) = records.publish_memo().await {
+        tracing::warn!(%error, "what the memo holds is not published");
     }
 }
 

@@ -18,6 +18,7 @@ pub mod owner;
 pub mod path;
 pub mod peer;
 pub mod random;
+pub mod records;
 pub mod sched;
 pub mod thunk;
 pub mod time;

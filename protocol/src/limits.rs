@@ -381,3 +381,80 @@ pub const OFFERS_PENDING: usize = 64;
 
 /// Trees that a node remembers to have, to say so when somebody offers work that needs them.
 pub const TREES_HELD: usize = 1024;
+
+/// The encoding of one record: a reduction of about a hundred outputs. Those of more are not
+/// published; they are what ran longest, but a message must hold many of the others.
+pub const RECORD_BYTES: u64 = 16 * 1024;
+
+/// One message about records, either way: a second at ten megabits.
+pub const RECORDS_MESSAGE_BYTES: u64 = 1024 * 1024;
+
+/// Records in one message: some 60 kB of ordinary ones.
+pub const RECORDS_BATCH: usize = 256;
+
+/// Names in one question.
+pub const RECORDS_ASKED: usize = 512;
+
+/// Members that keep a record, those closest to its key: all but one may leave between two rounds of
+/// republication.
+pub const RECORD_REPLICAS: usize = 3;
+
+/// A record is forgotten after this long, unless it is published again.
+pub const RECORD_LIFE_S: u64 = 24 * 60 * 60;
+
+/// It is published again when so much of its life is over: a third is left for trying.
+pub const RECORD_REPUBLISH_S: u64 = 16 * 60 * 60;
+
+/// How far the clocks of two members may be apart.
+pub const RECORD_SKEW_S: u64 = 10 * 60;
+
+/// Records that a node publishes; what is beyond is found by asking for other things that were.
+pub const RECORDS_PUBLISHED: usize = 100_000;
+
+/// Of those, what one sweep takes along: memory for where each goes.
+pub const RECORDS_SWEEP: usize = 1024;
+
+/// Records that a node sends in a second, all peers together: some 25 kB of ordinary ones.
+pub const RECORDS_PER_S: u64 = 500;
+
+/// How long what is new waits for more of it.
+pub const RECORDS_GATHER_US: u64 = 500_000;
+
+/// How long to wait after nobody took a record; doubled by further failures, up to an hour.
+pub const RECORDS_RETRY_US: u64 = 10_000_000;
+
+/// Messages of records under way at once, one to a peer.
+pub const RECORDS_SENDING: usize = 4;
+
+/// A question about records that is not answered by then is answered with no.
+pub const LOOKUP_US: u64 = 2_000_000;
+
+/// How long a name waits for others to be asked for in one question.
+pub const LOOKUP_GATHER_US: u64 = 1_000;
+
+/// Names that are being looked up at once; those beyond are not.
+pub const LOOKUPS: usize = 4096;
+
+/// Providers that are remembered, and told, of one object.
+pub const PROVIDERS: usize = 8;
+
+/// Records that a node keeps for others, and of one publisher.
+pub const RECORDS_KEPT: usize = 200_000;
+/// See [`RECORDS_KEPT`].
+pub const RECORDS_KEPT_PER_PUBLISHER: usize = 50_000;
+
+/// Bytes of them, and of one publisher.
+pub const RECORDS_KEPT_BYTES: u64 = 128 * 1024 * 1024;
+/// See [`RECORDS_KEPT_BYTES`].
+pub const RECORDS_KEPT_PER_PUBLISHER_BYTES: u64 = 32 * 1024 * 1024;
+
+/// Streams on which others may ask this node for records, and one peer.
+pub const RECORDS_SERVED: usize = 256;
+/// See [`RECORDS_SERVED`].
+pub const RECORDS_SERVED_PER_PEER: usize = 8;
+
+/// A stream for records on which nothing is asked is closed after this long.
+pub const RECORDS_IDLE_US: u64 = 30_000_000;
+
+/// Peers that a question about the closest ones is answered with: Kademlia's K.
+pub const CLOSEST: usize = 20;

@@ -43,6 +43,7 @@ mod memo;
 mod notice;
 mod options;
 mod reach;
+pub mod records;
 mod recovery;
 mod session;
 mod stat_cache;
@@ -226,6 +227,13 @@ impl Store {
     pub fn recall(&self, thunk: ThunkName) -> Result<Option<Arc<Reduction>>, StoreError> {
         let found = self.0.memo.reduction(thunk)?;
         Ok(found.filter(|reduction| self.is_complete(reduction)).map(Arc::new))
+    }
+
+    /// All thunks whose reductions are known, whether or not their values are here.
+    pub fn reduced(&self) -> Result<Vec<ThunkName>, StoreError> {
+        let mut thunks = Vec::new();
+        self.0.memo.for_each_thunk(&mut |thunk| thunks.push(thunk))?;
+        Ok(thunks)
     }
 
     /// Writes a reduction down. It is known to all processes and outlives this one at once; it

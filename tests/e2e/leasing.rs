@@ -9,9 +9,9 @@ use serde_json::Value;
 const LUA: &str = "make linux";
 
 /// A requester and workers, all of which have met.
-struct Cluster {
-    requester: (Mesh, Node),
-    workers: Vec<(Mesh, Node)>,
+pub(crate) struct Cluster {
+    pub(crate) requester: (Mesh, Node),
+    pub(crate) workers: Vec<(Mesh, Node)>,
     ticket: String,
 }
 
@@ -20,7 +20,7 @@ impl Cluster {
         Self::with(workers, "worker")
     }
 
-    fn with(workers: usize, role: &str) -> Self {
+    pub(crate) fn with(workers: usize, role: &str) -> Self {
         let mesh = Mesh::new();
         mesh.ok(["init", "--name", "desk"]);
         let mut node = Node::join(&mesh, &[]);
@@ -41,7 +41,7 @@ impl Cluster {
         self.workers.push((mesh, joined));
     }
 
-    fn home(&self) -> &Mesh {
+    pub(crate) fn home(&self) -> &Mesh {
         &self.requester.0
     }
 
@@ -51,7 +51,7 @@ impl Cluster {
 }
 
 /// Starts `mesh build` with these options in a project that is as it was.
-fn start(project: &Project, mesh: &Mesh, options: &[&str], line: &str) -> Child {
+pub(crate) fn start(project: &Project, mesh: &Mesh, options: &[&str], line: &str) -> Child {
     project.reset();
     let _ = fs::remove_file(project.report_path());
     let mut command = project.command(binary());
@@ -60,7 +60,7 @@ fn start(project: &Project, mesh: &Mesh, options: &[&str], line: &str) -> Child 
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
-fn end(project: &Project, child: Child) -> (Finished, Value) {
+pub(crate) fn end(project: &Project, child: Child) -> (Finished, Value) {
     let finished = finished(child.wait_with_output().unwrap());
     assert_eq!(finished.code, Some(0), "{finished:#?}");
     let report = fs::read(project.report_path()).unwrap();
@@ -68,12 +68,12 @@ fn end(project: &Project, child: Child) -> (Finished, Value) {
 }
 
 /// What the plain build leaves.
-fn plain(project: &Project, line: &str) -> Snapshot {
+pub(crate) fn plain(project: &Project, line: &str) -> Snapshot {
     project.reset();
     project.build(With::Plain, line).ok().snapshot
 }
 
-fn number(report: &Value, key: &str) -> u64 {
+pub(crate) fn number(report: &Value, key: &str) -> u64 {
     report[key].as_u64().unwrap_or_else(|| panic!("no {key} in {report}"))
 }
 

@@ -16,6 +16,7 @@ mod hostile;
 mod infer;
 mod leasing;
 mod membership;
+mod memo;
 mod network;
 mod parallel;
 mod real;

@@ -12,7 +12,7 @@ use crate::{home, resolve};
 
 pub(crate) fn run(args: &NameArgs) -> Result<(), CliError> {
     let store = home::open_store()?;
-    let name = resolve::find(&store, &args.name)?.name().digest();
+    let name = resolve::find_anywhere(&store, &args.name)?.name().digest();
     let mut file = store.open_blob(name)?;
     let mut hasher = Hasher::new();
     let mut chunk = vec![0; 128 * 1024];

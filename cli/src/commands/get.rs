@@ -10,7 +10,7 @@ use crate::resolve::{self, Found};
 
 pub(crate) fn run(args: &GetArgs) -> Result<(), CliError> {
     let store = home::open_store()?;
-    let found = resolve::find(&store, &args.name)?;
+    let found = resolve::find_anywhere(&store, &args.name)?;
     let name = found.name();
     let is_tree = match found {
         Found::Tree(_) => true,

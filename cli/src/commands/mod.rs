@@ -6,6 +6,7 @@ pub(crate) mod cat;
 pub(crate) mod completions;
 mod detach;
 pub(crate) mod doctor;
+pub(crate) mod find;
 pub(crate) mod force;
 pub(crate) mod gc;
 pub(crate) mod get;
@@ -31,6 +32,8 @@ use std::io::{self, Write};
 
 use mesh_node::api::{NodeStatus, Reply, Request, ask};
 use mesh_protocol::peer::PeerId;
+
+use mesh_protocol::wire::records::RecordKey;
 
 use crate::error::CliError;
 use crate::{exit, home};
@@ -71,6 +74,15 @@ pub(crate) fn node_status() -> Result<Option<NodeStatus>, CliError> {
 /// As much of a peer's id as people compare.
 pub(crate) fn short(peer: PeerId) -> String {
     peer.to_string().chars().take(16).collect()
+}
+
+/// Has the node of this home bring something; false if none runs.
+pub(crate) fn bring_by_node(key: RecordKey) -> Result<bool, CliError> {
+    let home = home::directory()?;
+    match ask(&home, &Request::Bring(key)).map_err(CliError::io(home.join("node.sock")))? {
+        Some(Reply::Failed(reason)) => Err(CliError::new(exit::NOT_FOUND, reason)),
+        reply => Ok(reply.is_some()),
+    }
 }
 
 /// Prints one line of data.

@@ -44,7 +44,7 @@ fn read_text(path: &Path) -> Result<String, CliError> {
 
 pub(crate) fn show(args: &ThunkShowArgs) -> Result<(), CliError> {
     let store = home::open_store()?;
-    let thunk = resolve::thunk(&store, args.name.parse()?)?;
+    let thunk = resolve::thunk_anywhere(&store, args.name.parse()?)?;
     let json = thunk.to_json(true).map_err(|error| CliError::new(exit::DATA, error))?;
     print_line(json)
 }

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
+use mesh_protocol::peer::PeerId;
 use serde::Serialize;
 
 use super::Summary;
@@ -21,6 +22,8 @@ pub(crate) struct Report {
     executed: u64,
     reused: u64,
     failed: u64,
+    /// Of those reused, what this machine did not know and another member did, by who ran it.
+    learned: Vec<Origin>,
     /// Runs that failed and were tried again; `retries` holds the first of their reasons.
     retried: u64,
     retries: Vec<Retry>,
@@ -42,6 +45,20 @@ pub(crate) struct Report {
     bytes_in: u64,
     /// Bytes of the outputs that were written.
     bytes_out: u64,
+}
+
+/// Thunks of a build that a member had run before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct Origin {
+    /// Its id; null if the result does not say.
+    peer: Option<String>,
+    count: u64,
+}
+
+impl Origin {
+    fn new((peer, count): (&Option<PeerId>, &u64)) -> Self {
+        Self { peer: peer.map(|peer| peer.to_string()), count: *count }
+    }
 }
 
 /// What one member ran of a build.
@@ -72,6 +89,7 @@ impl Report {
             executed: summary.executed,
             reused: summary.reused,
             failed: summary.failed,
+            learned: summary.learned.iter().map(Origin::new).collect(),
             retried: summary.retried,
             retries: summary.retries.clone(),
             speculated: summary.speculated,

@@ -15,6 +15,7 @@ fn report() -> Report {
         speculated: 1,
         wasted_us: 2_999,
         shares: std::collections::BTreeMap::new(),
+        learned: [(None, 1)].into(),
         local: 1,
         elapsed: Duration::from_micros(38_200_900),
         cpu_us: 1_999,
@@ -35,6 +36,7 @@ fn expected() -> Value {
     json!({
         "thunks": 5, "executed": 2, "reused": 2, "failed": 1,
         "retried": 3, "retries": [{"reason": "no memory", "count": 3}],
+        "learned": [{"peer": null, "count": 1}],
         "speculated": 1, "wasted_ms": 2,
         "peers": [{"peer": "ab", "name": null, "executed": 2, "busy_ms": 4, "bytes_in": 5, "bytes_out": 6}],
         "local_count": 1, "local": [{"argv": ["sed", "s/a/b/"], "reason": "why"}],

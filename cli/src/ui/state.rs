@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use mesh_node::claims::News;
 use mesh_node::driver::Progress;
 use mesh_protocol::name::ThunkName;
+use mesh_protocol::peer::PeerId;
 use mesh_protocol::sched::force::Event;
 use mesh_protocol::thunk::Thunk;
 
@@ -66,6 +67,8 @@ pub(super) struct State {
     first_run: Option<Instant>,
     entries: HashMap<ThunkName, Entry>,
     running: Vec<Running>,
+    /// What other members knew, and who ran it.
+    learned: HashMap<ThunkName, Option<PeerId>>,
     total: u64,
     summary: Summary,
     calls_bytes: usize,
@@ -82,6 +85,7 @@ impl State {
             first_run: None,
             entries: HashMap::new(),
             running: Vec::new(),
+            learned: HashMap::new(),
             total: 0,
             summary: Summary::default(),
             calls_bytes: 0,
@@ -134,6 +138,11 @@ impl State {
         if let Some(trace) = &mut self.trace {
             trace.reused(now, name);
         }
+        // One that was begun meanwhile is stopped.
+        self.running.retain(|running| running.name != name);
+        if let Some(by) = self.learned.remove(&name) {
+            *self.summary.learned.entry(by).or_default() += 1;
+        }
         self.end(name, End::Reused);
     }
 
@@ -165,6 +174,7 @@ impl State {
             }
             Progress::Event(event) => self.event(now, event),
             Progress::News(news) => self.mesh(news),
+            Progress::Learned(name, by) => drop(self.learned.insert(*name, *by)),
             Progress::FellBack(_, reason) => self.retry(reason),
             Progress::Alone => {
                 self.news.push("mesh: the node of this home is gone; going on alone\n".to_owned());

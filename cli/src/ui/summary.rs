@@ -48,6 +48,9 @@ pub(crate) struct Summary {
     pub(crate) wasted_us: u64,
     /// Who ran how much; none is this machine, as far as its node ran it.
     pub(crate) shares: BTreeMap<Option<PeerId>, Share>,
+    /// Reused thunks that this machine's memo did not know and another member's did, by who ran them (none:
+    /// it does not say).
+    pub(crate) learned: BTreeMap<Option<PeerId>, u64>,
     pub(crate) local: u64,
     pub(crate) elapsed: Duration,
     /// User and system time of all runs that ended, in microseconds.
@@ -75,6 +78,10 @@ impl fmt::Display for Summary {
             write!(f, "{runs} on {peers} peer{plural}, ")?;
         }
         write!(f, "{} reused, ", self.reused)?;
+        let learned: u64 = self.learned.values().sum();
+        if learned > 0 {
+            write!(f, "{learned} of them known to the mesh, ")?;
+        }
         if self.failed > 0 {
             write!(f, "{} failed, ", self.failed)?;
         }
@@ -110,6 +117,9 @@ mod tests {
         let peer = |number: u8| Some(PeerId([number; 32]));
         summary.shares = [peer(1), peer(2), peer(3), None].map(|at| (at, share)).into();
         let line = "352 thunks, 340 run, 300 on 3 peers, 12 reused, 3 retried, 2 speculated, 0 local, 38.2 s";
+        assert_eq!(summary.to_string(), line);
+        summary.learned = [(peer(1), 3), (None, 1)].into();
+        let line = line.replace("12 reused", "12 reused, 4 of them known to the mesh");
         assert_eq!(summary.to_string(), line);
         let one = Summary { thunks: 1, executed: 1, ..Summary::default() };
         assert_eq!(one.to_string(), "1 thunk, 1 run, 0 reused, 0 local, 0.0 s");

@@ -3,6 +3,7 @@
 //! One question is one connection: a request, then a reply. Frames are a length (u32 LE) and a canonical
 //! encoding, bounded before memory is given. Nobody but the owner of the home can connect.
 
+mod find;
 mod serve;
 mod session;
 mod status;
@@ -15,7 +16,9 @@ use std::time::Duration;
 use mesh_protocol::codec::{self, Format};
 use mesh_protocol::limits;
 use mesh_protocol::peer::PeerId;
+use mesh_protocol::thunk::Reduction;
 use mesh_protocol::wire::admission::{MeshId, Roles};
+use mesh_protocol::wire::records::RecordKey;
 use rustix::fs::{FlockOperation, flock};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -55,6 +58,10 @@ pub enum Request {
     Revoke(PeerId),
     /// How does it stand?
     Status,
+    /// Who has this object; of a thunk, what came of it too?
+    Find(RecordKey),
+    /// Bring this object, or what came of this thunk, here from whoever has it.
+    Bring(RecordKey),
     /// Have a build's thunks run: what follows on this connection is a [`Session`].
     Build,
     /// End.
@@ -68,12 +75,35 @@ pub enum Reply {
     Peers(Peers),
     /// How it stands.
     Status(Box<NodeStatus>),
+    /// What is known of an object.
+    Whereabouts(Whereabouts),
     /// A ticket, as text.
     Ticket(String),
     /// It is done.
     Done,
     /// It cannot be done, and why.
     Failed(String),
+}
+
+/// Where an object is, and what came of it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Whereabouts {
+    /// Does this node have it?
+    pub is_here: bool,
+    /// Who else says that they do, and what people call them.
+    pub providers: Vec<(PeerId, String)>,
+    /// If it is a thunk of which something is known: what, by whose word.
+    pub reduction: Option<(Box<Reduction>, PeerId)>,
+}
+
+impl Request {
+    /// How long its answer may take: bringing something large takes what it takes.
+    fn patience(&self) -> Duration {
+        match self {
+            Self::Bring(_) => Duration::from_micros(limits::FETCH_US),
+            _ => PATIENCE,
+        }
+    }
 }
 
 /// A node and those it knows.
@@ -148,7 +178,7 @@ pub fn ask(home: &Path, request: &Request) -> io::Result<Option<Reply>> {
             return if is_nobody(&error) { Ok(None) } else { Err(error) };
         }
     };
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(PATIENCE + request.patience()))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     stream.write_all(&frame(REQUEST, request)?)?;
     let mut length = [0; 4];

@@ -19,13 +19,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
 
 use super::{
-    MemberInfo, NodeStatus, PATIENCE, Peers, REPLY, REQUEST, Reply, Request, bounded, frame, parse,
-    session,
+    MemberInfo, NodeStatus, PATIENCE, Peers, REPLY, REQUEST, Reply, Request, bounded, find, frame,
+    parse, session,
 };
 use crate::claims::{JobEvent, Mesh};
 use crate::net::membership::{Membership, MembershipError};
 use crate::net::swarm::{JoinState, SwarmHandle};
 use crate::node::{Node, NodeError, NodeEvent, NodeOptions, StartedNode};
+use crate::records;
 
 /// Questions that are answered at once.
 const QUESTIONS: usize = 16;
@@ -117,7 +118,8 @@ pub async fn serve(
         _ => (),
     }
     let store = Store::open(StoreOptions::new(home.join("store")))?;
-    let started = Node::start(membership, store.clone(), node)?;
+    let kept = records::open_kept(&home)?;
+    let started = Node::start(membership, store.clone(), kept, node)?;
     let listener = UnixListener::bind(&socket).map_err(at)?;
     std::fs::set_permissions(&socket, PermissionsExt::from_mode(0o600)).map_err(at)?;
     let (stop, stopped) = mpsc::channel(1);
@@ -308,9 +310,8 @@ async fn answer(listener: UnixListener, node: Node, stop: mpsc::Sender<()>) {
         let (node, stop, sessions) = (node.clone(), stop.clone(), sessions.clone());
         tokio::spawn(async move {
             let asked = converse(stream, &node, &stop, sessions);
-            let build = match tokio::time::timeout(PATIENCE, asked).await {
-                Ok(Ok(build)) => build,
-                _ => return tracing::debug!("a question on the socket was not answered"),
+            let Ok(build) = asked.await else {
+                return tracing::debug!("a question on the socket was not answered");
             };
             drop(place);
             if let Some((stream, _session)) = build
@@ -329,12 +330,8 @@ async fn converse(
     stop: &mpsc::Sender<()>,
     sessions: Arc<Semaphore>,
 ) -> io::Result<Option<(UnixStream, OwnedSemaphorePermit)>> {
-    let mut length = [0; 4];
-    stream.read_exact(&mut length).await?;
-    let length = bounded(length, REQUEST)?;
-    let mut body = Vec::new();
-    (&mut stream).take(length).read_to_end(&mut body).await?;
-    let request: Request = parse(REQUEST, &body)?;
+    let request = within(PATIENCE, read_request(&mut stream)).await?;
+    let patience = request.patience();
     let is_last = request == Request::Stop;
     let session = match request {
         Request::Build => sessions.try_acquire_owned().ok(),
@@ -342,14 +339,28 @@ async fn converse(
     };
     let reply = match (&request, &session) {
         (Request::Build, None) => Reply::Failed("too many builds use this node".to_owned()),
-        _ => reply(request, node).await,
+        _ => within(patience, async { Ok(reply(request, node).await) }).await?,
     };
-    stream.write_all(&frame(REPLY, &reply)?).await?;
+    let bytes = frame(REPLY, &reply)?;
+    within(PATIENCE, stream.write_all(&bytes)).await?;
     if is_last {
         // Full: it stops already.
         let _ = stop.try_send(());
     }
     Ok(session.map(|session| (stream, session)))
+}
+
+async fn read_request(stream: &mut UnixStream) -> io::Result<Request> {
+    let mut length = [0; 4];
+    stream.read_exact(&mut length).await?;
+    let length = bounded(length, REQUEST)?;
+    let mut body = Vec::new();
+    stream.take(length).read_to_end(&mut body).await?;
+    parse(REQUEST, &body)
+}
+
+async fn within<T>(patience: Duration, act: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    tokio::time::timeout(patience, act).await.unwrap_or(Err(io::ErrorKind::TimedOut.into()))
 }
 
 async fn reply(request: Request, node: &Node) -> Reply {
@@ -363,6 +374,11 @@ async fn reply(request: Request, node: &Node) -> Reply {
             ticket.map_or_else(failed, |ticket| Reply::Ticket(ticket.to_string()))
         }
         Request::Revoke(peer) => handle.revoke(peer).await.map_or_else(failed, |_| Reply::Done),
+        Request::Find(name) => Reply::Whereabouts(find::find(node, name).await),
+        Request::Bring(name) => match find::bring(node, name).await {
+            Ok(()) => Reply::Done,
+            Err(reason) => Reply::Failed(reason),
+        },
         Request::Build | Request::Stop => Reply::Done,
     }
 }

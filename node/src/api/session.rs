@@ -22,6 +22,7 @@ use std::time::Duration;
 use mesh_protocol::codec::{self, CodecError, Format};
 use mesh_protocol::limits;
 use mesh_protocol::name::{Tag, ThunkName, ValueName};
+use mesh_protocol::peer::PeerId;
 use mesh_protocol::sched::force::{Failure, FailureClass, RunId};
 use mesh_protocol::thunk::{OutputObject, Thunk, Usage};
 use serde::{Deserialize, Serialize};
@@ -54,6 +55,7 @@ enum ToNode {
     Ready { run: u64, name: ThunkName, thunk: Vec<u8>, level: u32 },
     Stop(u64),
     Slots(u32),
+    Recall(ThunkName),
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -64,6 +66,7 @@ enum ToBuild {
     News(News),
     /// Runs of own builds here, and thunks that wait.
     Load(u32, u32),
+    Learned(ThunkName, BTreeMap<Tag, OutputObject>, Option<PeerId>),
 }
 
 /// An [`Outcome`].
@@ -147,6 +150,7 @@ async fn hear_node(
                     .map_err(|(class, reason)| Failure { class, reason: reason.into() }),
             ),
             ToBuild::News(news) => FromMesh::News(news),
+            ToBuild::Learned(name, outputs, by) => FromMesh::Learned(name, Arc::new(outputs), by),
         };
         if tell.send(message).await.is_err() {
             return Ok(());
@@ -182,6 +186,7 @@ fn encode_for_node(message: ToMesh) -> Result<Vec<u8>, CodecError> {
         }
         ToMesh::Stop(run) => ToNode::Stop(run.0),
         ToMesh::Slots(slots) => ToNode::Slots(slots),
+        ToMesh::Recall(name) => ToNode::Recall(name),
         // Closing the socket says that.
         ToMesh::Leave => ToNode::Slots(0),
     };
@@ -210,6 +215,7 @@ async fn hear_build(mut read: OwnedReadHalf, mut line: Line) -> io::Result<()> {
             }
             ToNode::Stop(run) => ToMesh::Stop(RunId(run)),
             ToNode::Slots(slots) => ToMesh::Slots(slots),
+            ToNode::Recall(name) => ToMesh::Recall(name),
         };
         let Some(room) = line.room().await else { return Ok(()) };
         room.send(message);
@@ -277,6 +283,7 @@ impl From<FromMesh> for ToBuild {
                     .map_err(|Failure { class, reason }| (class, reason.to_string())),
             ),
             FromMesh::News(news) => Self::News(news),
+            FromMesh::Learned(name, outputs, by) => Self::Learned(name, (*outputs).clone(), by),
         }
     }
 }

@@ -29,6 +29,8 @@ pub(crate) enum ToMesh {
     Stop(RunId),
     /// Its thunks may keep so many cores of this machine busy.
     Slots(u32),
+    /// Does somebody else know what comes of this? Answered only if so.
+    Recall(ThunkName),
     /// It has ended.
     Leave,
 }
@@ -43,6 +45,8 @@ pub(crate) enum FromMesh {
     Ended(RunId, Result<Outputs, Failure>),
     /// For the books.
     News(News),
+    /// Another member knew what comes of a thunk, and it is in the store now; who ran it.
+    Learned(ThunkName, Outputs, Option<PeerId>),
 }
 
 /// What became of a build's thunks on their way through the mesh.

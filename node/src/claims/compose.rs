@@ -81,7 +81,7 @@ fn files(thunk: &Thunk) -> BTreeSet<ValueName> {
 }
 
 /// What a reduction names that is bytes alone, and its trees.
-pub(super) fn results(reduction: &Reduction) -> (BTreeSet<ValueName>, BTreeSet<ValueName>) {
+pub(crate) fn results(reduction: &Reduction) -> (BTreeSet<ValueName>, BTreeSet<ValueName>) {
     let trees: BTreeSet<ValueName> = reduction
         .outputs
         .values()

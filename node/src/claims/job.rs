@@ -15,6 +15,7 @@ use mesh_store::Store;
 use super::compose::{inline, results, values};
 use super::sign::{self, Signer};
 use crate::exec::{Engine, Job, Outcome};
+use crate::records::Records;
 use crate::transfer::{FetchError, Sources, Transfers};
 use crate::verdict;
 
@@ -35,6 +36,7 @@ pub(super) struct Workshop {
     pub(super) store: Store,
     pub(super) engine: Arc<dyn Engine>,
     pub(super) transfers: Transfers,
+    pub(super) records: Option<Records>,
     pub(super) signer: Arc<dyn Signer>,
     pub(super) own: PeerId,
 }
@@ -126,6 +128,13 @@ impl Workshop {
         }
     }
 
+    /// Tells the mesh some time; nothing waits for it.
+    pub(super) fn publish(&self, reduction: &Reduction) {
+        if let Some(records) = &self.records {
+            records.publish_reduction(reduction);
+        }
+    }
+
     fn sign(&self, reduction: Reduction) -> Result<(SignedReduction, Vec<InlineObject>), Failure> {
         let (files, _) = results(&reduction);
         let objects = inline(&self.store, files, limits::CLAIM_INLINE_BYTES as u64);
@@ -143,7 +152,10 @@ impl Workshop {
             Err(error) => Err(verdict::machine(error)),
         };
         let recorded = reduction.and_then(|reduction| match self.store.record(&reduction) {
-            Ok(()) => Ok(reduction),
+            Ok(()) => {
+                self.publish(&reduction);
+                Ok(reduction)
+            }
             Err(error) => Err(verdict::machine(&error)),
         });
         (ended.map_err(|error| verdict::chain(&error)), recorded)

@@ -43,10 +43,13 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 pub use self::client::News;
 use self::client::{Client, ClientId, ToMesh};
+pub(crate) use self::compose::results;
+pub(crate) use self::sign::peer_of;
 pub use self::sign::{Signer, Verifier};
 use crate::driver::Load;
 use crate::exec::Engine;
 use crate::net::{Network, NetworkEvent, Service};
+use crate::records::Records;
 use crate::transfer::Transfers;
 
 /// What may wait for the task before its senders do. A message of a peer holds at most one
@@ -63,6 +66,8 @@ pub struct MeshParts {
     pub network: Arc<dyn Network>,
     /// What moves objects over it.
     pub transfers: Transfers,
+    /// What the mesh is told of results, and asked for them; none: nothing.
+    pub records: Option<Records>,
     /// Signs what this node ran.
     pub signer: Arc<dyn Signer>,
     /// Checks what others signed.

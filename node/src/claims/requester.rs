@@ -251,8 +251,11 @@ impl Shell {
         self.requester.runs.tried(reduction.thunk, &Ok(runs::outcome(reduction)));
         let at = sign::peer_of(&reduction.executor);
         self.requester.runs.news(reduction.thunk, &ran(reduction, at));
-        if let Err(error) = self.workshop.store.record(reduction) {
-            self.requester.unrecorded = Some((reduction.thunk, verdict::machine(&error)));
+        match self.workshop.store.record(reduction) {
+            Ok(()) => self.workshop.publish(reduction),
+            Err(error) => {
+                self.requester.unrecorded = Some((reduction.thunk, verdict::machine(&error)));
+            }
         }
     }
 

@@ -101,6 +101,11 @@ impl Runs {
         self.wanted.get(&id).map(|wanted| wanted.name)
     }
 
+    /// Something else for a driver.
+    pub(super) fn tell(&mut self, client: ClientId, message: FromMesh) {
+        self.told.push((client, message));
+    }
+
     /// What is to be told, in order.
     pub(super) fn take_told(&mut self) -> Vec<(ClientId, FromMesh)> {
         std::mem::take(&mut self.told)

@@ -1,14 +1,16 @@
 //! The one task: picks what happened, tells a machine, carries out what it wants.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mesh_protocol::limits;
-use mesh_protocol::name::ValueName;
+use mesh_protocol::name::{ThunkName, ValueName};
 use mesh_protocol::peer::PeerId;
 use mesh_protocol::sched::claim::{self, Claims};
 use mesh_protocol::sched::lease::{self, Leases};
 use mesh_protocol::sched::offer::{self, Offerer};
+use mesh_protocol::thunk::Reduction;
 use mesh_protocol::time::Time;
 use mesh_protocol::wire::offer::Offer;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -18,6 +20,7 @@ use super::client::{ClientId, FromMesh, ToMesh};
 use super::job::Workshop;
 use super::line::Lines;
 use super::requester::Requester;
+use super::sign;
 use super::tasks::Tasks;
 use super::worker::{Done, Worker};
 use super::{MeshParts, Message, Status};
@@ -45,6 +48,8 @@ pub(super) struct Shell {
     clients: BTreeMap<ClientId, (mpsc::Sender<FromMesh>, u32)>,
     load: watch::Sender<Load>,
     offers_pending: usize,
+    /// Thunks that are being asked for in the mesh.
+    recalls: usize,
     drains: Vec<oneshot::Sender<()>>,
 }
 
@@ -54,7 +59,7 @@ impl Shell {
         inbox: mpsc::WeakSender<Message>,
         load: watch::Sender<Load>,
     ) -> Self {
-        let MeshParts { store, engine, network, transfers, signer, verifier, .. } = parts;
+        let MeshParts { store, engine, network, transfers, records, signer, verifier, .. } = parts;
         let own = network.own();
         // Higher than any number of an earlier run of this node.
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
@@ -68,7 +73,7 @@ impl Shell {
                 transfers: transfers.clone(),
                 inbox,
             },
-            workshop: Workshop { store, engine, transfers, signer, own },
+            workshop: Workshop { store, engine, transfers, records, signer, own },
             watcher: parts.watcher,
             leases: Leases::new(parts.policy, parts.capabilities),
             offerer: Offerer::new(first_offer),
@@ -84,6 +89,7 @@ impl Shell {
             clients: BTreeMap::new(),
             load,
             offers_pending: 0,
+            recalls: 0,
             drains: Vec::new(),
         }
     }
@@ -234,7 +240,35 @@ impl Shell {
                     *own = slots;
                 }
             }
+            ToMesh::Recall(name) => self.recall(client, name),
             ToMesh::Leave => self.on_leave(client),
+        }
+    }
+
+    /// Asks others, beside everything else; whoever asks for very much gets no answer.
+    fn recall(&mut self, client: ClientId, name: ThunkName) {
+        let Some(records) = self.workshop.records.clone() else { return };
+        if self.members.is_empty() || self.recalls >= limits::LOOKUPS {
+            return;
+        }
+        self.recalls += 1;
+        self.tasks.spawn(Done::Recalled(client, name, None), async move {
+            let known = records.learn(name).await;
+            Done::Recalled(client, name, known.map(|known| known.reduction))
+        });
+    }
+
+    pub(super) fn on_recalled(
+        &mut self,
+        client: ClientId,
+        name: ThunkName,
+        known: Option<Arc<Reduction>>,
+    ) {
+        self.recalls -= 1;
+        if let Some(reduction) = known {
+            let by = sign::peer_of(&reduction.executor);
+            let outputs = Arc::new(reduction.outputs.clone());
+            self.requester.runs.tell(client, FromMesh::Learned(name, outputs, by));
         }
     }
 

@@ -22,7 +22,7 @@ pub(super) fn executor(peer: PeerId) -> String {
 }
 
 /// Whom that means; none if it is no peer.
-pub(super) fn peer_of(executor: &str) -> Option<PeerId> {
+pub(crate) fn peer_of(executor: &str) -> Option<PeerId> {
     let mut bytes = [0; 32];
     let pairs = executor.as_bytes().chunks_exact(2);
     if executor.len() != 2 * bytes.len() {

@@ -7,13 +7,14 @@ use mesh_protocol::limits;
 use mesh_protocol::name::{ThunkName, ValueName};
 use mesh_protocol::peer::{PeerId, StreamId};
 use mesh_protocol::sched::claim::{Effect, Input, Job};
-use mesh_protocol::thunk::Thunk;
+use mesh_protocol::thunk::{Reduction, Thunk};
 use mesh_protocol::wire::claim::{FromWorker, Lease, LeaseId, Receipt};
 use mesh_protocol::wire::offer::Offer;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::task::AbortHandle;
 
+use super::client::ClientId;
 use super::job::{self, JobEnd, OwnEnd};
 use super::line::ToRequester;
 use super::shell::Shell;
@@ -42,6 +43,8 @@ pub(super) enum Done {
     Ran(Job, Box<JobEnd>),
     Own(LeaseId, ThunkName, Box<OwnEnd>),
     Settled(StreamId, Box<Receipt>, Result<(), String>),
+    /// What others know of a thunk that a build needs.
+    Recalled(ClientId, ThunkName, Option<Arc<Reduction>>),
 }
 
 impl Worker {
@@ -95,6 +98,7 @@ impl Shell {
                 self.claim(Input::Ended(job, end, objects));
             }
             Done::Own(lease, name, end) => self.on_own_ended(lease, name, *end),
+            Done::Recalled(client, name, known) => self.on_recalled(client, name, known),
             Done::Settled(stream, receipt, settled) => self.on_settled(stream, *receipt, settled),
         }
     }

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use mesh_protocol::limits;
 use mesh_protocol::name::{OutputRef, ThunkName};
+use mesh_protocol::peer::PeerId;
 use mesh_protocol::sched::force::{
     DemandId, Effect, Event, Force, ForceError, ForcePolicy, Input, RunId,
 };
@@ -41,6 +42,9 @@ pub enum Progress {
     Ended(ThunkName, Result<Outcome, String>),
     /// What became of a thunk in the mesh.
     News(News),
+    /// Another member knew what comes of a thunk; who ran it. If that was needed, an
+    /// [`Event::Reused`] follows.
+    Learned(ThunkName, Option<PeerId>),
     /// The mesh came to nothing with it, for this reason, and it runs here.
     FellBack(ThunkName, Arc<str>),
     /// The node is gone: what is left runs here.
@@ -232,6 +236,10 @@ impl Shell {
             Happened::Started(name, thunk) => (self.watcher)(Progress::Started(name, thunk)),
             Happened::Tried(name, end) => (self.watcher)(Progress::Ended(name, end)),
             Happened::Ended(run, end) => self.apply(Input::Ended(run, end)),
+            Happened::Learned(name, outputs, by) => {
+                (self.watcher)(Progress::Learned(name, by));
+                self.apply(Input::Learned(name, outputs));
+            }
             Happened::News(news) => (self.watcher)(Progress::News(news)),
             Happened::FellBack(name, why) => (self.watcher)(Progress::FellBack(name, why)),
             Happened::Load(load) => self.tell_load(load),
@@ -297,7 +305,14 @@ impl Shell {
 
     fn perform(&mut self, effect: Effect) -> Option<Input> {
         match effect {
-            Effect::Recall(name) => return Some(Input::Recalled(name, self.recall(name))),
+            Effect::Recall(name) => {
+                let known = self.recall(name);
+                if known.is_none() {
+                    // Beside everything else: it goes on as if nobody knew.
+                    self.runner.recall(name);
+                }
+                return Some(Input::Recalled(name, known));
+            }
             Effect::Fetch(name) => {
                 return Some(match self.fetch(name) {
                     Some(thunk) => Input::Thunk(name, Arc::new(thunk)),

@@ -93,6 +93,10 @@ impl Remote {
         self.outbox.push_back(ToMesh::Ready { run, name, thunk, level });
     }
 
+    pub(super) fn recall(&mut self, name: ThunkName) {
+        self.outbox.push_back(ToMesh::Recall(name));
+    }
+
     pub(super) fn stop(&mut self, run: RunId) {
         let is_here = self.here.as_mut().is_some_and(|here| here.stop(run));
         self.forget(run);
@@ -199,6 +203,7 @@ impl Remote {
                 Some(Happened::Ended(run, end))
             }
             FromMesh::News(news) => Some(Happened::News(news)),
+            FromMesh::Learned(name, outputs, by) => Some(Happened::Learned(name, outputs, by)),
         }
     }
 

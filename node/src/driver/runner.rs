@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use mesh_protocol::graph::Outputs;
 use mesh_protocol::name::ThunkName;
+use mesh_protocol::peer::PeerId;
 use mesh_protocol::sched::force::{Failure, RunId};
 use mesh_protocol::thunk::Thunk;
 use tokio::task::{AbortHandle, JoinSet};
@@ -27,6 +28,8 @@ pub(super) enum Happened {
     Ended(RunId, Result<Outputs, Failure>),
     /// For the books.
     News(News),
+    /// Another member knew what comes of it, and it is in the store now; who ran it.
+    Learned(ThunkName, Outputs, Option<PeerId>),
     /// The mesh came to nothing with it, for this reason, and it runs here.
     FellBack(ThunkName, Arc<str>),
     /// This machine is that busy now.
@@ -60,6 +63,13 @@ impl Runner {
         match self {
             Self::Engine(own) => own.start(run, name, thunk),
             Self::Mesh(remote) => remote.start(run, name, thunk, level),
+        }
+    }
+
+    /// Asks others what comes of it, if there are any.
+    pub(super) fn recall(&mut self, name: ThunkName) {
+        if let Self::Mesh(remote) = self {
+            remote.recall(name);
         }
     }
 

@@ -4,5 +4,6 @@
 
 mod faults;
 mod hostile;
+mod memo;
 mod shares;
 mod world;

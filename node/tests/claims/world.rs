@@ -10,17 +10,21 @@ use mesh_node::driver::{Driver, Progress};
 use mesh_node::exec::{Engine, EngineError, Exit, Job, Outcome, RunFuture};
 use mesh_node::net::memory::MemoryMesh;
 use mesh_node::net::{NetworkEvent, Service};
+use mesh_node::records::{self, ClosestFuture, Neighbours, Records, RecordsParts};
 use mesh_node::transfer::Transfers;
 use mesh_protocol::name::{OutputRef, Tag, ThunkName, ValueName};
 use mesh_protocol::path::AbsPath;
 use mesh_protocol::peer::PeerId;
+use mesh_protocol::records::{Closest, Target};
 use mesh_protocol::sched::force::ForcePolicy;
 use mesh_protocol::sched::lease::{self, LeasePolicy};
 use mesh_protocol::thunk::{
     Function, Input, InputMode, Limits, Output, OutputObject, Platform, Source, Thunk, ThunkSpec,
     Usage,
 };
+use mesh_protocol::wire::admission;
 use mesh_protocol::wire::claim::Capabilities;
+use mesh_protocol::wire::records::Notary;
 use mesh_store::{Store, StoreOptions};
 use tokio::task::JoinHandle;
 
@@ -161,6 +165,39 @@ pub(crate) fn output_of(store: &Store, thunk: &Thunk) -> Vec<u8> {
     bytes
 }
 
+impl admission::Verifier for Hashing {
+    fn verify(&self, key: &[u8; 32], message: &[u8], signature: &[[u8; 32]; 2]) -> bool {
+        *signature == [digest_of(PeerId(*key), message); 2]
+    }
+}
+
+impl Notary for Hashing {
+    fn is_member(&self, _: PeerId) -> bool {
+        true
+    }
+}
+
+/// All that are connected are close.
+#[derive(Clone, Default)]
+struct Connected(Arc<Mutex<BTreeSet<PeerId>>>);
+
+impl Connected {
+    fn hear(&self, event: &NetworkEvent) {
+        match event {
+            NetworkEvent::Connected(peer) => self.0.lock().unwrap().insert(*peer),
+            NetworkEvent::Disconnected(peer) => self.0.lock().unwrap().remove(peer),
+            _ => false,
+        };
+    }
+}
+
+impl Neighbours for Connected {
+    fn closest(&self, target: Target) -> ClosestFuture<'_> {
+        let peers = self.0.lock().unwrap().iter().copied().collect();
+        Box::pin(std::future::ready(Closest { target, peers, are_all: true }))
+    }
+}
+
 /// A member: what a process would be.
 pub(crate) struct Node {
     pub(crate) peer: PeerId,
@@ -179,12 +216,34 @@ pub(crate) fn peer(number: u8) -> PeerId {
 
 impl Node {
     pub(crate) async fn start(net: &MemoryMesh, number: u8, slots: u32) -> Self {
+        Self::start_as(net, number, slots, false).await
+    }
+
+    /// One that tells others what it found out, and asks them.
+    pub(crate) async fn start_with_records(net: &MemoryMesh, number: u8, slots: u32) -> Self {
+        Self::start_as(net, number, slots, true).await
+    }
+
+    async fn start_as(net: &MemoryMesh, number: u8, slots: u32, with_records: bool) -> Self {
         let own = peer(number);
         let directory = tempfile::tempdir().unwrap();
         let store = Store::open(StoreOptions::new(directory.path())).unwrap();
         let engine = Arc::new(Pretend::new(store.clone()));
         let (network, mut events) = net.join(own).await;
         let transfers = Transfers::new(store.clone(), Arc::clone(&network));
+        let all = Connected::default();
+        let records = with_records.then(|| {
+            Records::start(RecordsParts {
+                store: store.clone(),
+                kept: records::open_kept(directory.path()).unwrap(),
+                network: Arc::clone(&network),
+                neighbours: Arc::new(all.clone()),
+                transfers: transfers.clone(),
+                signer: Arc::new(Hashing(own)),
+                notary: Arc::new(Hashing(own)),
+                seed: number.into(),
+            })
+        });
         let heard = Arc::new(Mutex::new(Vec::new()));
         let hears = Arc::clone(&heard);
         let mesh = Mesh::start(MeshParts {
@@ -192,6 +251,7 @@ impl Node {
             engine: engine.clone(),
             network: Arc::clone(&network),
             transfers: transfers.clone(),
+            records: records.clone(),
             signer: Arc::new(Hashing(own)),
             verifier: Arc::new(Hashing(own)),
             capabilities: Capabilities {
@@ -205,13 +265,20 @@ impl Node {
             seed: u64::from(number),
             watcher: Box::new(move |event| hears.lock().unwrap().push(event)),
         });
-        let (delivers, serves) = (mesh.clone(), transfers.clone());
+        let (delivers, serves, tells) = (mesh.clone(), transfers.clone(), records.clone());
         let pump = tokio::spawn(async move {
             while let Some(event) = events.recv().await {
-                if let Some(NetworkEvent::Incoming { peer, service: Service::Transfer, stream }) =
-                    delivers.deliver(event).await
-                {
-                    serves.serve(peer, stream);
+                all.hear(&event);
+                match delivers.deliver(event).await {
+                    Some(NetworkEvent::Incoming { peer, service: Service::Transfer, stream }) => {
+                        serves.serve(peer, stream);
+                    }
+                    Some(NetworkEvent::Incoming { peer, service: Service::Records, stream }) => {
+                        if let Some(records) = &tells {
+                            records.serve(peer, stream);
+                        }
+                    }
+                    _ => {}
                 }
             }
         });

@@ -3,5 +3,6 @@
 #![allow(clippy::unwrap_used)]
 
 mod refuse;
+mod routing;
 mod talk;
 mod world;

@@ -72,6 +72,7 @@ async fn join(
         engine,
         network,
         transfers: transfers.clone(),
+        records: None,
         signer: Arc::new(Unsigned),
         verifier: Arc::new(Unsigned),
         capabilities,

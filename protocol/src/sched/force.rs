@@ -12,6 +12,8 @@
 //!                       v               `-------------> Ready --> Running              |
 //!                     Done <------------------------------------------ + <-------------'
 //! ```
+//!
+//! From any of these but Idle, [`Input::Learned`] leads to Done.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -43,6 +45,9 @@ pub enum Input {
     Missing(ThunkName),
     /// The memo's answer.
     Recalled(ThunkName, Option<Outputs>),
+    /// Somebody else knows what a thunk reduces to, and its outputs are here. May come at any time,
+    /// asked for or not.
+    Learned(ThunkName, Outputs),
     /// Reduce this output and tell me.
     Demand(DemandId, OutputRef),
     /// So many cores may be kept busy from now on. Who has a lease machine says
@@ -96,7 +101,7 @@ pub enum Effect {
 pub enum Event {
     /// It is needed; it counts from now on.
     Needed(ThunkName),
-    /// The memo had it.
+    /// The memo had it, or somebody else's ([`Input::Learned`]).
     Reused(ThunkName),
     /// Its dependencies are values: the second, which names them, stands for it from now on. What
     /// then happens is told of the second alone. (It may have happened already, for another thunk.)
@@ -173,6 +178,8 @@ pub struct Force {
     demands: BTreeMap<DemandId, OutputRef>,
     ready: VecDeque<NodeId>,
     runs: BTreeMap<RunId, Run>,
+    /// The same, by what they run.
+    running: BTreeMap<NodeId, RunId>,
     attempts: BTreeMap<NodeId, u32>,
     levels: Levels,
     next_lease: u64,
@@ -193,6 +200,7 @@ impl Force {
             demands: BTreeMap::new(),
             ready: VecDeque::new(),
             runs: BTreeMap::new(),
+            running: BTreeMap::new(),
             attempts: BTreeMap::new(),
             levels: Levels::default(),
             next_lease: 0,
@@ -230,6 +238,7 @@ impl Force {
             Input::Thunk(name, thunk) => self.on_thunk(name, thunk, effects),
             Input::Missing(name) => self.on_missing(name),
             Input::Recalled(name, outputs) => self.on_recalled(name, outputs, effects),
+            Input::Learned(name, outputs) => self.on_learned(name, outputs, effects),
             Input::Demand(demand, output) => self.on_demand(demand, output, effects),
             Input::Slots(slots) => self.slots = slots,
             Input::Ended(lease, end) => self.on_ended(lease, end, effects),
@@ -287,6 +296,29 @@ impl Force {
         }
     }
 
+    /// What is not needed is not counted, and what is done stays as it is. A run under way is
+    /// stopped: its result is here.
+    fn on_learned(&mut self, name: ThunkName, outputs: Outputs, effects: &mut Vec<Effect>) {
+        let Some(id) = self.graph.find(&name) else { return };
+        match self.graph.get(id).progress {
+            Progress::Idle | Progress::Done(_) | Progress::Failed(_) => return,
+            Progress::Recalling | Progress::Fetching => self.asked -= 1,
+            Progress::Running => self.stop_run(id, effects),
+            Progress::Ready => self.ready.retain(|ready| *ready != id),
+            Progress::Waiting(_) | Progress::Substituted(_) => {}
+        }
+        effects.push(Effect::Event(Event::Reused(name)));
+        self.finish(id, Ok(outputs));
+    }
+
+    fn stop_run(&mut self, id: NodeId, effects: &mut Vec<Effect>) {
+        let lease = self.running.remove(&id);
+        if let Some((lease, run)) = lease.and_then(|lease| self.runs.remove_entry(&lease)) {
+            self.busy -= run.cores;
+            effects.push(Effect::Stop(lease));
+        }
+    }
+
     fn on_demand(&mut self, demand: DemandId, output: OutputRef, effects: &mut Vec<Effect>) {
         self.demands.insert(demand, output);
         self.pursue_demand(demand, effects);
@@ -296,6 +328,7 @@ impl Force {
         let Some(run) = self.runs.remove(&lease) else { return };
         self.busy -= run.cores;
         let id = run.node;
+        self.running.remove(&id);
         let name = self.graph.get(id).name;
         if !matches!(self.graph.get(id).progress, Progress::Running) {
             return;
@@ -338,6 +371,7 @@ impl Force {
 
     /// The oldest first, before what has not been tried.
     fn take_back(&mut self) {
+        self.running.clear();
         for (_, run) in std::mem::take(&mut self.runs).into_iter().rev() {
             self.busy -= run.cores;
             self.graph.get_mut(run.node).progress = Progress::Ready;
@@ -504,6 +538,7 @@ impl Force {
             self.next_lease += 1;
             self.busy += cores;
             self.runs.insert(lease, Run { node: id, cores });
+            self.running.insert(id, lease);
             let attempt = *attempt;
             let level = self.levels.of(&self.graph, id);
             effects.push(Effect::Start { lease, name, thunk, attempt, level });

@@ -65,6 +65,7 @@ struct World {
     pending: Vec<Input>,
     seed: u64,
     running_max: usize,
+    stopped: Vec<RunId>,
 }
 
 impl World {
@@ -80,6 +81,7 @@ impl World {
             pending: vec![Input::Slots(slots)],
             seed: 1,
             running_max: 0,
+            stopped: Vec::new(),
         };
         world.go();
         world
@@ -108,6 +110,9 @@ impl World {
             let at = (self.seed >> 33) as usize % self.pending.len();
             let input = self.pending.swap_remove(at);
             let mut effects = Vec::new();
+            if let Input::Learned(name, outputs) = &input {
+                self.memo.insert(*name, outputs.clone());
+            }
             self.force.handle(input, &mut effects);
             self.running_max = self.running_max.max(self.force.running());
             for effect in effects {
@@ -143,7 +148,7 @@ impl World {
                 assert!(self.answers.insert(demand, answer).is_none(), "answered once");
             }
             Effect::Event(event) => self.events.push(event),
-            Effect::Stop(_) => {}
+            Effect::Stop(run) => self.stopped.push(run),
         }
     }
 }
@@ -299,8 +304,112 @@ fn cancel_answers_everybody() {
     assert!(world.force.is_idle());
 }
 
+fn outputs(object: OutputObject) -> Outputs {
+    Arc::new(BTreeMap::from([(out(), object)]))
+}
+
+#[test]
+fn what_somebody_else_knows_ends_a_run() {
+    let mut force = Force::new(ForcePolicy::default());
+    let (a, b) = (thunk("a", &[]), thunk("b", &[]));
+    let (a_name, b_name) = (a.encode().unwrap().0, b.encode().unwrap().0);
+    let output = |thunk| OutputRef { thunk, tag: out() };
+    let mut tell = |input| {
+        let mut effects = Vec::new();
+        force.handle(input, &mut effects);
+        effects.retain(|effect| !matches!(effect, Effect::Event(Event::Needed(_))));
+        effects
+    };
+    let known = outputs(file("known"));
+    assert_eq!(tell(Input::Learned(a_name, known.clone())), [], "nobody has asked for it");
+    tell(Input::Slots(1));
+    for (id, name, thunk) in [(1, a_name, a), (2, b_name, b)] {
+        tell(Input::Thunk(name, Arc::new(thunk)));
+        tell(Input::Demand(DemandId(id), output(name)));
+    }
+    let started = tell(Input::Recalled(a_name, None));
+    assert!(matches!(started[..], [Effect::Start { lease: RunId(0), .. }]), "{started:?}");
+    assert_eq!(tell(Input::Recalled(b_name, None)), [], "no slot is free");
+    let learned = tell(Input::Learned(a_name, known.clone()));
+    assert!(
+        matches!(
+            &learned[..],
+            [
+                Effect::Stop(RunId(0)),
+                Effect::Event(Event::Reused(reused)),
+                Effect::Answer(DemandId(1), Ok(object)),
+                Effect::Start { lease: RunId(1), .. },
+            ] if *reused == a_name && *object == file("known")
+        ),
+        "{learned:?}"
+    );
+    let late = Failure { class: FailureClass::Program, reason: "late".into() };
+    assert_eq!(tell(Input::Ended(RunId(0), Err(late))), [], "nobody asks any more");
+    assert_eq!(tell(Input::Learned(a_name, outputs(file("other")))), [], "it is done");
+    let end = tell(Input::Ended(RunId(1), Ok(outputs(file("b")))));
+    assert_eq!(end.last(), Some(&Effect::Answer(DemandId(2), Ok(file("b")))));
+    assert!(force.is_idle() && force.running() == 0);
+}
+
+#[test]
+fn what_is_learned_before_its_turn_never_runs() {
+    let mut world = World::new(0, ForcePolicy::default(), concatenate());
+    let names = ["a", "b", "c"].map(|label| world.add(thunk(label, &[])));
+    let top = world.add(thunk("top", &names.map(of)));
+    world.demand(0, top);
+    world.go();
+    for (name, label) in names.into_iter().zip(["a", "b", "c"]) {
+        world.pending.push(Input::Learned(name, outputs(file(&format!("{label}()")))));
+    }
+    world.go();
+    assert_eq!(world.force.wanted_slots(), 1, "what reads them");
+    world.pending.push(Input::Slots(1));
+    world.go();
+    assert_eq!(world.executed, ["top"]);
+    assert!(world.answers[&DemandId(0)].is_ok() && world.stopped.is_empty());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever is learned, and when: the answer is the same, slots are kept, all that was begun ends.
+    #[test]
+    fn any_graph_with_help(
+        edges in proptest::collection::vec(proptest::collection::vec(any::<prop::sample::Index>(), 0..4), 1..40),
+        known in proptest::collection::vec(any::<prop::sample::Index>(), 0..20),
+        seed: u64, slots in 0_u32..5,
+    ) {
+        let mut world = World::new(slots, ForcePolicy::default(), concatenate());
+        world.seed = seed;
+        let mut names: Vec<(ThunkName, ThunkName)> = Vec::new();
+        let mut by_hand: Vec<OutputObject> = Vec::new();
+        for (i, picks) in edges.iter().enumerate() {
+            let picked: Vec<usize> = match i { 0 => vec![], _ => picks.iter().map(|p| p.index(i)).collect() };
+            let sources: Vec<Source> = picked.iter().map(|&j| of(names[j].0)).collect();
+            let node = thunk(&i.to_string(), &sources);
+            let reduced = picked.iter().map(|&j| (OutputRef { thunk: names[j].0, tag: out() }, by_hand[j].clone()));
+            let substituted = node.substitute(&reduced.collect()).unwrap();
+            by_hand.push(concatenate()(&substituted).unwrap());
+            let reduced = substituted.encode().unwrap().0;
+            names.push((world.add(node), reduced));
+        }
+        let last = names.len() - 1;
+        world.demand(0, names[last].0);
+        for (which, at) in known.iter().enumerate() {
+            let at = at.index(names.len());
+            let name = if which % 2 == 0 { names[at].0 } else { names[at].1 };
+            world.pending.push(Input::Learned(name, outputs(by_hand[at].clone())));
+        }
+        world.go();
+        // With no slots, what is left runs now.
+        world.pending.push(Input::Slots(4));
+        world.go();
+        prop_assert_eq!(world.answers.remove(&DemandId(0)).unwrap().unwrap(), by_hand[last].clone());
+        prop_assert!(world.force.is_idle() && world.force.running() == 0);
+        prop_assert!(world.running_max <= (slots as usize).max(4));
+        let distinct: BTreeSet<&String> = world.executed.iter().collect();
+        prop_assert_eq!(distinct.len(), world.executed.len());
+    }
 
     /// Any graph, any order of answers: every needed thunk runs exactly once, nothing else runs,
     /// the slots are kept, and the result is what evaluating by hand gives.

@@ -6,6 +6,7 @@
 pub mod admission;
 pub mod claim;
 pub mod offer;
+pub mod records;
 pub mod roster;
 pub mod transfer;
 

@@ -8,9 +8,10 @@ use libp2p::gossipsub::{
     self, IdentTopic, MessageAuthenticity, TopicHash, ValidationMode, WhitelistSubscriptionFilter,
 };
 use libp2p::identity::Keypair;
+use libp2p::kad::store::MemoryStore;
 use libp2p::swarm::NetworkBehaviour;
 use libp2p::swarm::behaviour::toggle::Toggle;
-use libp2p::{PeerId, mdns, ping};
+use libp2p::{PeerId, StreamProtocol, kad, mdns, ping};
 use mesh_protocol::limits;
 use mesh_protocol::wire::admission::MeshId;
 
@@ -22,12 +23,21 @@ use super::{StartError, SwarmConfig};
 pub(super) type Gossip =
     gossipsub::Behaviour<gossipsub::IdentityTransform, WhitelistSubscriptionFilter>;
 
+/// Kademlia as a routing table: it keeps no records ([`crate::records`] does).
+pub(super) type Routing = kad::Behaviour<MemoryStore>;
+
 /// A signature, a key, a sequence number and a topic's name around each message.
 const ENVELOPE_BYTES: usize = 512;
 
 /// A dead link is noticed by the ping after the first one that is lost.
 const PING_INTERVAL: Duration = Duration::from_secs(5);
 const PING_PATIENCE: Duration = Duration::from_secs(10);
+
+/// A walk through the mesh ends after this long with what it has found.
+const WALK_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Those whom no walk has come by are looked for this often.
+const BOOTSTRAP_INTERVAL: Duration = Duration::from_secs(15 * 60);
 
 /// Two that dial each other at once have two; a third is a mistake.
 const CONNECTIONS_PER_PEER: u32 = 3;
@@ -39,6 +49,7 @@ pub(super) struct Behaviour {
     limits: connection_limits::Behaviour,
     pub(super) streams: Streams,
     pub(super) gossip: Gossip,
+    pub(super) kad: Routing,
     ping: ping::Behaviour,
     mdns: Toggle<mdns::tokio::Behaviour>,
 }
@@ -62,6 +73,7 @@ impl Behaviour {
             limits: connection_limits::Behaviour::new(limits),
             streams: Streams::new(mesh, config.patience),
             gossip: gossip(keypair, mesh, config)?,
+            kad: kad(keypair.public().to_peer_id(), mesh)?,
             ping: ping::Behaviour::new(ping),
             mdns: mdns.into(),
         })
@@ -70,6 +82,24 @@ impl Behaviour {
 
 fn mdns(own: PeerId) -> Result<mdns::tokio::Behaviour, StartError> {
     mdns::tokio::Behaviour::new(mdns::Config::default(), own).map_err(StartError::Mdns)
+}
+
+fn kad(own: PeerId, mesh: MeshId) -> Result<Routing, StartError> {
+    let name = StreamProtocol::try_from_owned(format!("/mesh/{mesh}/kad"))
+        .map_err(|error| StartError::Routing(error.to_string()))?;
+    let mut config = kad::Config::new(name);
+    config
+        .set_query_timeout(WALK_PATIENCE)
+        .set_record_filtering(kad::StoreInserts::FilterBoth)
+        .set_publication_interval(None)
+        .set_replication_interval(None)
+        .set_provider_publication_interval(None)
+        .set_periodic_bootstrap_interval(Some(BOOTSTRAP_INTERVAL));
+    let mut kad = Routing::with_config(own, MemoryStore::new(own), config);
+    // By itself it would wait until somebody confirms that we can be reached, which on a local network
+    // nobody does.
+    kad.set_mode(Some(kad::Mode::Server));
+    Ok(kad)
 }
 
 fn gossip(keypair: &Keypair, mesh: MeshId, config: &SwarmConfig) -> Result<Gossip, StartError> {

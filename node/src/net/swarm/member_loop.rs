@@ -1,13 +1,15 @@
 //! The one loop of the network: wait for what happens, decide, carry out.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use libp2p::futures::StreamExt;
+use libp2p::kad::QueryId;
 use libp2p::swarm::SwarmEvent;
 use libp2p::{Multiaddr, Swarm};
 use mesh_protocol::limits;
 use mesh_protocol::peer::PeerId;
+use mesh_protocol::records::{Closest, Target};
 use mesh_protocol::time::Time;
 use mesh_protocol::wire::admission::{MeshId, Revocation};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -39,6 +41,7 @@ pub(super) enum Command {
     Publish(Topic, Vec<u8>),
     Revoked(Box<Revocation>),
     Peers(oneshot::Sender<Vec<PeerInfo>>),
+    Closest(Target, oneshot::Sender<Closest>),
     Stop,
 }
 
@@ -76,7 +79,10 @@ pub(super) struct MemberLoop {
     /// Those to whom a roster could not be told: they are told again.
     pub(super) untold: BTreeSet<PeerId>,
     pub(super) news: mpsc::Sender<News>,
+    /// Walks under way, and who waits for where they come to.
+    pub(super) walks: HashMap<QueryId, (Target, oneshot::Sender<Closest>)>,
     pub(super) external: Vec<String>,
+    pub(super) peers_wanted: usize,
     news_heard: mpsc::Receiver<News>,
     started: Instant,
     ticks: usize,
@@ -119,9 +125,11 @@ impl MemberLoop {
             meetings: JoinSet::new(),
             heard_from: BTreeMap::new(),
             untold: BTreeSet::new(),
+            walks: HashMap::new(),
             news,
             news_heard,
             external: config.external.clone(),
+            peers_wanted: config.peers_wanted,
             started: Instant::now(),
             ticks: 0,
             parts,

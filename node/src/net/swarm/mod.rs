@@ -6,6 +6,7 @@
 mod behaviour;
 mod member_loop;
 mod perform;
+mod routing;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use std::time::Duration;
 use libp2p::{Multiaddr, Swarm};
 use mesh_protocol::limits;
 use mesh_protocol::peer::PeerId;
+use mesh_protocol::records::{Closest, Target};
 use mesh_protocol::wire::admission::{MeshId, Refusal, Revocation, Roles, Ticket};
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -44,6 +46,8 @@ pub struct SwarmConfig {
     pub backoff_min: Duration,
     /// … up to this.
     pub backoff_max: Duration,
+    /// Members that it connects to by itself. In a mesh of more, Kademlia says who is close to what.
+    pub peers_wanted: usize,
     /// How often gossip is put in order.
     pub gossip_heartbeat: Duration,
 }
@@ -57,6 +61,7 @@ impl Default for SwarmConfig {
             patience: Duration::from_micros(limits::ADMISSION_US),
             backoff_min: Duration::from_micros(limits::BACKOFF_US_MIN),
             backoff_max: Duration::from_micros(limits::BACKOFF_US_MAX),
+            peers_wanted: limits::PEERS_WANTED,
             gossip_heartbeat: Duration::from_secs(1),
         }
     }
@@ -84,6 +89,9 @@ pub enum StartError {
     /// Gossip refuses its settings.
     #[error("gossip cannot start: {0}")]
     Gossip(String),
+    /// Routing refuses its name.
+    #[error("routing cannot start: {0}")]
+    Routing(String),
     /// The local network cannot be asked.
     #[error("members cannot be looked for on the local network: {0}")]
     Mdns(std::io::Error),
@@ -304,6 +312,14 @@ impl SwarmHandle {
         let (reply, answer) = oneshot::channel();
         let _ = self.commands.send(Command::Peers(reply)).await;
         answer.await.unwrap_or_default()
+    }
+
+    /// The members that are closest to a key and can be reached: all that are connected, if the mesh
+    /// is so small that those are all; else the answer of Kademlia.
+    pub async fn closest(&self, target: Target) -> Closest {
+        let (reply, answer) = oneshot::channel();
+        let _ = self.commands.send(Command::Closest(target, reply)).await;
+        answer.await.unwrap_or(Closest { target, peers: Vec::new(), are_all: true })
     }
 
     /// What goes on at the door.

@@ -44,6 +44,7 @@ impl MemberLoop {
             Command::Publish(topic, message) => self.publish(topic, message),
             Command::Revoked(revocation) => self.on_revoked(&[*revocation]),
             Command::Peers(reply) => drop(reply.send(self.peers())),
+            Command::Closest(target, reply) => self.closest(target, reply),
             Command::Stop => (),
         }
     }
@@ -74,6 +75,7 @@ impl MemberLoop {
                 }
                 Err(_) => drop(self.parts.swarm.close_connection(ping.connection)),
             },
+            SwarmEvent::Behaviour(BehaviourEvent::Kad(event)) => self.on_routing(event),
             SwarmEvent::Behaviour(BehaviourEvent::Mdns(mdns::Event::Discovered(found))) => {
                 found.into_iter().for_each(|(peer, address)| self.on_neighbour(&peer, address));
             }
@@ -120,6 +122,7 @@ impl MemberLoop {
             let was = std::mem::replace(state, JoinState::Joined);
             was != JoinState::Joined
         });
+        self.add_route(peer);
         if is_first {
             self.connected.insert(peer, Connected::default());
             self.outbox.push_back(NetworkEvent::Connected(peer));
@@ -203,7 +206,7 @@ impl MemberLoop {
         self.parts.swarm.dial(options)
     }
 
-    fn addresses_of(&self, peer: PeerId) -> Vec<Multiaddr> {
+    pub(super) fn addresses_of(&self, peer: PeerId) -> Vec<Multiaddr> {
         let membership = self.parts.membership.lock();
         let ticket = membership.ticket().filter(|ticket| ticket.issuer == peer);
         let ticket = ticket.into_iter().flat_map(|ticket| &ticket.addresses);
@@ -222,7 +225,7 @@ impl MemberLoop {
     /// Those of them that are missing are dialled in time, as long as there are not enough.
     pub(super) fn want(&mut self, peers: Vec<PeerId>) {
         let (now, own) = (self.now(), self.own());
-        let mut room = limits::PEERS_WANTED.saturating_sub(self.connected.len());
+        let mut room = self.peers_wanted.saturating_sub(self.connected.len());
         let issuer = self.issuer();
         for peer in peers.into_iter().chain(issuer) {
             let may =
@@ -307,7 +310,8 @@ impl MemberLoop {
         self.on_revoked(&news.revocations);
         let now = self.now();
         for peer in &news.members {
-            let is_wanted = self.connected.len() < limits::PEERS_WANTED;
+            self.add_route(*peer);
+            let is_wanted = self.connected.len() < self.peers_wanted;
             if is_wanted && !self.connected.contains_key(peer) {
                 self.reconnect.hurry(*peer, now);
             }
@@ -341,6 +345,7 @@ impl MemberLoop {
         let out = |peer: &&PeerId| self.parts.membership.lock().roles(**peer, now_s).is_none();
         let out: Vec<PeerId> = self.connected.keys().filter(out).copied().collect();
         self.reconnect.forget(revocation.peer);
+        self.remove_route(revocation.peer);
         out.into_iter().for_each(|peer| self.disconnect(peer));
     }
 

@@ -1,0 +1,67 @@
+//! What this node can vouch for: made of its store when it is needed.
+
+use mesh_protocol::limits;
+use mesh_protocol::name::Digest;
+use mesh_protocol::thunk::Reduction;
+use mesh_protocol::wire::records::{Fact, Record, RecordKey, Statement};
+use mesh_store::{Store, StoreError};
+
+use super::Shared;
+use crate::net::membership::now_s;
+
+/// What a reduction gives to publish: itself, its thunk and its outputs.
+pub(super) fn keys(store: &Store, reduction: &Reduction) -> Vec<RecordKey> {
+    let thunk = reduction.thunk.digest();
+    let thunk = Some(thunk).filter(|thunk| has(store, *thunk));
+    let objects = reduction.values().map(|name| name.digest()).chain(thunk);
+    // Everybody has the empty one.
+    let objects = objects.filter(|digest| digest.length > 0).map(RecordKey::Provider);
+    std::iter::once(RecordKey::Reduction(reduction.thunk)).chain(objects).collect()
+}
+
+/// All that the memo gives to publish, as far as there is room.
+pub(super) fn all_keys(store: &Store) -> Result<Vec<RecordKey>, StoreError> {
+    let mut all = Vec::new();
+    for thunk in store.reduced()? {
+        if all.len() >= limits::RECORDS_PUBLISHED {
+            break;
+        }
+        if let Some(reduction) = store.recall(thunk)? {
+            all.extend(keys(store, &reduction));
+        }
+    }
+    Ok(all)
+}
+
+/// Is the object here? Unlike [`Store::contains`] it does not count as a use: that others ask is no
+/// reason to keep it.
+pub(super) fn has(store: &Store, digest: Digest) -> bool {
+    let path = store.root().join(Store::relative_blob_path(digest));
+    std::fs::metadata(path).is_ok_and(|metadata| metadata.len() == digest.length)
+}
+
+impl Shared {
+    /// A record of what is here, signed; none if it is not, or does not fit.
+    pub(super) fn own_record(&self, key: RecordKey) -> Option<Record> {
+        let fact = match key {
+            RecordKey::Reduction(thunk) => {
+                let mut reduction = (*self.store.recall(thunk).ok()??).clone();
+                if reduction.executor == "local" {
+                    // Before this node was a member, or beside it.
+                    reduction.executor = self.own.to_string();
+                }
+                Fact::Reduced(Box::new(reduction))
+            }
+            RecordKey::Provider(digest) => Fact::Provides(digest),
+        };
+        if matches!(fact, Fact::Provides(digest) if !has(&self.store, digest)) {
+            return None;
+        }
+        let made_s = now_s();
+        let expires_s = made_s + limits::RECORD_LIFE_S;
+        let statement = Statement { publisher: self.own, made_s, expires_s, fact };
+        let record = statement.signed(|bytes| self.signer.sign(bytes)).ok()?;
+        // With its signature it may be too long.
+        record.encode().is_ok().then_some(record)
+    }
+}

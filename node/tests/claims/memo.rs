@@ -1,0 +1,72 @@
+//! What one member found out ends the runs of another.
+
+use std::sync::{Arc, Mutex};
+
+use mesh_node::driver::Progress;
+use mesh_node::net::memory::MemoryMesh;
+use mesh_protocol::peer::PeerId;
+use mesh_protocol::sched::force::Event;
+
+use crate::world::*;
+
+#[derive(Default)]
+struct Seen {
+    learned: Vec<Option<PeerId>>,
+    reused: usize,
+    executed: usize,
+}
+
+fn watch(seen: &Arc<Mutex<Seen>>) -> impl FnMut(Progress) + Send + 'static {
+    let seen = Arc::clone(seen);
+    move |progress| {
+        let mut seen = seen.lock().unwrap();
+        match progress {
+            Progress::Learned(_, by) => seen.learned.push(by),
+            Progress::Event(Event::Reused(_)) => seen.reused += 1,
+            Progress::Event(Event::Executed(_)) => seen.executed += 1,
+            _ => {}
+        }
+    }
+}
+
+/// Pretended time, far beyond any look-up: no run ends before its answer comes.
+const LONG_MS: u64 = 120_000;
+
+#[tokio::test(start_paused = true)]
+async fn runs_end_when_somebody_else_knows() {
+    let net = MemoryMesh::new();
+    let first = Node::start_with_records(&net, 1, 2).await;
+    let thunks = many(&first, 8, LONG_MS);
+    build(&first, &first.driver(2), thunks.clone()).await;
+    assert_eq!(first.engine.runs(), 8);
+    let second = Node::start_with_records(&net, 2, 2).await;
+    for thunk in &thunks {
+        for input in thunk.values() {
+            second.put(&first.store.read(input.digest(), 1000).unwrap());
+        }
+    }
+    first.mesh.give(0).await;
+    let seen = Arc::new(Mutex::new(Seen::default()));
+    let began = tokio::time::Instant::now();
+    let driver = second.watched_driver(2, watch(&seen));
+    build(&second, &driver, thunks.clone()).await;
+    assert!(began.elapsed().as_secs() < 60, "in pretended time");
+    until("the runs are stopped", || second.engine.running() == 0).await;
+    let seen = seen.lock().unwrap();
+    assert_eq!((seen.executed, seen.reused), (0, 8));
+    assert_eq!(seen.learned, [Some(first.peer); 8], "by who ran them");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_knows_runs_as_if_nobody_had_been_asked() {
+    let net = MemoryMesh::new();
+    let _silent = net.join(peer(9)).await;
+    let node = Node::start_with_records(&net, 1, 4).await;
+    let seen = Arc::new(Mutex::new(Seen::default()));
+    let thunks = many(&node, 4, 10);
+    let began = tokio::time::Instant::now();
+    build(&node, &node.watched_driver(4, watch(&seen)), thunks).await;
+    let took = began.elapsed().as_millis();
+    assert!(took < 1000, "nothing waits for an answer: {took} ms of pretended time");
+    assert_eq!((seen.lock().unwrap().executed, node.engine.runs()), (4, 4));
+}
