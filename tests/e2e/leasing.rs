@@ -171,7 +171,8 @@ fn a_build_may_stay_at_home_and_one_that_nobody_helps_does() {
     // A worker gives nothing to others.
     let child = start(&project, &cluster.workers[0].0, &[], "make");
     let (_, report) = end(&project, child);
-    assert!(number(&report, "executed") > 0 && elsewhere(&report) == (0, 0), "{report}");
+    // What the other has run may be known by now.
+    assert!(number(&report, "thunks") > 0 && elsewhere(&report) == (0, 0), "{report}");
     // A submitter works for nobody.
     let alone = Cluster::with(1, "submitter");
     let child = start(&project, alone.home(), &["--slots", "0"], "make");
