@@ -99,6 +99,10 @@ pub(crate) enum Command {
     Join(JoinArgs),
     /// End the node of this home: it finishes what it runs for others, half a minute at most
     Stop,
+    /// Let others have nothing of this machine until `mesh resume`; what runs goes on
+    Pause,
+    /// Let others have what they had before `mesh pause`
+    Resume,
     /// Say how the node of this home stands: what runs here and elsewhere, and for whom
     Status(JsonArgs),
     /// List the members of the mesh
@@ -378,6 +382,9 @@ pub(crate) struct JoinArgs {
     /// Cores that others' thunks may keep busy (default: all)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=i64::from(limits::CLAIM_CORES)))]
     pub(crate) slots: Option<u32>,
+    /// Help only while nobody else uses the machine and it is not on battery; thunks stand back then
+    #[arg(long)]
+    pub(crate) only_when_idle: bool,
     /// Memory that one of others' thunks may take (default: all): a number of bytes, or one with K, M, G or T
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) memory: Option<u64>,

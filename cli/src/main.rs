@@ -67,6 +67,8 @@ fn dispatch(command: Command) -> Result<u8, CliError> {
         Command::Init(args) => commands::init::run(&args),
         Command::Invite(args) => commands::invite::run(&args),
         Command::Join(args) => commands::join::run(&args),
+        Command::Pause => commands::pause::run(true),
+        Command::Resume => commands::pause::run(false),
         Command::Stop => commands::stop::run(),
         Command::Status(args) => commands::status::run(&args),
         Command::Peers(args) => commands::peers::run(&args),

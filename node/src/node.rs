@@ -14,6 +14,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use mesh_protocol::owner::Wishes;
 use mesh_protocol::peer::PeerId;
 use mesh_protocol::sched::lease::{self, LeasePolicy};
 use mesh_protocol::thunk::Platform;
@@ -31,8 +32,12 @@ use crate::net::identity::{Ed25519, Key};
 use crate::net::membership::Membership;
 use crate::net::swarm::{self, StartError, Started, SwarmConfig, SwarmHandle};
 use crate::net::{BoxStream, NetworkEvent, Service, Topic};
+use crate::owner::Keeper;
 use crate::records::{MembersAndKademlia, Office, Records, RecordsParts};
 use crate::transfer::Transfers;
+
+/// How nice the thunks of a machine are that helps only when idle (nice(2)).
+const STANDS_BACK: u8 = 10;
 
 /// Events for people that may wait; when there are more, some are not told.
 const EVENTS_MAX: usize = 1024;
@@ -46,6 +51,8 @@ pub struct NodeOptions {
     pub slots: u32,
     /// Memory that one of them may take, in bytes.
     pub memory_bytes: u64,
+    /// Help only while nobody else uses the machine, and let thunks stand back behind everybody.
+    pub only_when_idle: bool,
 }
 
 impl Default for NodeOptions {
@@ -53,7 +60,8 @@ impl Default for NodeOptions {
     fn default() -> Self {
         let information = rustix::system::sysinfo();
         let memory_bytes = information.totalram.saturating_mul(u64::from(information.mem_unit));
-        Self { network: SwarmConfig::default(), slots: cores(), memory_bytes }
+        let (network, slots) = (SwarmConfig::default(), cores());
+        Self { network, slots, memory_bytes, only_when_idle: false }
     }
 }
 
@@ -97,6 +105,7 @@ pub struct Node {
     records: Records,
     swarm: SwarmHandle,
     own: PeerId,
+    owner: Keeper,
     /// Members that are connected.
     here: Arc<AtomicUsize>,
 }
@@ -120,7 +129,10 @@ impl Node {
         kept: RecordStore,
         options: NodeOptions,
     ) -> Result<StartedNode, NodeError> {
-        let engine = SandboxEngine::start(store.clone(), SandboxOptions::default())?;
+        // Thunks that do not stand back could not be told from what the owner does.
+        let nice = if options.only_when_idle { STANDS_BACK } else { 0 };
+        let sandbox = SandboxOptions { nice, ..SandboxOptions::default() };
+        let engine = SandboxEngine::start(store.clone(), sandbox)?;
         let platform = Platform::host().ok_or(NodeError::Platform)?;
         let key = membership.key().clone();
         let started = swarm::start(membership, options.network)?;
@@ -158,10 +170,12 @@ impl Node {
             seed: seed(own),
             watcher: Box::new(log),
         });
-        let node =
-            Self { store, mesh, transfers, records, swarm: handle, own, here: Arc::default() };
+        let wishes = Wishes { slots: options.slots, only_when_idle: options.only_when_idle };
+        let owner = Keeper::start(wishes, mesh.clone());
+        let here = Arc::default();
+        let node = Self { store, mesh, transfers, records, swarm: handle, own, owner, here };
         let (tell, told) = mpsc::channel(EVENTS_MAX);
-        tokio::spawn(node.clone().pump(events, tell, options.slots));
+        tokio::spawn(node.clone().pump(events, tell));
         Ok(StartedNode { node, events: told, network: task })
     }
 
@@ -190,6 +204,11 @@ impl Node {
         &self.swarm
     }
 
+    /// How much its owner lets others have.
+    pub fn owner(&self) -> &Keeper {
+        &self.owner
+    }
+
     /// Takes no more work, finishes or hands back what there is, and leaves the network. After
     /// [`DRAIN_US`](mesh_protocol::limits::DRAIN_US) at the latest.
     pub async fn stop(&self) {
@@ -201,9 +220,7 @@ impl Node {
         self,
         mut events: mpsc::Receiver<NetworkEvent>,
         tell: mpsc::Sender<NodeEvent>,
-        given: u32,
     ) {
-        self.mesh.give(given).await;
         tokio::spawn(publish_memo(self.records.clone()));
         while let Some(event) = events.recv().await {
             if let Some(event) = self.route(event).await {

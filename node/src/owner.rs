@@ -1,10 +1,81 @@
-//! What this machine's owner does with it: the measurements that [`mesh_protocol::owner`] decides by.
+//! What this machine's owner does with it, and what others therefore get: the measurements that
+//! [`mesh_protocol::owner`] decides by, and what comes of its decisions.
 
 use std::fs;
 use std::path::Path;
-use std::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use mesh_protocol::owner::Seen;
+use mesh_protocol::owner::{Owner, Reason, Seen, Wishes};
+use mesh_protocol::time::Time;
+
+use crate::claims::Mesh;
+
+/// How often the machine is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// Gives a mesh what the owner gives; clones share it. What it looks at, it looks at as long as
+/// there is a handle.
+#[derive(Clone)]
+pub struct Keeper(Arc<Shared>);
+
+struct Shared {
+    owner: Mutex<Owner>,
+    began: Instant,
+    mesh: Mesh,
+}
+
+impl Keeper {
+    /// Starts on the current tokio runtime.
+    pub(crate) fn start(wishes: Wishes, mesh: Mesh) -> Self {
+        let owner = Mutex::new(Owner::new(wishes));
+        let keeper = Self(Arc::new(Shared { owner, began: Instant::now(), mesh }));
+        let watched = Arc::downgrade(&keeper.0);
+        tokio::spawn(async move {
+            let mut monitor = Monitor::new();
+            while let Some(shared) = watched.upgrade() {
+                let keeper = Self(shared);
+                if wishes.only_when_idle
+                    && let Some(seen) = monitor.look()
+                {
+                    let now = keeper.now();
+                    keeper.owner().see(now, seen);
+                }
+                keeper.give().await;
+                drop(keeper);
+                if !wishes.only_when_idle {
+                    return;
+                }
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        });
+        keeper
+    }
+
+    /// The owner wants the machine for itself, or gives it back.
+    pub async fn pause(&self, paused: bool) {
+        self.owner().pause(paused);
+        self.give().await;
+    }
+
+    /// Why others get nothing now.
+    pub fn reason(&self) -> Option<Reason> {
+        self.owner().given().1
+    }
+
+    async fn give(&self) {
+        let (slots, _) = self.owner().given();
+        self.0.mesh.give(slots).await;
+    }
+
+    fn now(&self) -> Time {
+        Time::from_us(u64::try_from(self.0.began.elapsed().as_micros()).unwrap_or(u64::MAX))
+    }
+
+    fn owner(&self) -> MutexGuard<'_, Owner> {
+        self.0.owner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// Processor time by priority: who stands back (`nice`) is not the owner, and thunks do while a machine
 /// helps only when idle.

@@ -17,6 +17,7 @@ pub(crate) mod join;
 pub(crate) mod leave;
 pub(crate) mod log;
 pub(crate) mod ls;
+pub(crate) mod pause;
 pub(crate) mod peers;
 pub(crate) mod put;
 pub(crate) mod revoke;

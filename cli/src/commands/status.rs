@@ -30,6 +30,7 @@ fn lines(status: &NodeStatus) -> Vec<String> {
             "cores: {own_cores} busy for own builds, {others_cores} for others; {slots} in all, {given} for others"
         ),
     ];
+    lines.extend(status.held.map(|reason| format!("gives others nothing: {reason}")));
     let NodeStatus { builds, leases, wanted, .. } = status;
     let plural = if *builds == 1 { "" } else { "s" };
     lines.push(format!("builds: {builds} build{plural}, {leases} of {wanted} thunks leased"));
@@ -70,6 +71,7 @@ fn json(status: &NodeStatus) -> Value {
         "name": status.name,
         "cores": {
             "all": status.slots, "given": status.given,
+            "held": status.held.map(|reason| reason.to_string()),
             "own": status.own_cores, "others": status.others_cores,
         },
         "builds": status.builds,

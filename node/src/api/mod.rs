@@ -58,6 +58,8 @@ pub enum Request {
     Revoke(PeerId),
     /// How does it stand?
     Status,
+    /// Give others nothing, or as before.
+    Pause(bool),
     /// Who has this object; of a thunk, what came of it too?
     Find(RecordKey),
     /// Bring this object, or what came of this thunk, here from whoever has it.

@@ -368,6 +368,10 @@ async fn reply(request: Request, node: &Node) -> Reply {
     let handle = node.swarm();
     match request {
         Request::Peers => Reply::Peers(peers(handle).await),
+        Request::Pause(paused) => {
+            node.owner().pause(paused).await;
+            Reply::Done
+        }
         Request::Status => Reply::Status(Box::new(NodeStatus::of(node).await)),
         Request::Invite { roles, uses, life_s } => {
             let ticket = handle.invite(roles, uses, life_s).await;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use mesh_protocol::owner::Reason;
 use mesh_protocol::peer::PeerId;
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +21,8 @@ pub struct NodeStatus {
     pub slots: u32,
     /// Of those, as many as others' thunks may have.
     pub given: u32,
+    /// Why that is nothing, if the owner wants it so.
+    pub held: Option<Reason>,
     /// Cores that are busy for own builds.
     pub own_cores: u32,
     /// Cores that are busy for others.
@@ -94,6 +97,7 @@ impl NodeStatus {
             name: node.swarm().name(),
             slots: status.slots.0,
             given: status.slots.1,
+            held: node.owner().reason(),
             own_cores: status.cores.0,
             others_cores: status.cores.1,
             builds: status.builds as u64,

@@ -1,8 +1,8 @@
 //! Who gets what: new leases, and what to do with slots that would idle.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Effect, Event, Granted, Leases, Seat};
+use super::{Claimant, Effect, Event, Granted, Leases, Seat};
 use crate::limits;
 use crate::sched::force::RunId;
 use crate::sched::policy::Candidate;
@@ -48,10 +48,13 @@ impl Leases {
     /// The claimant to serve next: this machine, then the one with most of its slots free, then the
     /// fastest.
     fn neediest(&self, now: Time, depth: Depth, passed: &BTreeSet<Seat>) -> Option<Seat> {
-        let open = self.seats.keys().filter(|seat| !passed.contains(seat));
-        let rooms = open.filter_map(|seat| {
-            let (room, bound) = self.room(now, *seat, depth)?;
-            let speed = self.speed(*seat);
+        // Most have no room, and there may be thousands: nothing is looked up for those.
+        let rooms = self.seats.iter().filter_map(|(seat, claimant)| {
+            let (room, bound) = self.room_of(now, claimant, depth)?;
+            if passed.contains(seat) {
+                return None;
+            }
+            let speed = self.scores.get(claimant.peer).map_or(1000, |score| score.speed_permille);
             Some((*seat == Seat::Own, u64::from(room) * 1000 / u64::from(bound), speed, *seat))
         });
         let first = |a: &(bool, u64, u64, Seat), b: &(bool, u64, u64, Seat)| {
@@ -60,14 +63,12 @@ impl Leases {
         rooms.max_by(first).map(|(_, _, _, seat)| seat)
     }
 
-    fn speed(&self, seat: Seat) -> u64 {
-        let peer = self.seats.get(&seat).and_then(|claimant| claimant.peer);
-        self.scores.get(peer).map_or(1000, |score| score.speed_permille)
-    }
-
     /// Free cores of a claimant at that depth, and how many it has there; none if it gets nothing.
     fn room(&self, now: Time, seat: Seat, depth: Depth) -> Option<(u32, u32)> {
-        let claimant = self.seats.get(&seat)?;
+        self.room_of(now, self.seats.get(&seat)?, depth)
+    }
+
+    fn room_of(&self, now: Time, claimant: &Claimant, depth: Depth) -> Option<(u32, u32)> {
         let window = match depth {
             Depth::Slots => claimant.window.slots,
             Depth::Queues => claimant.window.cores(),
@@ -182,14 +183,15 @@ impl Leases {
     /// Nothing is ready, but slots are free: take to them what waits in a queue elsewhere, or run a second
     /// copy of what is late.
     pub(super) fn use_idle_slots(&mut self, now: Time, effects: &mut Vec<Effect>) {
+        let (stuck, late) = (self.stuck(now), self.late(now));
         let mut passed = BTreeSet::new();
-        while self.pool.is_empty() {
+        while self.pool.is_empty() && !(stuck.is_empty() && late.is_empty()) {
             let Some(seat) = self.neediest(now, Depth::Slots, &passed) else { break };
             passed.insert(seat);
-            while let Some(run) = self.stuck_for(now, seat) {
+            while let Some(run) = self.first_for(now, &stuck, seat) {
                 self.relocate(now, run, seat, effects);
             }
-            while let Some(run) = self.late_for(now, seat) {
+            while let Some(run) = self.first_for(now, &late, seat) {
                 let Some(work) = self.works.get(&run) else { break };
                 self.counts.speculated += 1;
                 effects.push(Effect::Event(Event::Speculated(work.name, seat)));
@@ -197,15 +199,14 @@ impl Leases {
             }
         }
         // Those for which there was no slot are offered to others.
-        self.overdue.clear();
-        for granted in self.granted.values() {
+        let mut overdue = BTreeMap::new();
+        for (_, granted) in self.alone() {
             let late = self.is_stuck(now, granted) || self.late_by(now, granted).is_some();
-            if let (true, Some(work)) = (late, self.works.get(&granted.run))
-                && work.leases.len() == 1
-            {
-                *self.overdue.entry(work.class).or_insert(0) += 1;
+            if let (true, Some(work)) = (late, self.works.get(&granted.run)) {
+                *overdue.entry(work.class).or_insert(0) += 1;
             }
         }
+        self.overdue = overdue;
     }
 
     fn relocate(&mut self, now: Time, run: RunId, seat: Seat, effects: &mut Vec<Effect>) {
@@ -219,11 +220,28 @@ impl Leases {
         self.grant(now, run, seat, effects);
     }
 
-    /// The oldest lease elsewhere that waits for a slot while `seat` has one.
-    fn stuck_for(&self, now: Time, seat: Seat) -> Option<RunId> {
-        let stuck = self.granted.values().filter(|granted| self.is_stuck(now, granted));
-        let able = stuck.filter(|granted| self.could_take(now, granted, seat));
-        able.min_by_key(|granted| (granted.at, granted.run)).map(|granted| granted.run)
+    /// The leases of thunks that nobody else has.
+    fn alone(&self) -> impl Iterator<Item = (&LeaseId, &Granted)> {
+        let is_alone =
+            |granted: &Granted| self.works.get(&granted.run).is_some_and(|w| w.leases.len() == 1);
+        self.granted.iter().filter(move |(_, granted)| is_alone(granted))
+    }
+
+    /// Those of them that wait for a slot, the oldest first.
+    fn stuck(&self, now: Time) -> Vec<LeaseId> {
+        let stuck = self.alone().filter(|(_, granted)| self.is_stuck(now, granted));
+        let mut stuck: Vec<_> =
+            stuck.map(|(lease, granted)| (granted.at, granted.run, *lease)).collect();
+        stuck.sort_unstable();
+        stuck.into_iter().map(|(_, _, lease)| lease).collect()
+    }
+
+    /// The first of these leases of which `seat`, another, may have a copy.
+    fn first_for(&self, now: Time, leases: &[LeaseId], seat: Seat) -> Option<RunId> {
+        let held = leases.iter().filter_map(|lease| self.granted.get(lease));
+        held.into_iter()
+            .find(|granted| self.could_take(now, granted, seat))
+            .map(|granted| granted.run)
     }
 
     /// Does it wait for a slot? (Where there are slots for all leases, it waits for its inputs, and
@@ -234,13 +252,14 @@ impl Leases {
         full && granted.started.is_none() && granted.at + limits::LEASE_STALE_US <= now
     }
 
-    /// The run elsewhere that is most overdue and has no second copy.
-    fn late_for(&self, now: Time, seat: Seat) -> Option<RunId> {
-        let overdue = self.granted.values().filter_map(|granted| {
-            let over = self.late_by(now, granted)?;
-            self.could_take(now, granted, seat).then_some((over, granted.run))
+    /// Those of them that are beyond what is usual, the most overdue first.
+    fn late(&self, now: Time) -> Vec<LeaseId> {
+        let late = self.alone().filter_map(|(lease, granted)| {
+            Some((self.late_by(now, granted)?, granted.run, *lease))
         });
-        overdue.max().map(|(_, run)| run)
+        let mut late: Vec<_> = late.collect();
+        late.sort_unstable_by(|a, b| b.cmp(a));
+        late.into_iter().map(|(_, _, lease)| lease).collect()
     }
 
     /// How far it is beyond what is usual, if it is.
