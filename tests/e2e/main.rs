@@ -16,5 +16,6 @@ mod parallel;
 mod real;
 mod run;
 mod sharing;
+mod sim;
 mod store;
 mod terminal;
