@@ -10,7 +10,9 @@ use clap_complete::Shell;
 use mesh_protocol::limits;
 use mesh_protocol::wire::admission::Roles;
 
-pub(crate) use sim::{Settings, SimCommand, SimCompareArgs, SimRunArgs, SimSweepArgs};
+pub(crate) use sim::{
+    Settings, SimCommand, SimCompareArgs, SimRunArgs, SimSweepArgs, SimValidateArgs,
+};
 
 /// Everyday command lines as graphs of content-addressed thunks.
 ///

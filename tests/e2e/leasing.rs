@@ -216,3 +216,25 @@ fn a_detached_node_says_when_it_is_there_and_stops_when_asked() {
     passing.says("nothing to do");
     assert_eq!(passing.wait().code, Some(0));
 }
+
+#[test]
+fn an_owner_takes_the_machine_back_and_gives_it_again() {
+    let cluster = Cluster::new(0);
+    let given = || {
+        let status = cluster.status();
+        (number(&status, "given"), status["held"].as_str().unwrap_or("").to_owned())
+    };
+    let all = given();
+    assert!(all.0 > 0 && all.1.is_empty(), "{all:?}");
+    cluster.home().ok(["pause"]);
+    assert_eq!(given(), (0, "paused by its owner".to_owned()));
+    cluster.home().ok(["resume"]);
+    assert_eq!(given(), all);
+    // Nobody knows yet whether it is idle.
+    let ticket = cluster.home().ok(["invite"]);
+    let idle = Mesh::new();
+    let mut node = Node::join(&idle, &[&ticket, "--only-when-idle"]);
+    node.says("member of the mesh");
+    let status: Value = serde_json::from_str(&idle.ok(["status", "--json"])).unwrap();
+    assert_eq!((number(&status, "given"), status["held"].as_str()), (0, Some("in use by its owner")));
+}

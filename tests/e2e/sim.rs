@@ -1,60 +1,133 @@
-//! `mesh sim`, with the scenarios that lie beside the code.
+//! `mesh sim`: what it prints and writes, and that it depends on nothing but scenario and seeds.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use mesh_tests::Mesh;
+use mesh_tests::{Finished, Mesh, finished};
 use serde_json::Value;
 
-fn scenario(name: &str) -> String {
-    let scenarios = Path::new(env!("CARGO_MANIFEST_DIR")).join("../simulations/scenarios");
-    scenarios.join(name).to_str().unwrap().to_owned()
+/// Twelve tasks of a second on four cores: three rounds, whatever the seed.
+const SCENARIO: &str = r#"title = "Twelve seconds of work"
+seeds = 3
+
+[platform]
+control = "0 ms"
+
+[[platform.hosts]]
+name = "worker"
+count = 2
+cores = 2
+memory = "1 GB"
+
+[workload]
+kind = "bag"
+tasks = 12
+work = 1
+
+[policy]
+name = "fifo"
+"#;
+
+struct Place {
+    mesh: Mesh,
+    directory: tempfile::TempDir,
 }
 
-fn mean(mesh: &Mesh, arguments: &[&str], column: &str) -> f64 {
-    let sleep = scenario("sleep.toml");
-    let all: Vec<&str> =
-        ["sim", "run", &sleep, "--json"].iter().chain(arguments).copied().collect();
-    let json: Value = serde_json::from_str(&mesh.ok(all)).unwrap();
-    json["columns"][column]["mean"].as_f64().unwrap_or_else(|| panic!("no {column} in {json}"))
+impl Place {
+    fn new() -> Self {
+        Self { mesh: Mesh::new(), directory: tempfile::tempdir().unwrap() }
+    }
+
+    fn scenario(&self, text: &str) -> PathBuf {
+        let path = self.directory.path().join("scenario.toml");
+        fs::write(&path, text).unwrap();
+        path
+    }
+
+    fn sim(&self, command: &str, scenario: &Path, more: &[&str]) -> Finished {
+        let path = scenario.to_str().unwrap();
+        self.mesh.run(["sim", command, path].iter().chain(more))
+    }
+
+    /// What a run under so many threads writes: summary.csv and tasks.csv.
+    fn written(&self, scenario: &Path, threads: &str) -> [Vec<u8>; 2] {
+        let out = self.directory.path().join(format!("out-{threads}"));
+        let arguments = ["sim".as_ref(), "run".as_ref(), scenario.as_os_str(), "--out".as_ref()];
+        let mut command = self.mesh.command(arguments.into_iter().chain([out.as_os_str()]));
+        finished(command.env("RAYON_NUM_THREADS", threads).output().unwrap()).ok();
+        ["summary.csv", "tasks.csv"].map(|name| fs::read(out.join(name)).unwrap())
+    }
 }
 
 #[test]
-fn the_same_seeds_give_the_same_bytes() {
-    let mesh = Mesh::new();
-    let place = tempfile::tempdir().unwrap();
-    let volunteers = scenario("volunteers.toml");
-    let results = ["one", "two"].map(|name| {
-        let out = place.path().join(name);
-        let small = ["--set", "platform.hosts.0.count=20", "--set", "workload.tasks=200"];
-        let arguments = ["sim", "run", &volunteers, "--seeds", "3", "--out", out.to_str().unwrap()];
-        mesh.ok(arguments.iter().chain(&small).copied().collect::<Vec<_>>());
-        ["summary.csv", "tasks.csv"].map(|file| fs::read(out.join(file)).unwrap())
-    });
-    assert_eq!(results[0], results[1]);
-    assert_eq!(String::from_utf8_lossy(&results[0][0]).lines().count(), 4, "a row per seed");
+fn a_run_says_what_arithmetic_says() {
+    let place = Place::new();
+    let run = place.sim("run", &place.scenario(SCENARIO), &["--json"]).ok();
+    let run: Value = serde_json::from_str(&run).unwrap();
+    assert_eq!(run["seeds"], 3);
+    let makespan = run["columns"]["makespan_s"]["mean"].as_f64().unwrap();
+    assert!((makespan - 3.0).abs() < 1e-9, "{run}");
 }
 
 #[test]
-fn gossip_and_claims_cost_what_being_told_does_not() {
-    let mesh = Mesh::new();
-    let small = ["--set", "platform.hosts.0.count=100", "--set", "workload.tasks=100"];
-    let told = mean(&mesh, &small, "makespan_s");
-    let protocol: Vec<&str> =
-        small.iter().chain(&["--set", "fidelity=protocol"]).copied().collect();
-    let asked = mean(&mesh, &protocol, "makespan_s");
-    assert!((2.0..2.1).contains(&told), "{told}");
-    assert!((told..told + 2.0).contains(&asked), "{asked}");
-    assert!(mean(&mesh, &protocol, "messages") > 200.0);
+fn one_thread_and_two_write_the_same_bytes() {
+    let place = Place::new();
+    let random =
+        SCENARIO.replace("work = 1\n", "work = { distribution = \"exponential\", mean = 1 }\n");
+    let scenario = place.scenario(&random);
+    let [summary, tasks] = place.written(&scenario, "1");
+    assert_eq!([summary.clone(), tasks.clone()], place.written(&scenario, "2"));
+    let summary = String::from_utf8(summary).unwrap();
+    assert_eq!(summary.lines().count(), 1 + 3, "a header and a row for each seed: {summary}");
+    assert_eq!(String::from_utf8(tasks).unwrap().lines().count(), 1 + 12);
+}
+
+#[test]
+fn validation_counts_without_running() {
+    let place = Place::new();
+    let found = place.sim("validate", &place.scenario(SCENARIO), &["--json"]).ok();
+    let found: Value = serde_json::from_str(&found).unwrap();
+    assert_eq!(found["hosts"], 2);
+    assert_eq!(found["cores"], 4);
+    assert_eq!(found["tasks"], 12);
+    assert_eq!(found["work_s"], 12.0);
+    assert_eq!(found["critical_path_s"], 1.0);
 }
 
 #[test]
 fn a_mistake_is_named_with_its_line_and_what_is_allowed() {
-    let mesh = Mesh::new();
-    let sleep = scenario("sleep.toml");
-    let wrong = mesh.run(["sim", "run", &sleep, "--set", "fidelity=exact"]);
-    assert_eq!(wrong.code, Some(65));
-    for part in ["fidelity", "fast", "flow", "protocol"] {
-        assert!(wrong.stderr.contains(part), "{}", wrong.stderr);
+    let place = Place::new();
+    let scenario = place.scenario(&SCENARIO.replace("\"fifo\"", "\"fastest\""));
+    let line = SCENARIO.lines().position(|line| line.contains("fifo")).unwrap() + 1;
+    for command in ["run", "validate"] {
+        let said = place.sim(command, &scenario, &[]);
+        assert_eq!(said.code, Some(65), "{said:?}");
+        for part in [format!("scenario.toml:{line}: policy.name: "), "critical-path".to_owned()] {
+            assert!(said.stderr.contains(&part), "{part:?} in {said:?}");
+        }
     }
+}
+
+#[test]
+fn a_task_that_fits_no_host_is_found() {
+    let place = Place::new();
+    let scenario = place.scenario(&SCENARIO.replace("work = 1\n", "work = 1\nmemory = \"2 GB\"\n"));
+    let said = place.sim("validate", &scenario, &[]);
+    assert_eq!(said.code, Some(65), "{said:?}");
+    assert!(said.stderr.contains("12 tasks need more memory than any host has"), "{said:?}");
+}
+
+#[test]
+fn gossip_and_claims_cost_what_being_told_does_not() {
+    let place = Place::new();
+    let scenario = place.scenario(SCENARIO);
+    let column = |fidelity: &str, column: &str| {
+        let run = place.sim("run", &scenario, &["--json", "--set", fidelity]).ok();
+        let run: Value = serde_json::from_str(&run).unwrap();
+        run["columns"][column]["mean"].as_f64().unwrap_or_else(|| panic!("no {column} in {run}"))
+    };
+    assert_eq!(column("fidelity=fast", "messages"), 0.0);
+    assert!(column("fidelity=protocol", "messages") > 12.0);
+    let asked = column("fidelity=protocol", "makespan_s");
+    assert!((3.0..4.0).contains(&asked), "{asked}");
 }

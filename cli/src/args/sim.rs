@@ -14,6 +14,11 @@ pub(crate) enum SimCommand {
     Sweep(SimSweepArgs),
     /// Compare two scenarios under the same seeds, and say in a sentence whether they differ
     Compare(SimCompareArgs),
+    /// Check a scenario without running it, and say what it amounts to
+    ///
+    /// Builds the workload of the first seed. Finds what is misspelt, out of range or missing, and
+    /// tasks that fit no host.
+    Validate(SimValidateArgs),
 }
 
 #[derive(Args, Debug)]
@@ -58,6 +63,18 @@ pub(crate) struct SimCompareArgs {
     /// A setting of the second only
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) set_b: Vec<String>,
+    /// As one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SimValidateArgs {
+    /// The scenario, a TOML file
+    pub(crate) scenario: PathBuf,
+    /// Set a key of the scenario, such as policy.name=heft or platform.hosts.0.count=64
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
     /// As one JSON object
     #[arg(long)]
     pub(crate) json: bool,

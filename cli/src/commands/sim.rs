@@ -6,13 +6,15 @@ use std::path::Path;
 
 use mesh_simulations::config::{ConfigError, Document};
 use mesh_simulations::experiment::{
-    Comparison, Difference, Grid, Scenario, SimulationError, Sweep, SweepError, mean_interval,
-    run_seeds, write_summaries, write_tasks,
+    Comparison, Difference, Grid, Inventory, Scenario, SimulationError, Sweep, SweepError,
+    mean_interval, run_seeds, write_summaries, write_tasks,
 };
 use mesh_simulations::run::Summary;
 
 use super::print_line;
-use crate::args::{Settings, SimCommand, SimCompareArgs, SimRunArgs, SimSweepArgs};
+use crate::args::{
+    Settings, SimCommand, SimCompareArgs, SimRunArgs, SimSweepArgs, SimValidateArgs,
+};
 use crate::error::CliError;
 use crate::exit;
 
@@ -21,6 +23,7 @@ pub(crate) fn run(command: &SimCommand) -> Result<(), CliError> {
         SimCommand::Run(args) => run_scenario(args),
         SimCommand::Sweep(args) => sweep(args),
         SimCommand::Compare(args) => compare(args),
+        SimCommand::Validate(args) => validate(args),
     }
 }
 
@@ -57,7 +60,7 @@ fn run_scenario(args: &SimRunArgs) -> Result<(), CliError> {
 }
 
 fn sweep(args: &SimSweepArgs) -> Result<(), CliError> {
-    let document = document(&args.scenario, &args.settings, &[])?;
+    let document = document(&args.scenario, &args.settings.set)?;
     let seeds = seeds(&Scenario::read(&document)?, &args.settings);
     let mut grid = Grid::default();
     for axis in &args.over {
@@ -104,6 +107,40 @@ fn compare(args: &SimCompareArgs) -> Result<(), CliError> {
     Ok(())
 }
 
+/// The seed of the workload that is looked at: the first that `run` would use.
+const FIRST_SEED: u64 = 1;
+
+fn validate(args: &SimValidateArgs) -> Result<(), CliError> {
+    let scenario = Scenario::read(&document(&args.scenario, &args.set)?)?;
+    let found = Inventory::new(&scenario, FIRST_SEED)?;
+    if found.unplaceable > 0 {
+        let problem = format!("{} tasks need more memory than any host has", found.unplaceable);
+        return Err(ConfigError::file(args.scenario.display(), problem).into());
+    }
+    if args.json {
+        return print_line(serde_json::json!({
+            "title": scenario.title,
+            "hosts": found.hosts,
+            "cores": found.cores,
+            "jobs": found.jobs,
+            "tasks": found.tasks,
+            "objects": found.objects,
+            "bytes": found.bytes,
+            "work_s": found.work_s,
+            "critical_path_s": found.critical_path_s,
+        }));
+    }
+    print_line(&scenario.title)?;
+    print_line(format_args!("{} hosts, {} cores", found.hosts, found.cores))?;
+    let Inventory { jobs, tasks, objects, bytes, .. } = found;
+    print_line(format_args!("{jobs} jobs, {tasks} tasks, {objects} objects of {bytes} bytes"))?;
+    print_line(format_args!(
+        "{} s of work, longest chain {} s",
+        figure(found.work_s),
+        figure(found.critical_path_s)
+    ))
+}
+
 fn difference_json(difference: &Difference) -> serde_json::Value {
     serde_json::json!({
         "column": difference.column,
@@ -130,11 +167,11 @@ fn finite(number: f64) -> Option<f64> {
     number.is_finite().then_some(number)
 }
 
-fn document(path: &Path, settings: &Settings, own: &[String]) -> Result<Document, CliError> {
+fn document(path: &Path, settings: &[String]) -> Result<Document, CliError> {
     // Says that a file is missing with the exit code for it.
     fs::metadata(path).map_err(CliError::io(path))?;
     let mut document = Document::read(path)?;
-    for setting in settings.set.iter().chain(own) {
+    for setting in settings {
         document.set(setting)?;
     }
     Ok(document)
@@ -145,7 +182,7 @@ fn read(
     settings: &Settings,
     own: &[String],
 ) -> Result<(Scenario, Vec<u64>), CliError> {
-    let scenario = Scenario::read(&document(path, settings, own)?)?;
+    let scenario = Scenario::read(&document(path, &[&settings.set[..], own].concat())?)?;
     let seeds = seeds(&scenario, settings);
     Ok((scenario, seeds))
 }

@@ -4,12 +4,14 @@
 //! of cells and seeds, so that the number of threads changes no byte of them.
 
 mod compare;
+mod inventory;
 mod report;
 mod scenario;
 mod statistics;
 mod sweep;
 
 pub use compare::{Comparison, Difference};
+pub use inventory::Inventory;
 pub use report::{write_summaries, write_tasks};
 pub use scenario::{Scenario, SimulationError};
 pub use statistics::{Interval, mean_interval};
