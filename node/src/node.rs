@@ -216,11 +216,7 @@ impl Node {
         self.swarm.stop().await;
     }
 
-    async fn pump(
-        self,
-        mut events: mpsc::Receiver<NetworkEvent>,
-        tell: mpsc::Sender<NodeEvent>,
-    ) {
+    async fn pump(self, mut events: mpsc::Receiver<NetworkEvent>, tell: mpsc::Sender<NodeEvent>) {
         tokio::spawn(publish_memo(self.records.clone()));
         while let Some(event) = events.recv().await {
             if let Some(event) = self.route(event).await {

@@ -131,6 +131,7 @@ mod tests {
             name: "desk".to_owned(),
             slots: 4,
             given: 2,
+            held: None,
             own_cores: 1,
             others_cores: 0,
             builds: 1,
