@@ -60,7 +60,8 @@
 //! 100,000; a million independent tasks on 10,000 hosts in one second and 180 MB, on 100,000 hosts in
 //! two seconds and 220 MB; about 180 bytes per task and 470 per host. `flow` costs as many steps per
 //! change as flows share links with it: 20,000 tasks on 1,000 hosts that fetch through one user's
-//! link take six seconds (`cargo bench -p mesh-simulations`).
+//! link take six seconds (`cargo bench -p mesh-simulations`). `protocol`: 100,000 tasks on 1,000 hosts of
+//! four cores in 13 seconds and 170 MB, 800,000 messages; 20,000 on 10,000 hosts in four seconds.
 
 pub mod config;
 pub mod experiment;

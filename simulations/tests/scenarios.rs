@@ -164,3 +164,13 @@ fn plans_suffer_from_wrong_estimates() {
     let (good, bad) = (at("policy.cv=0.1"), at("policy.cv=1.0"));
     assert!(bad > good + 10.0, "{good} {bad}");
 }
+
+#[test]
+fn workers_that_ask_are_nearly_as_good_as_workers_that_are_told() {
+    let small = "workload.tasks=256";
+    let asked = run("workers", &[small]);
+    let told = run("workers", &[small, "fidelity=fast"]);
+    assert!((2.0..2.1).contains(&told.makespan), "{told:?}");
+    assert!((told.makespan..1.5 * told.makespan).contains(&asked.makespan), "{asked:?}");
+    assert!(asked.messages > 2 * 256 && told.messages == 0);
+}
