@@ -21,10 +21,10 @@ use std::time::Duration;
 
 use mesh_protocol::codec::{self, CodecError, Format};
 use mesh_protocol::limits;
-use mesh_protocol::name::{Tag, ThunkName, ValueName};
+use mesh_protocol::name::{Tag, ThunkName};
 use mesh_protocol::peer::PeerId;
 use mesh_protocol::sched::force::{Failure, FailureClass, RunId};
-use mesh_protocol::thunk::{OutputObject, Thunk, Usage};
+use mesh_protocol::thunk::{OutputObject, Thunk};
 use serde::{Deserialize, Serialize};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -34,7 +34,7 @@ use super::{PATIENCE, REPLY, REQUEST, Reply, Request};
 use crate::claims::client::{Client, FromMesh, Line, ToMesh};
 use crate::claims::{Mesh, News};
 use crate::driver::Load;
-use crate::exec::{Exit, Outcome};
+use crate::exec::Outcome;
 use crate::frame;
 
 /// What builds say: a thunk, and little else.
@@ -61,32 +61,12 @@ enum ToNode {
 #[derive(Debug, Serialize, Deserialize)]
 enum ToBuild {
     Started(ThunkName),
-    Tried(ThunkName, Result<Tried, String>),
+    Tried(ThunkName, Result<Outcome, String>),
     Ended(u64, Result<BTreeMap<Tag, OutputObject>, (FailureClass, String)>),
     News(News),
     /// Runs of own builds here, and thunks that wait.
     Load(u32, u32),
     Learned(ThunkName, BTreeMap<Tag, OutputObject>, Option<PeerId>),
-}
-
-/// An [`Outcome`].
-#[derive(Debug, Serialize, Deserialize)]
-struct Tried {
-    exit: Ended,
-    outputs: BTreeMap<Tag, OutputObject>,
-    missing: Vec<Tag>,
-    stdout: ValueName,
-    stderr: ValueName,
-    usage: Usage,
-}
-
-/// An [`Exit`].
-#[derive(Debug, Serialize, Deserialize)]
-enum Ended {
-    Code(i32),
-    Signal(i32),
-    TimedOut,
-    OutOfMemory,
 }
 
 /// A build's end of it. The node forgets the build when this, or the driver that has it, is gone.
@@ -143,7 +123,7 @@ async fn hear_node(
                 continue;
             }
             ToBuild::Started(name) => FromMesh::Started(name),
-            ToBuild::Tried(name, end) => FromMesh::Tried(name, end.map(Outcome::from)),
+            ToBuild::Tried(name, end) => FromMesh::Tried(name, end),
             ToBuild::Ended(run, end) => FromMesh::Ended(
                 RunId(run),
                 end.map(Arc::new)
@@ -276,7 +256,7 @@ impl From<FromMesh> for ToBuild {
     fn from(message: FromMesh) -> Self {
         match message {
             FromMesh::Started(name) => Self::Started(name),
-            FromMesh::Tried(name, end) => Self::Tried(name, end.map(Tried::from)),
+            FromMesh::Tried(name, end) => Self::Tried(name, end),
             FromMesh::Ended(run, end) => Self::Ended(
                 run.0,
                 end.map(|outputs| (*outputs).clone())
@@ -285,31 +265,5 @@ impl From<FromMesh> for ToBuild {
             FromMesh::News(news) => Self::News(news),
             FromMesh::Learned(name, outputs, by) => Self::Learned(name, (*outputs).clone(), by),
         }
-    }
-}
-
-impl From<Outcome> for Tried {
-    fn from(outcome: Outcome) -> Self {
-        let Outcome { exit, outputs, missing, stdout, stderr, usage } = outcome;
-        let exit = match exit {
-            Exit::Code(code) => Ended::Code(code),
-            Exit::Signal(signal) => Ended::Signal(signal),
-            Exit::TimedOut => Ended::TimedOut,
-            Exit::OutOfMemory => Ended::OutOfMemory,
-        };
-        Self { exit, outputs, missing, stdout, stderr, usage }
-    }
-}
-
-impl From<Tried> for Outcome {
-    fn from(tried: Tried) -> Self {
-        let Tried { exit, outputs, missing, stdout, stderr, usage } = tried;
-        let exit = match exit {
-            Ended::Code(code) => Exit::Code(code),
-            Ended::Signal(signal) => Exit::Signal(signal),
-            Ended::TimedOut => Exit::TimedOut,
-            Ended::OutOfMemory => Exit::OutOfMemory,
-        };
-        Self { exit, outputs, missing, stdout, stderr, usage }
     }
 }

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use mesh_protocol::name::{Tag, ThunkName, ValueName};
 use mesh_protocol::thunk::{OutputObject, Thunk, Usage};
 use mesh_store::StoreError;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 pub use engine::sandbox::{SandboxEngine, SandboxOptions, run_launcher_if_asked};
@@ -42,7 +43,7 @@ pub struct Job {
 }
 
 /// How a job went. The job is a success if [`Outcome::is_success`] says so.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Outcome {
     /// How the program ended.
     pub exit: Exit,
@@ -66,7 +67,7 @@ impl Outcome {
 }
 
 /// How a program ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Exit {
     /// By itself, with this status. 127: it was not there; 126: it cannot be executed.
     Code(i32),

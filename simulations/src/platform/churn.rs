@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::{HostId, Hosts, Platform};
 use crate::kernel::{Distribution, Draws, Purpose, SimTime, Span};
 
 /// How the hosts of a group go and come. A host that goes loses what it runs and keeps its disk. The
@@ -37,6 +38,25 @@ pub struct Absences<'a> {
 }
 
 impl<'a> Absences<'a> {
+    /// Those of all hosts; none of hosts that never go, as those of users.
+    pub fn of_hosts(
+        platform: &'a Platform,
+        hosts: &Hosts,
+        seed: u64,
+        is_home: &[bool],
+    ) -> Vec<Option<Self>> {
+        let (mut within, mut group_before) = (0, None);
+        let of_host = |host: HostId| {
+            let group = hosts.group_index(host);
+            within = if group_before == Some(group) { within + 1 } else { 0 };
+            group_before = Some(group);
+            let churn = platform.groups[group].churn.as_ref();
+            let churn = churn.filter(|_| !is_home[host.index()]);
+            churn.map(|churn| Self::new(churn, seed, host.0, within))
+        };
+        (0..hosts.len() as u32).map(HostId).map(of_host).collect()
+    }
+
     /// Those of host `host` (over all groups), which is number `within` of its group.
     pub fn new(churn: &'a Churn, seed: u64, host: u32, within: u32) -> Self {
         let node = match churn {

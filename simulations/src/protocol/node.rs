@@ -1,6 +1,6 @@
 //! One host: its machines, and what carries out their effects.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use mesh_protocol::name::ThunkName;
@@ -16,7 +16,6 @@ use mesh_protocol::wire::offer::Offer;
 use super::Policies;
 use crate::kernel::{EventId, SimTime};
 use crate::platform::HostId;
-use crate::workload::ObjectId;
 
 /// What a host wants of the world.
 #[derive(Debug)]
@@ -66,7 +65,6 @@ pub(super) struct Node {
     set_claims: u32,
     pub(super) timer: Option<(SimTime, EventId)>,
     pub(super) running: BTreeMap<Run, Running>,
-    pub(super) held: HashSet<ObjectId>,
     /// Streams to others, and of others, by link.
     pub(super) claimed: BTreeMap<StreamId, u32>,
     pub(super) served: BTreeMap<StreamId, u32>,
@@ -108,7 +106,6 @@ impl Node {
             set_claims: 0,
             timer: None,
             running: BTreeMap::new(),
-            held: HashSet::new(),
             claimed: BTreeMap::new(),
             served: BTreeMap::new(),
             next_served: 0,

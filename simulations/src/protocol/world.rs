@@ -1,6 +1,6 @@
 //! The event loop: gossip, streams, fetching and executing.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -73,6 +73,8 @@ pub(super) struct World<'a> {
     /// How often a host began; what is for an earlier time finds nobody.
     lives: Vec<u32>,
     is_home: Vec<bool>,
+    /// What is on the hosts' disks, which stay when a host goes.
+    held: Vec<HashSet<ObjectId>>,
     links: Vec<Link>,
     free_links: Vec<u32>,
     absences: Vec<Option<Absences<'a>>>,
@@ -96,6 +98,7 @@ impl<'a> World<'a> {
             nodes: (0..hosts.len()).map(|_| None).collect(),
             lives: vec![0; hosts.len()],
             is_home: vec![false; hosts.len()],
+            held: vec![HashSet::new(); hosts.len()],
             links: Vec::new(),
             free_links: Vec::new(),
             absences: Vec::new(),
@@ -287,15 +290,9 @@ impl<'a> World<'a> {
     }
 
     fn start_churn(&mut self) {
-        let mut within = 0;
-        let mut group_before = None;
+        let Setup { platform, seed, .. } = self.setup;
+        self.absences = Absences::of_hosts(platform, &self.hosts, seed, &self.is_home);
         for host in (0..self.hosts.len() as u32).map(HostId) {
-            let group = self.hosts.group_index(host);
-            within = if group_before == Some(group) { within + 1 } else { 0 };
-            group_before = Some(group);
-            let churn = self.setup.platform.groups[group].churn.as_ref();
-            let churn = churn.filter(|_| !self.is_home[host.index()]);
-            self.absences.push(churn.map(|c| Absences::new(c, self.setup.seed, host.0, within)));
             self.next_absence(host);
         }
     }
@@ -371,9 +368,7 @@ impl<'a> World<'a> {
         self.records[task.index()].received = self.queue.now();
         self.thunks[task.index()] = None;
         let outputs: Vec<ObjectId> = self.setup.graph.outputs(task).collect();
-        if let Some(node) = self.node(home) {
-            node.held.extend(outputs);
-        }
+        self.held[home.index()].extend(outputs);
         let (ready, is_last) = self.books.end(task);
         if is_last {
             let job = self.setup.graph.task(task).job;
@@ -559,10 +554,8 @@ impl<'a> World<'a> {
         let bytes = missing.iter().map(|object| self.setup.graph.object(*object).bytes).sum();
         let took = self.move_bytes(home, host, bytes);
         self.records[task.index()].fetched += bytes;
-        if let Some(node) = self.node(host) {
-            // Who wants the same meanwhile waits for nothing: it is on its way.
-            node.held.extend(missing);
-        }
+        // Who wants the same meanwhile waits for nothing: it is on its way.
+        self.held[host.index()].extend(missing);
         let thunk = self.thunks[task.index()].clone();
         let fetched = thunk.ok_or_else(|| "it is not wanted any more".to_owned());
         let at = self.queue.now() + took;
@@ -577,8 +570,7 @@ impl<'a> World<'a> {
             ObjectOrigin::Common => self.is_home[host.index()] || cache != Cache::Cold,
             ObjectOrigin::Product(_) => false,
         };
-        let node = self.nodes[host.index()].as_ref();
-        what.bytes == 0 || given || node.is_some_and(|node| node.held.contains(&object))
+        what.bytes == 0 || given || self.held[host.index()].contains(&object)
     }
 
     fn execute(&mut self, host: HostId, run: Run, task: TaskId) {
@@ -615,17 +607,15 @@ impl<'a> World<'a> {
         let task = books::task_of(running.name);
         self.records[task.index()].finished = now;
         let outputs: Vec<ObjectId> = self.setup.graph.outputs(task).collect();
-        self.drive(host, |node, now, wishes| {
-            node.held.extend(outputs);
-            match run {
-                Run::Own(lease) => {
-                    let end = Ok(Arc::new(books::outputs()));
-                    node.lease(now, lease::Input::OwnEnded(lease, end), wishes);
-                }
-                Run::Job(job) => {
-                    let end = Ok(signed(running.name, host, now));
-                    node.claim(now, claim::Input::Ended(job, end, Vec::new()), wishes);
-                }
+        self.held[host.index()].extend(outputs);
+        self.drive(host, |node, now, wishes| match run {
+            Run::Own(lease) => {
+                let end = Ok(Arc::new(books::outputs()));
+                node.lease(now, lease::Input::OwnEnded(lease, end), wishes);
+            }
+            Run::Job(job) => {
+                let end = Ok(signed(running.name, host, now));
+                node.claim(now, claim::Input::Ended(job, end, Vec::new()), wishes);
             }
         });
     }

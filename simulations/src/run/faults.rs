@@ -1,5 +1,6 @@
 //! Hosts that go and come, and what is lost with them.
 
+use super::Setup;
 use super::holdings::Place;
 use super::lease::{Lease, Stage};
 use super::slab::Key;
@@ -10,15 +11,9 @@ use crate::workload::{ObjectId, ObjectOrigin, TaskId};
 impl Sim<'_> {
     /// Draws the first absence of every host that may go.
     pub(super) fn start_churn(&mut self) {
-        let mut within = 0;
-        let mut group_before = None;
+        let Setup { platform, seed, .. } = self.setup;
+        self.absences = Absences::of_hosts(platform, &self.hosts, seed, &self.is_home);
         for host in (0..self.hosts.len() as u32).map(HostId) {
-            let group = self.hosts.group_index(host);
-            within = if group_before == Some(group) { within + 1 } else { 0 };
-            group_before = Some(group);
-            let churn = self.setup.platform.groups[group].churn.as_ref();
-            let churn = churn.filter(|_| !self.is_home[host.index()]);
-            self.absences.push(churn.map(|c| Absences::new(c, self.setup.seed, host.0, within)));
             self.next_absence(host);
         }
     }
