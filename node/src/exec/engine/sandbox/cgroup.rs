@@ -12,13 +12,15 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Access, AtFlags, Mode, OFlags};
+use rustix::fs::{Access, AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::base::NOBODY;
 
 const DIRECTORY: OFlags =
     OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+const LOCKABLE: OFlags =
+    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// The directory that holds the launcher itself, in version 2.
 const LEAF: &str = "launcher";
@@ -217,7 +219,16 @@ fn prepare_in(kind: Kind, directory: &Path) -> Option<OwnedFd> {
         give(directory)?;
         give(&directory.join("cgroup.procs"))?;
     }
-    rustix::fs::open(directory, DIRECTORY, Mode::empty()).ok()
+    let held = hold(directory)?;
+    // Somebody may have swept it in the moment before.
+    directory.is_dir().then_some(held)
+}
+
+/// Opens a launcher's directory and locks it as long as it is open; none: somebody else has.
+fn hold(directory: &Path) -> Option<OwnedFd> {
+    let held = rustix::fs::open(directory, LOCKABLE, Mode::empty()).ok()?;
+    rustix::fs::flock(&held, FlockOperation::NonBlockingLockExclusive).ok()?;
+    Some(held)
 }
 
 fn has_controllers(path: &Path) -> bool {
@@ -226,13 +237,15 @@ fn has_controllers(path: &Path) -> bool {
     has("memory") && has("pids")
 }
 
-/// Removes what launchers left that were killed.
+/// Removes what launchers left that were killed. Those in other process namespaces have numbers that
+/// mean nothing here: they are known to live by their locks.
 fn sweep(parent: &Path) {
     let Ok(entries) = fs::read_dir(parent) else { return };
     for entry in entries.flatten() {
         let name = entry.file_name();
         let pid = name.to_str().and_then(|name| name.strip_prefix("mesh-")?.parse::<u32>().ok());
-        if pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+        let is_gone = pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists());
+        if is_gone && let Some(_held) = hold(&entry.path()) {
             remove_group(&entry.path());
         }
     }
@@ -329,6 +342,22 @@ fn read(directory: &OwnedFd, file: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// No process has this number (proc_sys_kernel(5): at most 2^22).
+    const NOBODYS: &str = "mesh-4194305";
+
+    #[test]
+    fn what_a_launcher_elsewhere_holds_is_left_to_it() {
+        let parent = tempfile::tempdir().unwrap();
+        let directory = parent.path().join(NOBODYS);
+        fs::create_dir_all(directory.join("job")).unwrap();
+        let held = hold(&directory).unwrap();
+        sweep(parent.path());
+        assert!(directory.join("job").is_dir(), "its launcher lives, under another number");
+        drop(held);
+        sweep(parent.path());
+        assert!(!directory.exists());
+    }
 
     #[test]
     fn groups_are_found_by_their_mounts() {
