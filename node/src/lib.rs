@@ -9,6 +9,7 @@
 pub mod api;
 pub mod claims;
 pub mod colour;
+mod deadline;
 pub mod doctor;
 pub mod driver;
 pub mod exec;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use mesh_node::exec::Outcome;
 use mesh_protocol::name::{ThunkName, ValueName};
-use mesh_protocol::thunk::{OutputObject, Thunk};
+use mesh_protocol::thunk::Thunk;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -135,11 +135,9 @@ impl Trace {
         args.insert("inputs".to_owned(), json!(inputs));
         match end {
             Ok(outcome) => {
-                let left = outcome.outputs.values().map(|output| match output {
-                    OutputObject::File { name, .. } | OutputObject::Tree(name) => *name,
-                    OutputObject::Thunk(thunk) => ValueName(thunk.digest()),
-                });
-                let outputs: Vec<usize> = left.map(|name| self.objects.number(name)).collect();
+                let left = outcome.outputs.values();
+                let outputs: Vec<usize> =
+                    left.map(|output| self.objects.number(output.object())).collect();
                 args.insert("outputs".to_owned(), json!(outputs));
                 args.insert("succeeded".to_owned(), json!(outcome.is_success()));
                 args.insert("run_us".to_owned(), json!(outcome.usage.wall_us));

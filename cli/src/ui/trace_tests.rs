@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use mesh_node::exec::Exit;
-use mesh_protocol::thunk::Usage;
+use mesh_protocol::thunk::{OutputObject, Usage};
 
 use super::*;
 

@@ -24,6 +24,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::net::membership::Membership;
+pub use crate::net::swarm::MemberInfo;
 
 pub use serve::{Heard, ServeError, ServeOptions, alone, serve};
 pub use session::Session;
@@ -123,40 +124,10 @@ pub struct Peers {
     pub members: Vec<MemberInfo>,
 }
 
-/// Another member.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct MemberInfo {
-    /// Who.
-    pub peer: PeerId,
-    /// What people call it.
-    pub name: String,
-    /// What it may do.
-    pub roles: Roles,
-    /// Where it may be found.
-    pub addresses: Vec<String>,
-    /// Is there a connection?
-    pub is_connected: bool,
-    /// The last round trip, in microseconds.
-    pub round_trip_us: Option<u64>,
-    /// When we last met, in seconds since 1970; 0 if never.
-    pub met_s: u64,
-}
-
 impl Peers {
     /// What a home knows while no node runs in it.
     pub fn at_rest(membership: &Membership) -> Self {
-        let members = membership.members().map(|(peer, member)| {
-            let grant = &member.certificate.member.grant;
-            MemberInfo {
-                peer,
-                name: grant.name.clone(),
-                roles: grant.roles,
-                addresses: member.addresses.clone(),
-                is_connected: false,
-                round_trip_us: None,
-                met_s: member.met_s,
-            }
-        });
+        let members = membership.members().map(|(peer, member)| MemberInfo::away(peer, member));
         Self {
             mesh: membership.mesh(),
             own: membership.own(),

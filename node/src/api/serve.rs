@@ -19,8 +19,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
 
 use super::{
-    MemberInfo, NodeStatus, PATIENCE, Peers, REPLY, REQUEST, Reply, Request, bounded, find, frame,
-    parse, session,
+    NodeStatus, PATIENCE, Peers, REPLY, REQUEST, Reply, Request, bounded, find, frame, parse,
+    session,
 };
 use crate::claims::{JobEvent, Mesh};
 use crate::net::membership::{Membership, MembershipError};
@@ -388,20 +388,11 @@ async fn reply(request: Request, node: &Node) -> Reply {
 }
 
 async fn peers(handle: &SwarmHandle) -> Peers {
-    let members = handle.peers().await.into_iter().map(|peer| MemberInfo {
-        peer: peer.peer,
-        name: peer.name,
-        roles: peer.roles,
-        addresses: peer.addresses,
-        is_connected: peer.is_connected,
-        round_trip_us: peer.round_trip_us,
-        met_s: peer.met_s,
-    });
     Peers {
         mesh: handle.mesh(),
         own: handle.own(),
         name: handle.name(),
         listening: handle.addresses(),
-        members: members.collect(),
+        members: handle.peers().await,
     }
 }

@@ -24,6 +24,7 @@ use super::sign;
 use super::tasks::Tasks;
 use super::worker::{Done, Worker};
 use super::{MeshParts, Message, Status};
+use crate::deadline::sleep_until;
 use crate::driver::Load;
 use crate::net::{NetworkEvent, Service, Topic};
 
@@ -97,13 +98,7 @@ impl Shell {
     pub(super) async fn serve(mut self, mut inbox: mpsc::Receiver<Message>) {
         self.settle();
         loop {
-            let deadline = self.next_deadline();
-            let due = async {
-                match deadline {
-                    Some(deadline) => tokio::time::sleep_until(deadline).await,
-                    None => std::future::pending().await,
-                }
-            };
+            let due = sleep_until(self.next_deadline());
             tokio::select! {
                 message = inbox.recv() => match message {
                     Some(message) => self.on_message(message),

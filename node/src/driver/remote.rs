@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use super::Load;
 use super::runner::{Happened, Own};
 use crate::claims::client::{Client, FromMesh, ToMesh};
+use crate::deadline::sleep_until;
 use crate::exec::Engine;
 
 /// How long ready thunks wait for somebody to come for one.
@@ -153,12 +154,7 @@ impl Remote {
         let bound = self.slots.max(1) as usize;
         let has_room = self.here.as_ref().is_some_and(|here| here.count() < bound);
         let due = (waits && has_room && self.begun.is_empty()).then(|| self.moved + PATIENCE);
-        async move {
-            match due {
-                Some(due) => tokio::time::sleep_until(due).await,
-                None => std::future::pending().await,
-            }
-        }
+        sleep_until(due)
     }
 
     fn on_next(&mut self, next: Next) -> Option<Happened> {

@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::{Neighbours, Request, Shared};
+use crate::deadline::sleep_until;
 use crate::net::membership::now_s;
 
 /// How long a peer may take to keep a batch.
@@ -57,13 +58,7 @@ impl Shell {
     /// Ends when nobody is left who could ask.
     pub(super) async fn serve(mut self, mut asked: mpsc::Receiver<Request>) {
         loop {
-            let deadline = self.next_deadline();
-            let due = async {
-                match deadline {
-                    Some(deadline) => tokio::time::sleep_until(deadline).await,
-                    None => std::future::pending().await,
-                }
-            };
+            let due = sleep_until(self.next_deadline());
             tokio::select! {
                 request = asked.recv() => match request {
                     Some(request) => self.on_request(request),

@@ -59,6 +59,16 @@ pub struct Usage {
     pub memory_peak_bytes: u64,
 }
 
+impl OutputObject {
+    /// The object that it names: bytes, a tree, or a thunk's encoding.
+    pub fn object(&self) -> ValueName {
+        match self {
+            Self::File { name, .. } | Self::Tree(name) => *name,
+            Self::Thunk(name) => ValueName(name.digest()),
+        }
+    }
+}
+
 impl Reduction {
     /// The canonical bytes.
     pub fn encode(&self) -> Result<Vec<u8>, CodecError> {
@@ -72,10 +82,7 @@ impl Reduction {
 
     /// Every value that must be at hand for the reduction to be worth something.
     pub fn values(&self) -> impl Iterator<Item = ValueName> + '_ {
-        let outputs = self.outputs.values().map(|output| match output {
-            OutputObject::File { name, .. } | OutputObject::Tree(name) => *name,
-            OutputObject::Thunk(name) => ValueName(name.digest()),
-        });
+        let outputs = self.outputs.values().map(OutputObject::object);
         outputs.chain([self.stdout, self.stderr])
     }
 }

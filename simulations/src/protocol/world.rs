@@ -73,6 +73,8 @@ pub(super) struct World<'a> {
     /// How often a host began; what is for an earlier time finds nobody.
     lives: Vec<u32>,
     is_home: Vec<bool>,
+    /// The same as a list, in the order of their numbers.
+    homes: Vec<HostId>,
     /// What is on the hosts' disks, which stay when a host goes.
     held: Vec<HashSet<ObjectId>>,
     links: Vec<Link>,
@@ -98,6 +100,7 @@ impl<'a> World<'a> {
             nodes: (0..hosts.len()).map(|_| None).collect(),
             lives: vec![0; hosts.len()],
             is_home: vec![false; hosts.len()],
+            homes: Vec::new(),
             held: vec![HashSet::new(); hosts.len()],
             links: Vec::new(),
             free_links: Vec::new(),
@@ -116,6 +119,8 @@ impl<'a> World<'a> {
         for job in (0..setup.graph.jobs().len() as u32).map(JobId) {
             world.is_home[setup.home(job).index()] = true;
         }
+        let all = (0..world.hosts.len() as u32).map(HostId);
+        world.homes = all.filter(|host| world.is_home[host.index()]).collect();
         for host in (0..world.hosts.len() as u32).map(HostId) {
             world.begin(host);
         }
@@ -281,10 +286,8 @@ impl<'a> World<'a> {
         });
         if self.queue.fired() > 0 {
             // Whoever has work says so to the newcomer.
-            for home in (0..self.hosts.len() as u32).map(HostId) {
-                if self.is_home[home.index()] {
-                    self.drive(home, |node, now, wishes| node.joined(now, wishes));
-                }
+            for at in 0..self.homes.len() {
+                self.drive(self.homes[at], |node, now, wishes| node.joined(now, wishes));
             }
         }
     }

@@ -22,7 +22,8 @@ use super::super::reconnect::{Backoff, Reconnect};
 use super::super::streams::{Open, Reply};
 use super::super::{NetworkEvent, Service, Topic};
 use super::behaviour::{Behaviour, BehaviourEvent};
-use super::{JoinState, PeerInfo, SwarmConfig};
+use super::{JoinState, MemberInfo, SwarmConfig};
+use crate::deadline::sleep_until;
 
 /// Certificates that expire, changes to be saved, and members that were missed are looked for this often.
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
@@ -40,7 +41,7 @@ pub(super) enum Command {
     Open { peer: PeerId, service: Service, reply: Reply },
     Publish(Topic, Vec<u8>),
     Revoked(Box<Revocation>),
-    Peers(oneshot::Sender<Vec<PeerInfo>>),
+    Peers(oneshot::Sender<Vec<MemberInfo>>),
     Closest(Target, oneshot::Sender<Closest>),
     Stop,
 }
@@ -246,13 +247,5 @@ impl MemberLoop {
 fn log_failure(saved: Result<(), super::super::membership::MembershipError>) {
     if let Err(error) = saved {
         tracing::error!("what is known of the mesh was not saved: {error}");
-    }
-}
-
-/// Waits for ever if there is nothing to wait for.
-async fn sleep_until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline).await,
-        None => std::future::pending().await,
     }
 }

@@ -17,6 +17,7 @@ use mesh_protocol::limits;
 use mesh_protocol::peer::PeerId;
 use mesh_protocol::records::{Closest, Target};
 use mesh_protocol::wire::admission::{MeshId, Refusal, Revocation, Roles, Ticket};
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -26,7 +27,7 @@ use self::member_loop::{Command, MemberLoop, Parts};
 use super::door::{Refusals, Waiting};
 use super::identity::random;
 use super::member_stream::MemberStream;
-use super::membership::{Membership, MembershipError, Shared, now_s};
+use super::membership::{Member, Membership, MembershipError, Shared, now_s};
 use super::streams::OpenError;
 use super::transport::{Door, transport};
 use super::{BoxStream, Network, NetworkError, NetworkEvent, OpenFuture, Service, Topic};
@@ -113,9 +114,9 @@ pub enum JoinState {
     Unreachable(String),
 }
 
-/// A member, as this node sees it.
-#[derive(Clone, Debug)]
-pub struct PeerInfo {
+/// Another member, as this node sees it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct MemberInfo {
     /// Who.
     pub peer: PeerId,
     /// What people call it.
@@ -128,10 +129,24 @@ pub struct PeerInfo {
     pub is_connected: bool,
     /// The last round trip, in microseconds.
     pub round_trip_us: Option<u64>,
-    /// Until when its certificate holds, in seconds since 1970.
-    pub expires_s: u64,
     /// When we last met, in seconds since 1970; 0 if never.
     pub met_s: u64,
+}
+
+impl MemberInfo {
+    /// What is known of it without a connection.
+    pub(crate) fn away(peer: PeerId, member: &Member) -> Self {
+        let grant = &member.certificate.member.grant;
+        Self {
+            peer,
+            name: grant.name.clone(),
+            roles: grant.roles,
+            addresses: member.addresses.clone(),
+            is_connected: false,
+            round_trip_us: None,
+            met_s: member.met_s,
+        }
+    }
 }
 
 /// What goes on at the door.
@@ -308,7 +323,7 @@ impl SwarmHandle {
     }
 
     /// All other members that are known.
-    pub async fn peers(&self) -> Vec<PeerInfo> {
+    pub async fn peers(&self) -> Vec<MemberInfo> {
         let (reply, answer) = oneshot::channel();
         let _ = self.commands.send(Command::Peers(reply)).await;
         answer.await.unwrap_or_default()

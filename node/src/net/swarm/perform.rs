@@ -23,7 +23,7 @@ use super::super::transport::ConnectError;
 use super::super::{NetworkEvent, Service, Topic};
 use super::behaviour::{BehaviourEvent, name, topic};
 use super::member_loop::{Command, Connected, MemberLoop, Met};
-use super::{JoinState, PeerInfo};
+use super::{JoinState, MemberInfo};
 
 /// Gossip is dropped before the streams that came are: with this many events waiting.
 const GOSSIP_WAITING: usize = limits::NETWORK_EVENTS / 2;
@@ -445,23 +445,17 @@ impl MemberLoop {
         });
     }
 
-    fn peers(&self) -> Vec<PeerInfo> {
+    fn peers(&self) -> Vec<MemberInfo> {
         let membership = self.parts.membership.lock();
-        let info = |(peer, member): (PeerId, &super::super::membership::Member)| {
-            let grant = &member.certificate.member.grant;
+        let members = membership.members().map(|(peer, member)| {
             let connected = self.connected.get(&peer);
-            PeerInfo {
-                peer,
-                name: grant.name.clone(),
-                roles: grant.roles,
-                addresses: member.addresses.clone(),
+            MemberInfo {
                 is_connected: connected.is_some(),
                 round_trip_us: connected.and_then(|connected| connected.round_trip_us),
-                expires_s: grant.expires_s,
-                met_s: member.met_s,
+                ..MemberInfo::away(peer, member)
             }
-        };
-        membership.members().map(info).collect()
+        });
+        members.collect()
     }
 }
 
