@@ -248,9 +248,14 @@ impl Shell {
 
     fn record(&mut self, signed: &SignedReduction) {
         let reduction = &signed.reduction;
-        self.requester.runs.tried(reduction.thunk, &Ok(runs::outcome(reduction)));
         let at = sign::peer_of(&reduction.executor);
-        self.requester.runs.news(reduction.thunk, &ran(reduction, at));
+        let runs = &mut self.requester.runs;
+        if signed.remembered {
+            runs.learned(reduction.thunk, &Arc::new(reduction.outputs.clone()), at);
+        } else {
+            runs.tried(reduction.thunk, &Ok(runs::outcome(reduction)));
+            runs.news(reduction.thunk, &ran(reduction, at));
+        }
         match self.workshop.store.record(reduction) {
             Ok(()) => self.workshop.publish(reduction),
             Err(error) => {

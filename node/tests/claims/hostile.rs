@@ -95,7 +95,7 @@ async fn lie(network: std::sync::Arc<dyn Network>, requester: u8, lie: Lie) -> s
         };
         let receipt = Receipt {
             lease: lease.lease,
-            end: Ok(SignedReduction { reduction, signature }),
+            end: Ok(SignedReduction { reduction, signature, remembered: false }),
             objects: vec![InlineObject { name, bytes }],
         };
         send(&mut stream, &FromWorker::Started(lease.lease)).await?;

@@ -142,7 +142,7 @@ impl Liar {
             Lie::InlineBytes => inline(FALSEHOOD),
             Lie::FetchedBytes | Lie::Nothing => Vec::new(),
         };
-        let end = Ok(SignedReduction { reduction, signature });
+        let end = Ok(SignedReduction { reduction, signature, remembered: false });
         Receipt { lease: lease.lease, end, objects }
     }
 }

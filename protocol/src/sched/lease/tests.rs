@@ -61,6 +61,7 @@ fn reduced(name: ThunkName) -> SignedReduction {
             finished_at_s: 0,
         },
         signature: [[0; 32]; 2],
+        remembered: false,
     }
 }
 
