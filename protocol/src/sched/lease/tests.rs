@@ -349,6 +349,30 @@ fn what_waits_in_a_queue_is_taken_to_an_idle_slot() {
     assert_eq!(bench.given(), [], "and not on from there");
 }
 
+/// Is what waits behind a run of a kind that usually takes `usual_us` moved after `waited_us`?
+fn is_moved(usual_us: u64, remembered: bool, waited_us: u64) -> bool {
+    let mut bench = Bench::new();
+    bench.open(1, 1, 1).ready("usual");
+    let (lease, name) = bench.one();
+    let receipt = SignedReduction { remembered, ..reduced(name) };
+    bench.hear(1, FromWorker::Started(lease)).pass(usual_us).receipt(1, lease, Ok(receipt));
+    bench.effects.clear();
+    bench.ready("runs");
+    bench.ready("waits");
+    let given = bench.given();
+    bench.hear(1, FromWorker::Started(given[0].1)).open(2, 1, 0).pass(waited_us);
+    bench.leases.counts().moved > 0
+}
+
+#[test]
+fn what_will_wait_for_long_is_moved_at_once() {
+    let stale = limits::LEASE_STALE_US;
+    assert!(is_moved(4 * stale, false, stale / 4));
+    assert!(!is_moved(stale, false, stale / 2), "its slot will be free soon");
+    assert!(!is_moved(4 * stale, true, stale / 2), "nobody knows how long");
+    assert!(is_moved(4 * stale, true, stale));
+}
+
 #[test]
 fn a_reduction_of_something_else_is_refused_and_told() {
     let mut bench = Bench::new();
