@@ -374,6 +374,26 @@ fn what_will_wait_for_long_is_moved_at_once() {
 }
 
 #[test]
+fn a_liar_loses_what_it_holds_and_gets_nothing_more() {
+    let mut bench = Bench::new();
+    let run = bench.open(1, 1, 1).ready("a");
+    bench.given();
+    bench.tell(Input::Lied(peer(1)));
+    assert!(bench.effects.contains(&Effect::Close(StreamId(1))));
+    assert_eq!(bench.leases.load(), (0, 1), "it waits for somebody else");
+    bench.effects.clear();
+    bench.open(3, 1, 0).given();
+    let open = Open {
+        capabilities: MACHINE,
+        window: Window { slots: 1, prefetch: 0 },
+        holds: BTreeSet::new(),
+    };
+    bench.pass(limits::BACKOFF_US_MAX).tell(Input::Opened(StreamId(2), peer(1), open));
+    assert!(bench.effects.contains(&Effect::Close(StreamId(2))), "it is not served again");
+    let _ = run;
+}
+
+#[test]
 fn a_reduction_of_something_else_is_refused_and_told() {
     let mut bench = Bench::new();
     let run = bench.open(1, 1, 0).ready("a");
