@@ -135,8 +135,7 @@ impl Scenario {
 fn read_policy(root: &Section<'_>) -> Result<(PolicyName, Estimates, u32), ConfigError> {
     let section = root.section("policy")?;
     let section = root.need("policy", section, "a table [policy]")?;
-    let names = PolicyName::ALL.map(|(name, _)| name).join(", ");
-    let name = section.need("name", section.choice("name", &PolicyName::ALL)?, &names)?;
+    let name = PolicyName::read(&section)?;
     let kinds = [
         ("exact", Estimates::Exact),
         ("noisy", Estimates::Noisy(0.5)),
