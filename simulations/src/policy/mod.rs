@@ -17,6 +17,8 @@
 //! | `stealing` | the last of one's own, the first of a victim's (Blumofe and Leiserson, 1999) | where `push` says, or whoever idles and steals it |
 //! | `power-of-two` | reservations as they were drawn (Sparrow: Ousterhout et al., 2013) | of `probes` random ones the first with an idle core |
 //!
+//! [`external`] asks a program of yours, in whatever language.
+//!
 //! With `ahead` a host takes leases beyond its cores: all policies give idle cores theirs first;
 //! `stealing` and `power-of-two` leave it at that.
 //!
@@ -25,6 +27,7 @@
 pub mod batch;
 mod delay;
 mod estimate;
+pub mod external;
 mod list;
 mod name;
 mod oct;
@@ -34,7 +37,7 @@ mod sparrow;
 mod stealing;
 
 pub use estimate::Estimates;
-pub use name::PolicyName;
+pub use name::{PolicyChoice, PolicyName};
 pub use stealing::Push;
 
 use crate::kernel::SimTime;

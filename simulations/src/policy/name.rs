@@ -1,14 +1,18 @@
 //! Policies by name, with their settings.
 
+use std::time::Duration;
+
 use super::Policy;
 use super::batch::{Batch, Rule};
 use super::delay::Delay;
+use super::external::{External, Invocation};
 use super::list::{Choice, List, Order};
 use super::plan::Plan;
 use super::sparrow::Sparrow;
 use super::stealing::{Push, Stealing};
 use crate::config::{ConfigError, Section, Unit};
 use crate::kernel::Span;
+use crate::limits::WORDS_MAX;
 
 /// The policies of this crate, with their settings.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -44,13 +48,21 @@ pub enum PolicyName {
 }
 
 /// Keys that one policy has, and which.
-const KEYS: [(&str, &str); 3] =
-    [("wait", "delay"), ("push", "stealing"), ("probes", "power-of-two")];
+const KEYS: [(&str, &str); 5] = [
+    ("wait", "delay"),
+    ("push", "stealing"),
+    ("probes", "power-of-two"),
+    ("command", "external"),
+    ("timeout", "external"),
+];
 
 /// The most probes per task: as many messages each would take.
 const PROBES_MAX: u64 = 64;
 /// The longest wait for locality, in seconds.
 const WAIT_MAX: f64 = 86_400.0;
+/// How long a program may think, in seconds: unless the scenario says otherwise, and at most.
+const TIMEOUT: f64 = 60.0;
+const TIMEOUT_MAX: f64 = 86_400.0;
 
 impl PolicyName {
     /// All of them, with the names that scenarios use, and their settings unless a scenario says
@@ -94,19 +106,6 @@ impl PolicyName {
         }
     }
 
-    /// Reads `name` and the keys of that policy.
-    pub fn read(section: &Section<'_>) -> Result<Self, ConfigError> {
-        let names = Self::ALL.map(|(name, _)| name).join(", ");
-        let name = section.need("name", section.choice("name", &Self::ALL)?, &names)?;
-        for (key, owner) in KEYS {
-            if section.has(key) && section.text("name")? != Some(owner) {
-                let problem = format!("without {owner}");
-                return Err(section.wrong(key, problem, format!("only with name = {owner:?}")));
-            }
-        }
-        name.with_settings(section)
-    }
-
     fn with_settings(self, section: &Section<'_>) -> Result<Self, ConfigError> {
         Ok(match self {
             Self::Delay(usual) => {
@@ -124,4 +123,53 @@ impl PolicyName {
             other => other,
         })
     }
+}
+
+/// What `[policy]` of a scenario names.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum PolicyChoice {
+    /// A policy of this crate.
+    Named(PolicyName),
+    /// A program.
+    External(Invocation),
+}
+
+impl PolicyChoice {
+    /// Reads `name` and the keys of that policy.
+    pub fn read(section: &Section<'_>) -> Result<Self, ConfigError> {
+        let mut names = PolicyName::ALL.map(|(name, policy)| (name, Some(policy))).to_vec();
+        names.push(("external", None));
+        let allowed: Vec<&str> = names.iter().map(|(name, _)| *name).collect();
+        let name = section.need("name", section.choice("name", &names)?, &allowed.join(", "))?;
+        for (key, owner) in KEYS {
+            if section.has(key) && section.text("name")? != Some(owner) {
+                let problem = format!("without {owner}");
+                return Err(section.wrong(key, problem, format!("only with name = {owner:?}")));
+            }
+        }
+        match name {
+            Some(name) => Ok(Self::Named(name.with_settings(section)?)),
+            None => Ok(Self::External(read_invocation(section)?)),
+        }
+    }
+
+    /// A fresh policy.
+    pub fn make(&self) -> Box<dyn Policy> {
+        match self {
+            Self::Named(name) => name.make(),
+            Self::External(invocation) => Box::new(External::new(invocation.clone())),
+        }
+    }
+}
+
+fn read_invocation(section: &Section<'_>) -> Result<Invocation, ConfigError> {
+    let command = section.texts("command", WORDS_MAX)?;
+    let allowed = "the program and its arguments, such as [\"python3\", \"policy.py\"]";
+    let command = section.need("command", command, allowed)?;
+    let timeout = section.number("timeout", Unit::Seconds, 1e-3..=TIMEOUT_MAX)?;
+    Ok(Invocation {
+        command: command.into_iter().map(str::to_owned).collect(),
+        directory: section.directory(),
+        timeout: Duration::from_secs_f64(timeout.unwrap_or(TIMEOUT)),
+    })
 }
