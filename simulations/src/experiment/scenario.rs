@@ -6,7 +6,7 @@ use crate::limits::AHEAD_MAX;
 use crate::network::Model;
 use crate::platform::Platform;
 use crate::policy::{Estimates, Policy, PolicyChoice, PolicyName};
-use crate::protocol::{self, LocalPolicy, Policies, SpeculationPolicy};
+use crate::protocol::{self, LocalPolicy, Policies, SpeculationName};
 use crate::run::{DataModel, Outcome, RunError, Setup, run};
 use crate::workload::{Graph, TooLarge, Workload};
 
@@ -176,9 +176,7 @@ fn read_protocol(root: &Section<'_>, policy: &PolicyChoice) -> Result<Policies, 
             return Err(root.wrong("fidelity", problem, allowed));
         }
     };
-    let kinds = [("none", SpeculationPolicy::None), ("stragglers", SpeculationPolicy::Stragglers)];
-    let speculation = root.choice("speculation", &kinds)?;
-    let speculation = speculation.unwrap_or(SpeculationPolicy::Stragglers);
+    let speculation = root.choice("speculation", &SpeculationName::ALL)?.unwrap_or_default();
     Ok(Policies { placement, speculation })
 }
 
