@@ -232,6 +232,16 @@ pub const KINDS_KEPT: usize = 256;
 /// Nothing is late before it has run for this long: a second copy costs some of that.
 pub const LATE_US_MIN: u64 = 1_000_000;
 
+/// One copy of a late run for so many slots, under LATE: the tenth of its authors.
+pub const LATE_SLOTS_PER_COPY: u32 = 10;
+
+/// Jobs of so many thunks are small enough to be cloned: the ten of Dolly's authors.
+pub const CLONED_JOB_MAX: u64 = 10;
+
+/// A requester that had nothing to run for this long begins another job: within one, what is ready next
+/// follows at once.
+pub const JOB_PAUSE_US: u64 = 1_000_000;
+
 /// Events that a network holds ready for the node above it; then peers have to wait.
 pub const NETWORK_EVENTS: usize = 1024;
 

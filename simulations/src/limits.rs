@@ -15,5 +15,11 @@ pub const SCENARIO_BYTES_MAX: u64 = 1 << 20;
 pub const INPUT_BYTES_MAX: u64 = 1 << 30;
 /// The most combinations of one sweep: each holds an open scenario.
 pub const CELLS_MAX: usize = 10_000;
+/// The longest line that an external policy is told: a million new tasks of three inputs each.
+pub const MESSAGE_BYTES_MAX: usize = 1 << 28;
+/// The longest line that an external policy answers: half a million placements.
+pub const ANSWER_BYTES_MAX: usize = 1 << 24;
+/// The most words of the command of an external policy.
+pub const WORDS_MAX: usize = 1_000;
 /// The most leases in advance of one host: each costs a bit per host.
 pub const AHEAD_MAX: u64 = 64;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use mesh_simulations::config::Document;
 use mesh_simulations::experiment::Scenario;
-use mesh_simulations::run::Outcome;
+use mesh_simulations::run::{Outcome, Summary};
 
 /// A platform of 30 hosts with two cores each, half a millisecond from each other.
 fn scenario(root: &str, hosts: &str, workload: &str, policy: &str) -> Result<Scenario, String> {
@@ -66,17 +66,64 @@ fn hosts_that_go_cost_time_and_no_task() {
     assert!(outcome.tasks.iter().all(|task| task.finished > task.started));
 }
 
+fn speculating(name: &str, hosts: &str, workload: &str, seed: u64) -> Summary {
+    let root = format!("{PROTOCOL}\nspeculation = '{name}'");
+    scenario(&root, hosts, workload, "critical-path").unwrap().run(seed).unwrap().summary
+}
+
 #[test]
 fn stragglers_are_overtaken_by_second_copies() {
     let slow = "stragglers = { share = 0.01, slowdown = 20 }";
-    let makespan = |speculation: &str| {
-        let root = format!("{PROTOCOL}\nspeculation = '{speculation}'");
-        scenario(&root, slow, BAG, "critical-path").unwrap().run(7).unwrap().summary
-    };
-    let (never, ours) = (makespan("none"), makespan("stragglers"));
+    let never = speculating("none", slow, BAG, 7);
     assert_eq!(never.speculated, 0);
-    assert!(ours.speculated > 0 && ours.wasted > 0.0, "{ours:?}");
-    assert!(ours.makespan < 0.8 * never.makespan, "{} and {}", ours.makespan, never.makespan);
+    for name in ["ours", "late"] {
+        let copied = speculating(name, slow, BAG, 7);
+        assert!(copied.speculated > 0 && copied.wasted > 0.0, "{name}: {copied:?}");
+        assert!(copied.makespan < 0.8 * never.makespan, "{name}: {copied:?} and {never:?}");
+    }
+}
+
+#[test]
+fn only_small_jobs_are_cloned_and_then_whole() {
+    let slow = "stragglers = { share = 0.1, slowdown = 20 }";
+    let bag = |tasks: u32| format!("kind = 'bag'\ntasks = {tasks}\nwork = '2 s'");
+    let mut makespans = [0.0, 0.0, 0.0];
+    for seed in 0..50 {
+        let small = ["none", "ours", "clone"].map(|name| speculating(name, slow, &bag(4), seed));
+        assert_eq!((small[1].speculated, small[2].speculated), (0, 4));
+        for (sum, seen) in makespans.iter_mut().zip(small) {
+            *sum += seen.makespan / 50.0;
+        }
+    }
+    // One of four is slow in a third of the jobs, and nobody knows yet what is usual; both copies of
+    // one are slow in a twenty-fifth.
+    let [none, ours, clone] = makespans;
+    assert!(ours == none && clone < 0.5 * none, "{makespans:?}");
+    let large = speculating("clone", slow, &bag(600), 1);
+    assert!(large.speculated <= 10, "{large:?}");
+}
+
+#[test]
+fn late_needs_no_time_twice_the_usual_and_copies_a_tenth_at_most() {
+    let slow = |count: u32| {
+        format!("[[platform.hosts]]\nname = 'slow'\ncount = {count}\nspeed = 0.15\ncores = 2")
+    };
+    let stages = "kind = 'fan'\nstages = 20\nwidth = 60\nwork = 2\nsplit = 0.1\njoin = 0.1";
+    let run = |name: &str, count: u32| speculating(name, &slow(count), stages, 3);
+    // Two of 62 slots are slow. What is beyond its usual time is slower than three quarters of all.
+    let [none, ours, late] = ["none", "ours", "late"].map(|name| run(name, 1).makespan);
+    assert!(late < 0.9 * ours && ours < 0.6 * none, "{late} and {ours} and {none}");
+    // A third are: more than the copies that LATE makes at once, and the rest has to wait.
+    let [ours, late] = ["ours", "late"].map(|name| run(name, 15));
+    assert!(late.makespan > 1.05 * ours.makespan, "{late:?} and {ours:?}");
+}
+
+#[test]
+fn speculation_is_one_of_four() {
+    let error = scenario(&format!("{PROTOCOL}\nspeculation = 'stragglers'"), "", BAG, "fifo");
+    let error = error.unwrap_err();
+    assert!(error.starts_with("test.toml:3: speculation: \"stragglers\" is unknown"), "{error}");
+    assert!(error.ends_with("allowed: none, ours, late, clone"), "{error}");
 }
 
 #[test]

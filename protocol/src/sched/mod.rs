@@ -24,6 +24,7 @@ mod level;
 pub mod offer;
 pub mod policy;
 pub mod score;
+pub mod speculation;
 
 #[cfg(test)]
 mod force_tests;

@@ -1,11 +1,10 @@
-//! Policies: which thunk goes where, and what is late. Small traits, so that research needs no
-//! machine of its own: the node and the simulator take any of them.
+//! Placement: which thunk goes where. A small trait, as [`Speculation`](super::speculation::Speculation)
+//! is, so that research needs no machine of its own: the node and the simulator take any of them.
 //!
 //! A policy sees what one requester knows: the graph so far, and what claimants said or were sent.
 //! Nobody has a view of the mesh.
 
 use crate::random::Random;
-use crate::sched::kinds::KindTimes;
 use crate::wire::claim::Capabilities;
 
 /// One thunk that could be leased now.
@@ -90,38 +89,6 @@ impl Placement for CriticalPath {
     }
 }
 
-/// Decides when a run is late, so that a second copy is worth an idle slot.
-pub trait Speculation: Send {
-    /// After how many microseconds a run is late; never if none. `kind` is how long others with the
-    /// same executable took.
-    fn late_after_us(&self, kind: &KindTimes) -> Option<u64>;
-}
-
-/// Never a second copy.
-#[derive(Debug, Default)]
-pub struct NoSpeculation;
-
-impl Speculation for NoSpeculation {
-    fn late_after_us(&self, _: &KindTimes) -> Option<u64> {
-        None
-    }
-}
-
-/// Late is what takes longer than the mean and four mean deviations, and half as long again as the
-/// mean (the estimate of TCP's retransmission timer, RFC 6298).
-#[derive(Debug, Default)]
-pub struct Stragglers;
-
-impl Speculation for Stragglers {
-    fn late_after_us(&self, kind: &KindTimes) -> Option<u64> {
-        if kind.runs < crate::limits::KIND_RUNS_MIN {
-            return None;
-        }
-        let usual = kind.mean_us.saturating_add(kind.deviation_us.saturating_mul(4));
-        Some(usual.max(kind.mean_us.saturating_mul(3) / 2).max(crate::limits::LATE_US_MIN))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -159,15 +126,5 @@ mod tests {
         let candidates = [candidate(5, 0, 900), candidate(5, 1, 10), candidate(4, 2, 0)];
         assert_eq!(CriticalPath.choose(&CLAIMANT, &candidates), 1);
         assert_eq!(Fifo.choose(&CLAIMANT, &candidates), 0);
-    }
-
-    #[test]
-    fn late_is_far_beyond_the_usual_and_needs_some_experience() {
-        let kind = |runs, mean_us, deviation_us| KindTimes { runs, mean_us, deviation_us };
-        assert_eq!(Stragglers.late_after_us(&kind(4, 1, 1)), None);
-        assert_eq!(Stragglers.late_after_us(&kind(5, 10_000_000, 0)), Some(15_000_000));
-        assert_eq!(Stragglers.late_after_us(&kind(5, 10_000_000, 5_000_000)), Some(30_000_000));
-        assert_eq!(Stragglers.late_after_us(&kind(5, 10, 1)), Some(1_000_000));
-        assert_eq!(NoSpeculation.late_after_us(&kind(5, 10, 1)), None);
     }
 }

@@ -14,7 +14,8 @@ use mesh_protocol::sched::force::{
 };
 use mesh_protocol::sched::lease::{self, LeasePolicy, Leases};
 use mesh_protocol::sched::offer::{self, Offerer};
-use mesh_protocol::sched::policy::{CriticalPath, Fifo, Lifo, Placement, Shuffled, Stragglers};
+use mesh_protocol::sched::policy::{CriticalPath, Fifo, Lifo, Placement, Shuffled};
+use mesh_protocol::sched::speculation::{Speculation, SpeculationName};
 use mesh_protocol::thunk::{OutputObject, Platform, Reduction, Thunk, Usage};
 use mesh_protocol::time::Time;
 use mesh_protocol::wire::claim::{
@@ -106,6 +107,17 @@ fn placement(seed: u64) -> Box<dyn Placement> {
     }
 }
 
+/// Independent of the placement: 5 and 7 have no divisor in common.
+fn speculation(seed: u64) -> Box<dyn Speculation> {
+    let name = match seed % 7 {
+        0 => SpeculationName::None,
+        1 | 2 => SpeculationName::Late,
+        3 | 4 => SpeculationName::Clone,
+        _ => SpeculationName::Ours,
+    };
+    name.make()
+}
+
 impl Node {
     pub(crate) fn start(now: Time, number: usize, machine: &Machine, seed: u64) -> Self {
         let me = Capabilities {
@@ -115,7 +127,7 @@ impl Node {
             speed_permille: 1000,
         };
         let policy = ForcePolicy { machine_attempts: 3, program_attempts: 2, keep_going: true };
-        let leases = LeasePolicy { placement: placement(seed), speculation: Box::new(Stragglers) };
+        let leases = LeasePolicy { placement: placement(seed), speculation: speculation(seed) };
         Self {
             peer: peer(number),
             slots: machine.slots,

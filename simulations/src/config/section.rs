@@ -153,6 +153,33 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// Some texts, at least one and at most `most`.
+    pub fn texts(
+        &self,
+        key: &'static str,
+        most: usize,
+    ) -> Result<Option<Vec<&'a str>>, ConfigError> {
+        let allowed = || format!("an array of 1 to {most} texts");
+        let items = match self.get(key).map(|node| &node.value) {
+            None => return Ok(None),
+            Some(Value::Array(items)) => items,
+            Some(other) => return Err(self.wrong(key, other.kind(), allowed())),
+        };
+        if items.is_empty() || items.len() > most {
+            return Err(self.wrong(key, format!("{} of them", items.len()), allowed()));
+        }
+        let texts = items.iter().map(|item| match &item.value {
+            Value::Text(text) => Ok(text.as_str()),
+            other => Err(self.wrong(key, other.kind(), allowed())),
+        });
+        texts.collect::<Result<_, _>>().map(Some)
+    }
+
+    /// The directory of the scenario: empty for the current one.
+    pub fn directory(&self) -> PathBuf {
+        self.document.resolve("")
+    }
+
     /// The path of a file, relative to the scenario's directory.
     pub fn file(&self, key: &'static str) -> Result<Option<PathBuf>, ConfigError> {
         Ok(self.text(key)?.map(|path| self.document.resolve(path)))

@@ -5,8 +5,8 @@ use crate::kernel::{SimTime, Span};
 use crate::limits::AHEAD_MAX;
 use crate::network::Model;
 use crate::platform::Platform;
-use crate::policy::{Estimates, Policy, PolicyName};
-use crate::protocol::{self, LocalPolicy, Policies, SpeculationPolicy};
+use crate::policy::{Estimates, Policy, PolicyChoice, PolicyName};
+use crate::protocol::{self, LocalPolicy, Policies, SpeculationName};
 use crate::run::{DataModel, Outcome, RunError, Setup, run};
 use crate::workload::{Graph, TooLarge, Workload};
 
@@ -24,7 +24,7 @@ pub struct Scenario {
     /// What they run.
     pub workload: Workload,
     /// The policy.
-    pub policy: PolicyName,
+    pub policy: PolicyChoice,
     /// The policies of the protocol's own machines, if those are simulated.
     protocol: Option<Policies>,
     estimates: Estimates,
@@ -67,7 +67,7 @@ impl Scenario {
         let workload = root.section("workload")?;
         let workload = Workload::read(&root.need("workload", workload, "a table [workload]")?)?;
         let (policy, estimates, ahead) = read_policy(&root)?;
-        let protocol = is_protocol.then(|| read_protocol(&root, policy)).transpose()?;
+        let protocol = is_protocol.then(|| read_protocol(&root, &policy)).transpose()?;
         let horizon = root.number("horizon", Unit::Seconds, 1.0..=1e9)?.unwrap_or(HORIZON_S);
         let scenario = Self {
             title: root.need("title", title, "one line of text")?.to_owned(),
@@ -132,11 +132,10 @@ impl Scenario {
     }
 }
 
-fn read_policy(root: &Section<'_>) -> Result<(PolicyName, Estimates, u32), ConfigError> {
+fn read_policy(root: &Section<'_>) -> Result<(PolicyChoice, Estimates, u32), ConfigError> {
     let section = root.section("policy")?;
     let section = root.need("policy", section, "a table [policy]")?;
-    let names = PolicyName::ALL.map(|(name, _)| name).join(", ");
-    let name = section.need("name", section.choice("name", &PolicyName::ALL)?, &names)?;
+    let name = PolicyChoice::read(&section)?;
     let kinds = [
         ("exact", Estimates::Exact),
         ("noisy", Estimates::Noisy(0.5)),
@@ -165,21 +164,19 @@ fn read_policy(root: &Section<'_>) -> Result<(PolicyName, Estimates, u32), Confi
 }
 
 /// What the machines of the protocol go by: a policy that sees no more than a requester does.
-fn read_protocol(root: &Section<'_>, policy: PolicyName) -> Result<Policies, ConfigError> {
+fn read_protocol(root: &Section<'_>, policy: &PolicyChoice) -> Result<Policies, ConfigError> {
     let placement = match policy {
-        PolicyName::Fifo => LocalPolicy::Fifo,
-        PolicyName::Lifo => LocalPolicy::Lifo,
-        PolicyName::Random => LocalPolicy::Random,
-        PolicyName::CriticalPath => LocalPolicy::CriticalPath,
+        PolicyChoice::Named(PolicyName::Fifo) => LocalPolicy::Fifo,
+        PolicyChoice::Named(PolicyName::Lifo) => LocalPolicy::Lifo,
+        PolicyChoice::Named(PolicyName::Random) => LocalPolicy::Random,
+        PolicyChoice::Named(PolicyName::CriticalPath) => LocalPolicy::CriticalPath,
         _ => {
             let problem = "protocol, with a policy that sees everything";
             let allowed = "the policies fifo, lifo, random and critical-path, or another fidelity";
             return Err(root.wrong("fidelity", problem, allowed));
         }
     };
-    let kinds = [("none", SpeculationPolicy::None), ("stragglers", SpeculationPolicy::Stragglers)];
-    let speculation = root.choice("speculation", &kinds)?;
-    let speculation = speculation.unwrap_or(SpeculationPolicy::Stragglers);
+    let speculation = root.choice("speculation", &SpeculationName::ALL)?.unwrap_or_default();
     Ok(Policies { placement, speculation })
 }
 

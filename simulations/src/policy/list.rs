@@ -2,7 +2,7 @@
 
 use std::collections::BinaryHeap;
 
-use super::rank::Ranks;
+use super::rank::{Ranked, Ranks};
 use super::{Placement, Policy};
 use crate::kernel::{Draws, Purpose};
 use crate::platform::HostId;
@@ -41,17 +41,8 @@ pub(super) struct List {
     order: Order,
     choice: Choice,
     ranks: Ranks,
-    ready: BinaryHeap<Entry>,
+    ready: BinaryHeap<Ranked>,
     count: u64,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Entry {
-    /// Higher comes first.
-    priority: f64,
-    /// Of equals, the one that was ready first.
-    count: u64,
-    task: TaskId,
 }
 
 impl List {
@@ -97,13 +88,13 @@ impl Policy for List {
 
     fn ready(&mut self, view: &View<'_>, task: TaskId) {
         self.count += 1;
-        let priority = match self.order {
+        let rank = match self.order {
             Order::Fifo => 0.0,
             Order::Lifo => self.count as f64,
             Order::Random => Draws::new(view.seed(), Purpose::Policy, u64::from(task.0)).unit(),
             Order::Work | Order::Upward => self.ranks.of(task),
         };
-        self.ready.push(Entry { priority, count: self.count, task });
+        self.ready.push(Ranked { rank, order: self.count, task });
     }
 
     fn place(&mut self, view: &View<'_>) -> Option<Placement> {
@@ -123,25 +114,5 @@ impl Policy for List {
         }
         self.ready.extend(passed);
         found
-    }
-}
-
-impl PartialEq for Entry {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-
-impl Eq for Entry {}
-
-impl PartialOrd for Entry {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Entry {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.priority.total_cmp(&other.priority).then_with(|| other.count.cmp(&self.count))
     }
 }

@@ -10,21 +10,37 @@
 //! | `critical-path` | longest remaining chain of estimated work | the fastest with an idle core |
 //! | `b-level` | HEFT's upward rank, transfers included, online | earliest estimated completion |
 //! | `heft` | upward rank, planned at arrival with insertion (Topcuoglu et al., 2002) | as planned |
+//! | `peft` | mean of the optimistic cost table, planned like `heft` (Arabnejad and Barbosa, 2014) | as planned |
 //! | `min-min`, `max-min`, `sufferage` | see [`batch`] (Maheswaran et al., 1999) | earliest estimated completion |
 //! | `locality` | as they became ready | the free one that has most of the input bytes |
+//! | `delay` | jobs as they arrived; one that has nothing local waits (Zaharia et al., 2010) | one that has the input bytes; after `wait` the fastest with an idle core |
+//! | `stealing` | the last of one's own, the first of a victim's (Blumofe and Leiserson, 1999) | where `push` says, or whoever idles and steals it |
+//! | `power-of-two` | reservations as they were drawn (Sparrow: Ousterhout et al., 2013) | of `probes` random ones the first with an idle core |
 //!
-//! With `ahead` a host takes leases beyond its cores: all policies give idle cores theirs first.
+//! [`external`] asks a program of yours, in whatever language.
+//!
+//! With `ahead` a host takes leases beyond its cores: all policies give idle cores theirs first;
+//! `stealing` and `power-of-two` leave it at that.
 //!
 //! A policy of your own implements [`Policy`]; `examples/policy.rs` is one in under 60 lines.
 
 pub mod batch;
+mod delay;
 mod estimate;
-mod heft;
+pub mod external;
 mod list;
+mod name;
+mod oct;
+mod plan;
 mod rank;
+mod sparrow;
+mod stealing;
 
 pub use estimate::Estimates;
+pub use name::{PolicyChoice, PolicyName};
+pub use stealing::Push;
 
+use crate::kernel::SimTime;
 use crate::platform::HostId;
 use crate::run::View;
 use crate::workload::TaskId;
@@ -53,71 +69,27 @@ pub trait Policy {
     /// This task is done, and ran on this host.
     fn done(&mut self, _view: &View<'_>, _task: TaskId, _host: HostId) {}
 
+    /// This host went, which is noticed now. It may be back already.
+    fn gone(&mut self, _view: &View<'_>, _host: HostId) {}
+
+    /// This task was told as ready, was not placed, and may not be placed any more.
+    fn unready(&mut self, _view: &View<'_>, _task: TaskId) {}
+
     /// This task may be placed. It may cease to be ready, when an input is lost
     /// ([`View::is_ready`]), and be ready again, when its host went: then it is told again.
     fn ready(&mut self, view: &View<'_>, task: TaskId);
 
     /// The next placement; `None` to wait for the next change. Asked only while a host has room.
     fn place(&mut self, view: &View<'_>) -> Option<Placement>;
-}
 
-/// The policies that have names.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum PolicyName {
-    /// First in, first out.
-    Fifo,
-    /// Last in, first out.
-    Lifo,
-    /// Any order.
-    Random,
-    /// Longest remaining chain first.
-    CriticalPath,
-    /// Upward rank, online.
-    BLevel,
-    /// Upward rank, planned.
-    Heft,
-    /// Shortest completion first.
-    MinMin,
-    /// Longest completion first.
-    MaxMin,
-    /// First what would suffer most.
-    Sufferage,
-    /// Where the bytes are.
-    Locality,
-}
+    /// The instant is over: no host has room, or nothing more was placed. An error, which is one
+    /// sentence for a person, ends the run.
+    fn end(&mut self) -> Result<(), String> {
+        Ok(())
+    }
 
-impl PolicyName {
-    /// All of them, with the names that scenarios use.
-    pub const ALL: [(&'static str, Self); 10] = [
-        ("fifo", Self::Fifo),
-        ("lifo", Self::Lifo),
-        ("random", Self::Random),
-        ("critical-path", Self::CriticalPath),
-        ("b-level", Self::BLevel),
-        ("heft", Self::Heft),
-        ("min-min", Self::MinMin),
-        ("max-min", Self::MaxMin),
-        ("sufferage", Self::Sufferage),
-        ("locality", Self::Locality),
-    ];
-
-    /// A fresh policy of this name.
-    pub fn make(self) -> Box<dyn Policy> {
-        use batch::{Batch, Rule};
-        use list::{Choice, List, Order};
-        match self {
-            Self::Fifo => Box::new(List::new("fifo", Order::Fifo, Choice::Fastest)),
-            Self::Lifo => Box::new(List::new("lifo", Order::Lifo, Choice::Fastest)),
-            Self::Random => Box::new(List::new("random", Order::Random, Choice::Fastest)),
-            Self::CriticalPath => {
-                Box::new(List::new("critical-path", Order::Work, Choice::Fastest))
-            }
-            Self::BLevel => Box::new(List::new("b-level", Order::Upward, Choice::Earliest)),
-            Self::Locality => Box::new(List::new("locality", Order::Fifo, Choice::Bytes)),
-            Self::Heft => Box::new(heft::Heft::default()),
-            Self::MinMin => Box::new(Batch::new("min-min", Rule::MinMin)),
-            Self::MaxMin => Box::new(Batch::new("max-min", Rule::MaxMin)),
-            Self::Sufferage => Box::new(Batch::new("sufferage", Rule::Sufferage)),
-        }
+    /// When to ask again even if nothing happens until then.
+    fn wake(&mut self, _view: &View<'_>) -> Option<SimTime> {
+        None
     }
 }

@@ -1,7 +1,19 @@
 //! Ranks: how much is still to come after a task.
 
+use std::cmp::Ordering;
+
 use crate::run::View;
 use crate::workload::TaskId;
+
+/// A task in a heap.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ranked {
+    /// Higher comes first.
+    pub(super) rank: f64,
+    /// Of equals, the lower.
+    pub(super) order: u64,
+    pub(super) task: TaskId,
+}
 
 /// For each task the length of the longest chain that begins with it, of those that are known.
 ///
@@ -46,5 +58,25 @@ impl Ranks {
     /// The rank of a known task.
     pub(super) fn of(&self, task: TaskId) -> f64 {
         self.ranks.get(task.index()).copied().unwrap_or(0.0)
+    }
+}
+
+impl PartialEq for Ranked {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Ranked {}
+
+impl PartialOrd for Ranked {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Ranked {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.rank.total_cmp(&other.rank).then_with(|| other.order.cmp(&self.order))
     }
 }

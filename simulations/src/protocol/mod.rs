@@ -17,9 +17,8 @@ mod books;
 mod node;
 mod world;
 
-use mesh_protocol::sched::policy::{
-    CriticalPath, Fifo, Lifo, NoSpeculation, Placement, Shuffled, Speculation, Stragglers,
-};
+use mesh_protocol::sched::policy::{CriticalPath, Fifo, Lifo, Placement, Shuffled};
+pub use mesh_protocol::sched::speculation::SpeculationName;
 
 use crate::kernel::{Draws, Purpose};
 use crate::run::{Outcome, RunError, Setup};
@@ -40,15 +39,6 @@ pub enum LocalPolicy {
     CriticalPath,
 }
 
-/// When a second copy of a task is leased.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum SpeculationPolicy {
-    /// Never.
-    None,
-    /// When it is late for its kind: the node's default.
-    Stragglers,
-}
-
 impl LocalPolicy {
     /// The node's own.
     pub fn make(self, seed: u64) -> Box<dyn Placement> {
@@ -63,23 +53,13 @@ impl LocalPolicy {
     }
 }
 
-impl SpeculationPolicy {
-    /// The node's own.
-    pub fn make(self) -> Box<dyn Speculation> {
-        match self {
-            Self::None => Box::new(NoSpeculation),
-            Self::Stragglers => Box::new(Stragglers),
-        }
-    }
-}
-
 /// The policies of all requesters.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Policies {
     /// What is leased next.
     pub placement: LocalPolicy,
     /// What is leased twice.
-    pub speculation: SpeculationPolicy,
+    pub speculation: SpeculationName,
 }
 
 /// Runs it. Of the setup, `network`, `data`, `estimates` and `ahead` are not used: the machines have

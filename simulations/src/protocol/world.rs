@@ -83,6 +83,8 @@ pub(super) struct World<'a> {
     books: Books<'a>,
     thunks: Vec<Option<Arc<Thunk>>>,
     records: Vec<TaskRecord>,
+    /// How many times each task was begun: two copies at once are two executions.
+    executions: Vec<u32>,
     job_done_at: Vec<SimTime>,
     totals: Totals,
     gossips: u64,
@@ -108,6 +110,7 @@ impl<'a> World<'a> {
             books: Books::new(setup),
             thunks: vec![None; tasks],
             records: vec![TaskRecord::default(); tasks],
+            executions: vec![0; tasks],
             job_done_at: vec![SimTime::ZERO; setup.graph.jobs().len()],
             totals: Totals::default(),
             gossips: 0,
@@ -583,8 +586,9 @@ impl<'a> World<'a> {
             record.placed = now;
             record.attempts += 1;
         }
-        (record.started, record.host) = (now, host);
-        let took = self.setup.duration(&self.hosts, task, host, record.attempts);
+        self.executions[task.index()] += 1;
+        let execution = self.executions[task.index()];
+        let took = self.setup.duration(&self.hosts, task, host, execution);
         let event = Event::Ran(host, self.lives[host.index()], run);
         let event = self.queue.schedule(now + took, event);
         let running = Running { name: books::thunk_name(task), since: now, event };
@@ -608,7 +612,10 @@ impl<'a> World<'a> {
         };
         self.totals.busy += (now - running.since).seconds();
         let task = books::task_of(running.name);
-        self.records[task.index()].finished = now;
+        if !self.books.is_done(task) {
+            let record = &mut self.records[task.index()];
+            (record.started, record.finished, record.host) = (running.since, now, host);
+        }
         let outputs: Vec<ObjectId> = self.setup.graph.outputs(task).collect();
         self.held[host.index()].extend(outputs);
         self.drive(host, |node, now, wishes| match run {

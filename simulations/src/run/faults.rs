@@ -83,6 +83,8 @@ impl Sim<'_> {
 
     /// The absence is noticed: its tasks are ready again, what it fed looks for another source.
     pub(super) fn on_noticed(&mut self, host: HostId) {
+        self.news.gone.push(host);
+        self.changed = true;
         for task in std::mem::take(&mut self.nodes[host.index()].orphans) {
             if self.tasks[task.index()].phase == Phase::Orphaned {
                 self.tasks[task.index()].phase = Phase::Waiting;
@@ -133,7 +135,10 @@ impl Sim<'_> {
             }
             self.tasks[consumer.index()].missing += 1;
             match phase {
-                Phase::Ready => self.tasks[consumer.index()].phase = Phase::Waiting,
+                Phase::Ready => {
+                    self.tasks[consumer.index()].phase = Phase::Waiting;
+                    self.news.unready.push(consumer);
+                }
                 Phase::Leased(key) => self.take_back(key, object, lost),
                 _ => {}
             }

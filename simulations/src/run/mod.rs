@@ -121,16 +121,28 @@ pub enum RunError {
         left: u64,
     },
     /// The policy placed what cannot be placed.
-    #[error("policy {policy} placed task {} on host {}: {reason}", .task.0, .host.0)]
+    #[error("at {} s policy {policy} placed task {} on host {}: {reason}", .at.seconds(), .task.0, .host.0)]
     Placement {
         /// The policy.
         policy: &'static str,
+        /// When.
+        at: SimTime,
         /// The task.
         task: TaskId,
         /// The host.
         host: HostId,
         /// What is wrong.
         reason: &'static str,
+    },
+    /// The policy cannot go on.
+    #[error("at {} s policy {policy}: {reason}", .at.seconds())]
+    Policy {
+        /// The policy.
+        policy: &'static str,
+        /// When.
+        at: SimTime,
+        /// Why not.
+        reason: String,
     },
     /// The task cannot be told to the machines of the protocol.
     #[error("task {} cannot be a thunk: {reason}", .task.0)]
@@ -171,12 +183,42 @@ pub fn run(setup: Setup<'_>, policy: &mut dyn Policy) -> Result<Outcome, RunErro
 
 /// Tells the policy what happened at this instant, and lets it place until it is content.
 fn place_all(sim: &mut Sim<'_>, policy: &mut dyn Policy) -> Result<(), RunError> {
+    tell(sim, policy);
+    if !std::mem::take(&mut sim.changed) {
+        return Ok(());
+    }
+    let at = sim.queue.now();
+    while sim.free.first().is_some() {
+        let Some(Placement { task, host }) = policy.place(&View(sim)) else { break };
+        sim.place(task, host).map_err(|reason| RunError::Placement {
+            policy: policy.name(),
+            at,
+            task,
+            host,
+            reason,
+        })?;
+    }
+    policy.end().map_err(|reason| RunError::Policy { policy: policy.name(), at, reason })?;
+    let wake = policy.wake(&View(sim));
+    sim.set_wake(wake);
+    // Its own placements are no news to the policy.
+    sim.changed = false;
+    Ok(())
+}
+
+fn tell(sim: &mut Sim<'_>, policy: &mut dyn Policy) {
     let mut news = std::mem::take(&mut sim.news);
     if !news.known.is_empty() {
         policy.known(&View(sim), &news.known);
     }
     for &(task, host) in &news.done {
         policy.done(&View(sim), task, host);
+    }
+    for &host in &news.gone {
+        policy.gone(&View(sim), host);
+    }
+    for &task in &news.unready {
+        policy.unready(&View(sim), task);
     }
     for &task in &news.ready {
         if sim.is_ready(task) {
@@ -185,21 +227,6 @@ fn place_all(sim: &mut Sim<'_>, policy: &mut dyn Policy) -> Result<(), RunError>
     }
     news.clear();
     sim.news = news;
-    if !std::mem::take(&mut sim.changed) {
-        return Ok(());
-    }
-    while sim.free.first().is_some() {
-        let Some(Placement { task, host }) = policy.place(&View(sim)) else { break };
-        sim.place(task, host).map_err(|reason| RunError::Placement {
-            policy: policy.name(),
-            task,
-            host,
-            reason,
-        })?;
-    }
-    // Its own placements are no news to the policy.
-    sim.changed = false;
-    Ok(())
 }
 
 impl Sim<'_> {
@@ -215,6 +242,7 @@ impl Sim<'_> {
             Event::Gone(host) => self.on_gone(host),
             Event::Noticed(host) => self.on_noticed(host),
             Event::Back(host) => self.on_back(host),
+            Event::Wake => self.on_wake(),
         }
     }
 

@@ -9,7 +9,7 @@ use super::outcome::{TaskRecord, Totals};
 use super::slab::{Key, Slab};
 use super::transfer::{Network, Transfer};
 use super::{DataModel, RunError, Setup};
-use crate::kernel::{EventQueue, SimTime};
+use crate::kernel::{EventId, EventQueue, SimTime, Span};
 use crate::network::Topology;
 use crate::platform::{Absences, Cache, HostId, Hosts};
 use crate::workload::{JobId, ObjectId, ObjectOrigin, TaskId};
@@ -36,6 +36,8 @@ pub(super) enum Event {
     Noticed(HostId),
     /// A host is back.
     Back(HostId),
+    /// The policy wants to be asked again.
+    Wake,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -87,13 +89,19 @@ pub(super) struct Node {
 #[derive(Debug, Default)]
 pub(super) struct News {
     pub(super) known: Vec<TaskId>,
+    /// Tasks that were ready and may not be placed any more.
+    pub(super) unready: Vec<TaskId>,
     pub(super) ready: Vec<TaskId>,
+    /// Hosts whose absence was noticed.
+    pub(super) gone: Vec<HostId>,
     pub(super) done: Vec<(TaskId, HostId)>,
 }
 
 impl News {
     pub(super) fn clear(&mut self) {
         self.known.clear();
+        self.unready.clear();
+        self.gone.clear();
         self.ready.clear();
         self.done.clear();
     }
@@ -129,6 +137,8 @@ pub(super) struct Sim<'a> {
     pub(super) news: News,
     /// Whether a task became ready or a host got room since the policy was content.
     pub(super) changed: bool,
+    /// When the policy is to be asked even if nothing happens.
+    pub(super) wake: Option<(SimTime, EventId)>,
     pub(super) records: Vec<TaskRecord>,
     pub(super) totals: Totals,
 }
@@ -164,6 +174,7 @@ impl<'a> Sim<'a> {
             tasks_left: graph.tasks().len() as u64,
             news: News::default(),
             changed: false,
+            wake: None,
             records: vec![TaskRecord::default(); graph.tasks().len()],
             totals: Totals::default(),
             setup,
@@ -252,6 +263,23 @@ impl<'a> Sim<'a> {
             self.news.ready.push(task);
             self.changed = true;
         }
+    }
+
+    /// Has the policy asked at that time, and at no other.
+    pub(super) fn set_wake(&mut self, at: Option<SimTime>) {
+        let at = at.map(|at| at.max(self.queue.now() + Span::from_ns(1)));
+        if self.wake.map(|(at, _)| at) == at {
+            return;
+        }
+        if let Some((_, event)) = self.wake.take() {
+            self.queue.cancel(event);
+        }
+        self.wake = at.map(|at| (at, self.queue.schedule(at, Event::Wake)));
+    }
+
+    pub(super) fn on_wake(&mut self) {
+        self.wake = None;
+        self.changed = true;
     }
 
     /// Whether, and how soon, the host may get another lease.

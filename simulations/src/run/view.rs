@@ -2,6 +2,7 @@
 
 use super::lease::Stage;
 use super::state::Sim;
+use crate::kernel::SimTime;
 use crate::platform::HostId;
 use crate::workload::{Graph, ObjectId, ObjectOrigin, TaskId};
 
@@ -29,6 +30,11 @@ impl<'a> View<'a> {
         self.0.queue.now().seconds()
     }
 
+    /// The same, exactly.
+    pub fn time(&self) -> SimTime {
+        self.0.queue.now()
+    }
+
     /// Whether a task may be placed.
     pub fn is_ready(&self, task: TaskId) -> bool {
         self.0.is_ready(task)
@@ -47,6 +53,31 @@ impl<'a> View<'a> {
     /// Cores of a host.
     pub fn cores(&self, host: HostId) -> u32 {
         self.0.hosts.group(self.0.setup.platform, host).cores
+    }
+
+    /// Bytes of memory of a host.
+    pub fn memory(&self, host: HostId) -> u64 {
+        self.0.hosts.group(self.0.setup.platform, host).memory
+    }
+
+    /// Bytes of memory of a host that no lease has.
+    pub fn memory_free(&self, host: HostId) -> u64 {
+        self.0.nodes[host.index()].memory_free
+    }
+
+    /// The name of a host's group.
+    pub fn group(&self, host: HostId) -> &'a str {
+        &self.0.hosts.group(self.0.setup.platform, host).name
+    }
+
+    /// Leases that each host takes beyond its cores.
+    pub fn ahead(&self) -> u32 {
+        self.0.setup.ahead
+    }
+
+    /// The host from which the user of a task's job submits.
+    pub fn home(&self, task: TaskId) -> HostId {
+        self.0.home(self.graph().task(task).job)
     }
 
     /// Work a second of one core.
@@ -85,7 +116,7 @@ impl<'a> View<'a> {
 
     /// Hosts with room: those with an idle core, fastest first; then those that take a first lease in
     /// advance, fastest first; and so on.
-    pub fn free_hosts(&self) -> impl Iterator<Item = HostId> + 'a {
+    pub fn free_hosts(&self) -> impl Iterator<Item = HostId> + Clone + use<'a> {
         let sim = self.0;
         let hosts = sim.hosts.len() as u32;
         let first = sim.free.first();
@@ -165,7 +196,7 @@ impl<'a> View<'a> {
     fn source(&self, object: ObjectId, task: TaskId) -> Option<HostId> {
         match self.graph().object(object).origin {
             ObjectOrigin::Product(_) => self.holders(object).first().copied(),
-            _ => Some(self.0.home(self.graph().task(task).job)),
+            _ => Some(self.home(task)),
         }
     }
 

@@ -15,6 +15,7 @@ impl Leases {
     ) {
         self.cancel_copies(now, run, effects);
         if self.works.remove(&run).is_some() {
+            self.job.empty = now;
             effects.push(Effect::Ended(run, end));
         }
     }

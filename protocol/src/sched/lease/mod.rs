@@ -24,6 +24,7 @@
 
 mod books;
 mod hear;
+mod look;
 mod place;
 mod pool;
 mod seat;
@@ -33,6 +34,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use self::look::Job;
 use self::pool::{Place, Pool};
 use self::seat::Claimant;
 pub use self::seat::Seat;
@@ -42,8 +44,9 @@ use crate::name::{ThunkName, ValueName};
 use crate::peer::{PeerId, StreamId};
 use crate::sched::force::{Failure, FailureClass, RunId};
 use crate::sched::kinds::Kinds;
-use crate::sched::policy::{CriticalPath, Placement, Speculation, Stragglers};
+use crate::sched::policy::{CriticalPath, Placement};
 use crate::sched::score::{Scores, Trust};
+use crate::sched::speculation::{Speculation, Stragglers};
 use crate::thunk::{OutputObject, Thunk};
 use crate::time::Time;
 use crate::wire::claim::{
@@ -189,7 +192,7 @@ struct Granted {
 pub struct LeasePolicy {
     /// Who gets what.
     pub placement: Box<dyn Placement>,
-    /// What is late.
+    /// What is worth a second copy: see [`SpeculationName`](crate::sched::speculation::SpeculationName).
     pub speculation: Box<dyn Speculation>,
 }
 
@@ -211,6 +214,7 @@ pub struct Leases {
     /// Where a thunk failed: it goes elsewhere if there is an elsewhere.
     avoid: BTreeMap<ThunkName, BTreeSet<Option<PeerId>>>,
     has_others: bool,
+    job: Job,
     next_lease: u64,
     next_order: u64,
     /// Late leases by class for which no claimant here has a slot, as of the last look.
@@ -236,6 +240,7 @@ impl Leases {
             kinds: Kinds::default(),
             avoid: BTreeMap::new(),
             has_others: false,
+            job: Job::default(),
             next_lease: 0,
             next_order: 0,
             overdue: BTreeMap::new(),
@@ -294,7 +299,10 @@ impl Leases {
     /// Takes one input and appends what is to be done about it.
     pub fn handle(&mut self, now: Time, input: Input, effects: &mut Vec<Effect>) {
         match input {
-            Input::Ready { run, name, thunk, level } => self.on_ready(run, name, thunk, level),
+            Input::Ready { run, name, thunk, level } => {
+                self.count_of_job(now);
+                self.on_ready(run, name, thunk, level);
+            }
             Input::Stop(run) => self.on_stop(now, run, effects),
             Input::OwnSlots(slots) => {
                 if let Some(own) = self.seats.get_mut(&Seat::Own) {
@@ -367,6 +375,7 @@ impl Leases {
         self.cancel_copies(now, run, effects);
         if let Some(work) = self.works.remove(&run) {
             self.pool.remove(work.class, work.place);
+            self.job.empty = now;
         }
     }
 

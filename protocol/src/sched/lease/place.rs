@@ -7,6 +7,7 @@ use crate::limits;
 use crate::sched::force::RunId;
 use crate::sched::policy::Candidate;
 use crate::sched::score::Trust;
+use crate::sched::speculation::Overview;
 use crate::time::Time;
 use crate::wire::claim::{FromRequester, LeaseId};
 use crate::wire::offer::ResourceClass;
@@ -41,7 +42,9 @@ impl Leases {
         if self.granted.is_empty() {
             self.overdue.clear();
         } else if self.pool.is_empty() {
-            self.next_look.get_or_insert(now + LOOK_US);
+            let is_eager = self.policy.speculation.is_eager(self.job.thunks);
+            let look = now + if is_eager { 0 } else { LOOK_US };
+            self.next_look = Some(self.next_look.map_or(look, |next| next.min(look)));
         }
     }
 
@@ -54,7 +57,7 @@ impl Leases {
             if passed.contains(seat) {
                 return None;
             }
-            let speed = self.scores.get(claimant.peer).map_or(1000, |score| score.speed_permille);
+            let speed = self.speed_permille(claimant.peer);
             Some((*seat == Seat::Own, u64::from(room) * 1000 / u64::from(bound), speed, *seat))
         });
         let first = |a: &(bool, u64, u64, Seat), b: &(bool, u64, u64, Seat)| {
@@ -183,7 +186,9 @@ impl Leases {
     /// Nothing is ready, but slots are free: take to them what waits in a queue elsewhere, or run a second
     /// copy of what is late.
     pub(super) fn use_idle_slots(&mut self, now: Time, effects: &mut Vec<Effect>) {
-        let (stuck, late) = (self.stuck(now), self.late(now));
+        let all = self.overview(now);
+        let (stuck, late) = (self.stuck(now), self.late(now, &all));
+        let mut copies = self.policy.speculation.copies_max(&all).saturating_sub(all.copies);
         let mut passed = BTreeSet::new();
         while self.pool.is_empty() && !(stuck.is_empty() && late.is_empty()) {
             let Some(seat) = self.neediest(now, Depth::Slots, &passed) else { break };
@@ -191,8 +196,14 @@ impl Leases {
             while let Some(run) = self.first_for(now, &stuck, seat) {
                 self.relocate(now, run, seat, effects);
             }
-            while let Some(run) = self.first_for(now, &late, seat) {
+            let speed = self.speed_permille(self.seats.get(&seat).and_then(|seat| seat.peer));
+            let takes = self.policy.speculation.takes(speed, &all);
+            while takes
+                && copies > 0
+                && let Some(run) = self.first_for(now, &late, seat)
+            {
                 let Some(work) = self.works.get(&run) else { break };
+                copies -= 1;
                 self.counts.speculated += 1;
                 effects.push(Effect::Event(Event::Speculated(work.name, seat)));
                 self.grant(now, run, seat, effects);
@@ -201,7 +212,8 @@ impl Leases {
         // Those for which there was no slot are offered to others.
         let mut overdue = BTreeMap::new();
         for (_, granted) in self.alone() {
-            let late = self.is_stuck(now, granted) || self.late_by(now, granted).is_some();
+            let is_late = copies > 0 && self.late_by(now, granted, &all).is_some();
+            let late = is_late || self.is_stuck(now, granted);
             if let (true, Some(work)) = (late, self.works.get(&granted.run)) {
                 *overdue.entry(work.class).or_insert(0) += 1;
             }
@@ -266,24 +278,22 @@ impl Leases {
         running.min().unwrap_or(0)
     }
 
-    /// Those of them that are beyond what is usual, the most overdue first.
-    fn late(&self, now: Time) -> Vec<LeaseId> {
+    /// Those of them that are worth a copy, the most urgent first.
+    fn late(&self, now: Time, all: &Overview) -> Vec<LeaseId> {
         let late = self.alone().filter_map(|(lease, granted)| {
-            Some((self.late_by(now, granted)?, granted.run, *lease))
+            Some((self.late_by(now, granted, all)?, granted.run, *lease))
         });
         let mut late: Vec<_> = late.collect();
         late.sort_unstable_by(|a, b| b.cmp(a));
         late.into_iter().map(|(_, _, lease)| lease).collect()
     }
 
-    /// How far it is beyond what is usual, if it is.
-    fn late_by(&self, now: Time, granted: &Granted) -> Option<u64> {
-        let work = self.works.get(&granted.run)?;
-        let kind = self.kinds.get(&work.thunk.spec().function.executable);
-        let late_us = self.policy.speculation.late_after_us(&kind);
+    /// How urgent a copy of it is, if one is wanted.
+    fn late_by(&self, now: Time, granted: &Granted, all: &Overview) -> Option<u64> {
+        let urgency = self.policy.speculation.urgency(&self.solo(now, granted)?, all);
         match granted.started {
-            Some(started) => (now - started).checked_sub(late_us?),
-            None => (now - granted.at).checked_sub(limits::UNSTARTED_US),
+            Some(_) => urgency,
+            None => urgency.or((now - granted.at).checked_sub(limits::UNSTARTED_US)),
         }
     }
 

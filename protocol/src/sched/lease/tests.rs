@@ -6,6 +6,7 @@ use super::*;
 use crate::name::Tag;
 use crate::path::AbsPath;
 use crate::sched::policy::Fifo;
+use crate::sched::speculation::SpeculationName;
 use crate::thunk::{
     Function, Input as ThunkInput, Limits, Output, Platform, Reduction, ThunkSpec, Usage,
 };
@@ -75,7 +76,11 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let policy = LeasePolicy::default();
+        Self::speculating(SpeculationName::default())
+    }
+
+    fn speculating(name: SpeculationName) -> Self {
+        let policy = LeasePolicy { speculation: name.make(), ..LeasePolicy::default() };
         Self { leases: Leases::new(policy, MACHINE), now: Time::ZERO, next_run: 0, effects: vec![] }
     }
 
@@ -122,9 +127,10 @@ impl Bench {
     fn pass(&mut self, us: u64) -> &mut Self {
         let end = self.now + us;
         while let Some(due) = self.leases.next_deadline().filter(|due| *due <= end) {
-            assert!(due > self.now || self.now == Time::ZERO, "what is due gets done");
             self.now = due;
             self.leases.handle_timeout(due, &mut self.effects);
+            let next = self.leases.next_deadline();
+            assert!(next.is_none_or(|next| next > due), "what is due gets done");
         }
         self.now = end;
         self
@@ -318,6 +324,71 @@ fn a_late_run_gets_a_second_copy_and_the_first_receipt_wins() {
     assert_eq!(bench.ended(), [(run, true)], "the loser changes nothing");
     let counts = bench.leases.counts();
     assert_eq!((counts.speculated, counts.wasted_us, counts.stray), (1, 1000, 1));
+}
+
+#[test]
+fn late_copies_from_a_slow_machine_before_the_usual_time_is_over_and_one_at_a_time() {
+    for (name, copies) in [(SpeculationName::Late, 1), (SpeculationName::Ours, 0)] {
+        let mut bench = Bench::speculating(name);
+        bench.open(1, 1, 0);
+        for i in 0..8 {
+            bench.ready(&format!("usual {i}"));
+            let (lease, thunk) = bench.one();
+            bench.hear(1, FromWorker::Started(lease)).pass(4_000_000);
+            bench.receipt(1, lease, Ok(reduced(thunk))).effects.clear();
+        }
+        // The second machine takes two and a half times as long as others, as has been seen.
+        bench.tell(Input::Closed(StreamId(1))).open(2, 2, 0);
+        for _ in 0..50 {
+            bench.leases.scores.succeeded(bench.now, Some(peer(2)), 10_000_000, 4_000_000);
+        }
+        let mut later = None;
+        for label in ["earlier", "later"] {
+            bench.ready(label);
+            bench.pass(100_000);
+            let (lease, thunk) = bench.one();
+            bench.hear(2, FromWorker::Started(lease));
+            later = Some(thunk);
+        }
+        // Slots enough for both; but a tenth of them is less than two.
+        bench.pass(limits::LATE_US_MIN + 100_000).open(3, 4, 0).pass(limits::LEASE_STALE_US);
+        let given = bench.given();
+        let expected = [(stream(3), later)];
+        let seen: Vec<_> = given.iter().map(|(seat, _, name)| (*seat, Some(*name))).collect();
+        assert_eq!(seen, expected[..copies], "{name:?}: what has most left to do");
+        assert_eq!(bench.leases.counts().speculated, copies as u64);
+    }
+}
+
+#[test]
+fn small_jobs_run_twice_from_the_start_and_large_ones_once() {
+    let mut bench = Bench::speculating(SpeculationName::Clone);
+    bench.open(1, 20, 0).open(2, 20, 0);
+    let mut job = 0;
+    for thunks in [3, limits::CLONED_JOB_MAX, limits::CLONED_JOB_MAX + 1] {
+        job += 1;
+        for i in 0..thunks {
+            bench.ready(&format!("{job} {i}"));
+        }
+        bench.pass(0);
+        let mut copies: BTreeMap<ThunkName, BTreeSet<Seat>> = BTreeMap::new();
+        let given = bench.given();
+        for (seat, _, name) in &given {
+            copies.entry(*name).or_default().insert(*seat);
+        }
+        let twice = copies.values().filter(|seats| seats.len() == 2).count() as u64;
+        assert_eq!(copies.len() as u64, thunks);
+        assert_eq!(twice, if thunks <= limits::CLONED_JOB_MAX { thunks } else { 0 });
+        // The first receipt of each counts, and cancels the other.
+        for (seat, lease, name) in given.into_iter().rev() {
+            let Seat::Stream(StreamId(stream)) = seat else { continue };
+            bench.receipt(stream, lease, Ok(reduced(name)));
+        }
+        assert_eq!(bench.leases.load(), (0, 0));
+        bench.effects.clear();
+        // What comes after a pause is another job.
+        bench.pass(limits::JOB_PAUSE_US);
+    }
 }
 
 #[test]

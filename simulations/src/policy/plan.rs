@@ -1,27 +1,72 @@
-//! HEFT: tasks by upward rank, each planned on the core where it would end earliest, gaps included
-//! (Topcuoglu, Hariri, Wu: "Performance-effective and low-complexity task scheduling for heterogeneous
-//! computing", 2002).
+//! Plans: tasks in the order of a rank, each on the core where it is best, gaps included.
+//!
+//! - **HEFT** ranks by the longest way to the end, and takes the core where a task would end earliest
+//!   (Topcuoglu, Hariri, Wu: "Performance-effective and low-complexity task scheduling for
+//!   heterogeneous computing", 2002);
+//! - **PEFT** ranks by the mean of the [optimistic cost table](super::oct), and takes the core where that
+//!   end and the host's entry of the table are least in sum, so that what follows counts as well
+//!   (Arabnejad, Barbosa: "List scheduling algorithm for heterogeneous systems by an optimistic cost
+//!   table", 2014).
 //!
 //! The plan is made from estimates when tasks come into being, and kept: each core runs its tasks in
-//! the planned order, whatever happens. Only tasks that must run again, because their host went, and
-//! those of a growing graph that wait for tasks which nobody knew yet, go to whatever is free. The plan lets transfers overlap with what the core runs before, as the
-//! original does; a run does so only with leases beyond its cores (`ahead`). Planning a graph of t tasks on c cores takes t x c steps and more.
+//! the planned order, whatever happens. Only tasks that must run again, because their host went, go to
+//! whatever is free; and tasks of a growing graph that wait for what nobody knows yet are planned when
+//! somebody does. The plan lets transfers overlap with what the core runs before, as the originals do;
+//! a run does so only with leases beyond its cores (`ahead`). Planning a graph of t tasks on c cores
+//! takes t x c steps and more.
 
-use std::collections::VecDeque;
+use std::collections::{BinaryHeap, VecDeque};
 
-use super::rank::Ranks;
+use super::oct::CostTable;
+use super::rank::{Ranked, Ranks};
 use super::{Placement, Policy};
 use crate::platform::HostId;
 use crate::run::View;
-use crate::workload::{ObjectOrigin, TaskId};
+use crate::workload::{ObjectId, ObjectOrigin, TaskId};
+
+/// What comes after a task.
+#[derive(Debug)]
+enum Foresight {
+    /// The longest way to the end: HEFT.
+    Upward(Ranks),
+    /// The optimistic cost table: PEFT.
+    Optimistic(CostTable),
+}
+
+impl Foresight {
+    fn add(&mut self, view: &View<'_>, tasks: &[TaskId]) {
+        match self {
+            Self::Upward(ranks) => ranks.add(view, tasks),
+            Self::Optimistic(table) => table.add(view, tasks),
+        }
+    }
+
+    fn rank(&self, task: TaskId) -> f64 {
+        match self {
+            Self::Upward(ranks) => ranks.of(task),
+            Self::Optimistic(table) => table.rank(task),
+        }
+    }
+
+    /// Seconds to be added to the end of a task when hosts are compared.
+    fn after(&self, task: TaskId, host: HostId) -> f64 {
+        match self {
+            Self::Upward(_) => 0.0,
+            Self::Optimistic(table) => table.of(task, host),
+        }
+    }
+}
 
 /// The policy.
 #[derive(Debug)]
-pub(super) struct Heft {
-    ranks: Ranks,
+pub(super) struct Plan {
+    name: &'static str,
+    foresight: Foresight,
     cores: Vec<Core>,
     /// For each task its core, where it is planned to end, and whether it was placed.
     planned: Vec<Option<Planned>>,
+    /// For each task that is known and not planned, how many of its inputs nobody is planned to make.
+    missing: Vec<usize>,
     /// Cores to look at.
     open: VecDeque<usize>,
     /// Tasks that have lost their place in the plan.
@@ -46,24 +91,33 @@ struct Planned {
     placed: bool,
 }
 
-impl Default for Heft {
-    fn default() -> Self {
+impl Plan {
+    pub(super) fn heft() -> Self {
+        Self::new("heft", Foresight::Upward(Ranks::new(true)))
+    }
+
+    pub(super) fn peft() -> Self {
+        Self::new("peft", Foresight::Optimistic(CostTable::default()))
+    }
+
+    fn new(name: &'static str, foresight: Foresight) -> Self {
         Self {
-            ranks: Ranks::new(true),
+            name,
+            foresight,
             cores: Vec::new(),
             planned: Vec::new(),
+            missing: Vec::new(),
             open: VecDeque::new(),
             strays: VecDeque::new(),
         }
     }
-}
 
-impl Heft {
     fn start(&mut self, view: &View<'_>) {
         if !self.cores.is_empty() {
             return;
         }
         self.planned = vec![None; view.graph().tasks().len()];
+        self.missing = vec![0; view.graph().tasks().len()];
         for host in (0..view.hosts() as u32).map(HostId) {
             for _ in 0..view.cores(host) {
                 self.cores.push(Core { host, slots: Vec::new(), next: 0, leased: Vec::new() });
@@ -71,18 +125,46 @@ impl Heft {
         }
     }
 
-    /// Whether everything that the task waits for is done or in the plan. What is not might come into
-    /// being later, and be planned behind the task that waits for it.
-    fn can_plan(&self, view: &View<'_>, task: TaskId) -> bool {
+    /// How many of its inputs come from tasks that are not in the plan. Those might come into being
+    /// later, and be planned behind the task that waits for them.
+    fn unplanned(&self, view: &View<'_>, task: TaskId) -> usize {
         let graph = view.graph();
-        graph.inputs(task).iter().all(|&input| match graph.object(input).origin {
-            ObjectOrigin::Product(maker) => self.planned[maker.index()].is_some(),
-            _ => true,
-        })
+        let is_unplanned = |input: &&ObjectId| match graph.object(**input).origin {
+            ObjectOrigin::Product(maker) => self.planned[maker.index()].is_none(),
+            _ => false,
+        };
+        graph.inputs(task).iter().filter(is_unplanned).count()
+    }
+
+    /// Of tasks whose makers are all planned always the one of the highest rank; of equals the earlier.
+    fn plan_all(&mut self, view: &View<'_>, tasks: &[TaskId]) {
+        let graph = view.graph();
+        let mut open = BinaryHeap::new();
+        let ranked = |plan: &Self, task: TaskId| {
+            let order = u64::from(task.0);
+            Ranked { rank: plan.foresight.rank(task), order, task }
+        };
+        for &task in tasks {
+            self.missing[task.index()] = self.unplanned(view, task);
+            if self.missing[task.index()] == 0 {
+                open.push(ranked(self, task));
+            }
+        }
+        while let Some(Ranked { task, .. }) = open.pop() {
+            self.plan(view, task);
+            for &next in graph.outputs(task).flat_map(|output| graph.consumers(output)) {
+                // What is not known yet counts for itself when it comes into being.
+                let Some(left) = self.missing[next.index()].checked_sub(1) else { continue };
+                self.missing[next.index()] = left;
+                if left == 0 {
+                    open.push(ranked(self, next));
+                }
+            }
+        }
     }
 
     fn plan(&mut self, view: &View<'_>, task: TaskId) {
-        let mut best: Option<(f64, f64, usize)> = None;
+        let mut best: Option<(f64, f64, f64, usize)> = None;
         let mut arrival = (HostId(u32::MAX), 0.0);
         for (at, core) in self.cores.iter().enumerate() {
             // Cores of one host stand together: the inputs arrive at the same time.
@@ -91,11 +173,13 @@ impl Heft {
             }
             let duration = view.estimate(task) / view.speed(core.host);
             let start = core.gap(arrival.1.max(view.now()), duration);
-            if best.is_none_or(|(end, _, _)| start + duration < end) {
-                best = Some((start + duration, start, at));
+            let end = start + duration;
+            let cost = end + self.foresight.after(task, core.host);
+            if best.is_none_or(|(least, ..)| cost < least) {
+                best = Some((cost, end, start, at));
             }
         }
-        if let Some((end, start, at)) = best {
+        if let Some((_, end, start, at)) = best {
             let slots = &mut self.cores[at].slots;
             let place = slots.partition_point(|slot| (slot.0, slot.1) <= (start, end));
             self.cores[at].slots.insert(place, (start, end, task));
@@ -173,23 +257,15 @@ impl Core {
     }
 }
 
-impl Policy for Heft {
+impl Policy for Plan {
     fn name(&self) -> &'static str {
-        "heft"
+        self.name
     }
 
     fn known(&mut self, view: &View<'_>, tasks: &[TaskId]) {
         self.start(view);
-        self.ranks.add(view, tasks);
-        let mut order = tasks.to_vec();
-        // A task ranks no lower than what takes its outputs; of equals the earlier one goes first.
-        let rank = |task: &TaskId| self.ranks.of(*task);
-        order.sort_by(|a, b| rank(b).total_cmp(&rank(a)).then_with(|| a.cmp(b)));
-        for task in order {
-            if self.can_plan(view, task) {
-                self.plan(view, task);
-            }
-        }
+        self.foresight.add(view, tasks);
+        self.plan_all(view, tasks);
     }
 
     fn done(&mut self, _view: &View<'_>, task: TaskId, _host: HostId) {
