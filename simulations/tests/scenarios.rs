@@ -69,6 +69,17 @@ fn a_team_is_faster_than_one_of_its_machines() {
 }
 
 #[test]
+fn a_recorded_build_is_held_up_by_its_compiler() {
+    let cold = run("replay", &[]).makespan;
+    let common = run("replay", &["platform.hosts.1.cache=common"]).makespan;
+    let slow = "access.bandwidth=20 Mbit/s";
+    let [here, others] = [0, 1].map(|group| format!("platform.hosts.{group}.{slow}"));
+    let slow = run("replay", &[&here, &others]).makespan;
+    assert!((2.9..3.1).contains(&cold) && common < 2.0, "{cold} {common}");
+    assert!((56.0..57.0).contains(&slow), "{slow}");
+}
+
+#[test]
 fn long_tasks_waste_more_of_volunteers() {
     let small = ["workload.tasks=300", "platform.hosts.1.count=50"];
     let share = |work: &str| {

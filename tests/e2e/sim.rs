@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use mesh_tests::{Finished, Mesh, finished};
+use mesh_tests::{Finished, Mesh, Project, binary, finished};
 use serde_json::Value;
 
 /// Twelve tasks of a second on four cores: three rounds, whatever the seed.
@@ -130,4 +130,39 @@ fn gossip_and_claims_cost_what_being_told_does_not() {
     assert!(column("fidelity=protocol", "messages") > 12.0);
     let asked = column("fidelity=protocol", "makespan_s");
     assert!((3.0..4.0).contains(&asked), "{asked}");
+}
+
+#[test]
+fn a_real_build_is_recorded_and_replayed() {
+    let (project, mesh) = (Project::own("slow"), Mesh::new());
+    let mut command = project.command(binary());
+    command.env("MESH_HOME", mesh.home()).args(["build", "--local", "--trace", "trace.json", "--"]);
+    finished(command.arg("make").output().unwrap()).ok();
+    let trace = project.directory().join("trace.json");
+    let trace = trace.to_str().unwrap();
+    let replay = |more: &[&str]| {
+        let said = mesh.run(["sim", "replay", trace, "--json"].iter().chain(more)).ok();
+        serde_json::from_str::<Value>(&said).unwrap()
+    };
+    let column = |run: &Value, column: &str| run["columns"][column]["mean"].as_f64().unwrap();
+    let alone = replay(&["--hosts", "0", "--set", "platform.hosts.0.cores=1"]);
+    assert_eq!(alone["recorded"]["runs"], 6, "five compiles and a link");
+    assert_eq!(alone["notes"], serde_json::json!([]), "nothing is missing");
+    assert_eq!((column(&alone, "tasks"), column(&alone, "bytes_moved")), (6.0, 0.0));
+    let common = ["--hosts", "3", "--set", "platform.hosts.1.cache=common"];
+    let helped = replay(&[&common[..], &["--set", "platform.hosts.0.cores=1"]].concat());
+    assert!(column(&helped, "makespan_s") < column(&alone, "makespan_s"), "{helped} {alone}");
+    // Whatever ran, the tools that it needs are more than the sources.
+    let cold = replay(&["--hosts", "3", "--set", "platform.hosts.0.cores=1"]);
+    assert!(column(&cold, "bytes_moved") > 1e7, "{cold}");
+}
+
+#[test]
+fn what_is_no_recording_is_refused_in_words() {
+    let place = Place::new();
+    let said = place.sim("replay", &place.scenario("{\"traceEvents\": []}"), &[]);
+    assert_eq!(said.code, Some(65), "{said:?}");
+    assert!(said.stderr.contains("not a trace of mesh build"), "{said:?}");
+    let said = place.mesh.run(["sim", "replay", "nowhere.json"]);
+    assert_eq!(said.code, Some(66), "{said:?}");
 }

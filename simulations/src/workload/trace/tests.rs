@@ -138,7 +138,8 @@ fn wrong_recordings_are_refused_in_words() {
         edit(&mut recording);
         parse(&recording).unwrap_err()
     };
-    let cases: [(&dyn Fn(&mut Value), &str); 9] = [
+    type Edit<'a> = &'a dyn Fn(&mut Value);
+    let cases: [(Edit<'_>, &str); 9] = [
         (&|r| r["otherData"] = json!({}), "not a trace of mesh build"),
         (&|r| *r = json!({ "traceEvents": [] }), "not a trace of mesh build"),
         (&|r| r["otherData"]["schema"] = json!("mesh-trace/2"), "mesh-trace/1 is known"),
