@@ -49,13 +49,14 @@ impl Place {
         self.mesh.run(["sim", command, path].iter().chain(more))
     }
 
-    /// What a run under so many threads writes: summary.csv and tasks.csv.
-    fn written(&self, scenario: &Path, threads: &str) -> [Vec<u8>; 2] {
+    /// What a run under so many threads writes.
+    fn written(&self, scenario: &Path, threads: &str) -> [Vec<u8>; 4] {
         let out = self.directory.path().join(format!("out-{threads}"));
         let arguments = ["sim".as_ref(), "run".as_ref(), scenario.as_os_str(), "--out".as_ref()];
         let mut command = self.mesh.command(arguments.into_iter().chain([out.as_os_str()]));
         finished(command.env("RAYON_NUM_THREADS", threads).output().unwrap()).ok();
-        ["summary.csv", "tasks.csv"].map(|name| fs::read(out.join(name)).unwrap())
+        ["summary.csv", "tasks.csv", "trace.json", "report.html"]
+            .map(|name| fs::read(out.join(name)).unwrap())
     }
 }
 
@@ -75,11 +76,26 @@ fn one_thread_and_two_write_the_same_bytes() {
     let random =
         SCENARIO.replace("work = 1\n", "work = { distribution = \"exponential\", mean = 1 }\n");
     let scenario = place.scenario(&random);
-    let [summary, tasks] = place.written(&scenario, "1");
-    assert_eq!([summary.clone(), tasks.clone()], place.written(&scenario, "2"));
+    let written = place.written(&scenario, "1");
+    assert!(written == place.written(&scenario, "2"), "another thread changes a file");
+    let [summary, tasks, trace, report] = written;
+    let trace: Value = serde_json::from_slice(&trace).unwrap();
+    assert_eq!(trace["otherData"]["simulated"]["seed"], 1);
+    assert!(String::from_utf8(report).unwrap().contains("Twelve seconds of work</title>"));
     let summary = String::from_utf8(summary).unwrap();
     assert_eq!(summary.lines().count(), 1 + 3, "a header and a row for each seed: {summary}");
     assert_eq!(String::from_utf8(tasks).unwrap().lines().count(), 1 + 12);
+}
+
+#[test]
+fn a_sweep_leaves_a_table_and_a_report() {
+    let place = Place::new();
+    let out = place.directory.path().join("sweep");
+    let more = ["--over", "platform.hosts.0.count=1,2", "--out", out.to_str().unwrap()];
+    let said = place.sim("sweep", &place.scenario(SCENARIO), &more).ok();
+    assert_eq!(Path::new(said.trim_end()), out.join("summary.csv"));
+    let report = fs::read_to_string(out.join("report.html")).unwrap();
+    assert!(report.contains("2 combinations, 3 seeds each"), "{report}");
 }
 
 #[test]

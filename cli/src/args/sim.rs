@@ -34,7 +34,8 @@ pub(crate) struct SimRunArgs {
     pub(crate) scenario: PathBuf,
     #[command(flatten)]
     pub(crate) settings: Settings,
-    /// Write summary.csv (a row per seed) and tasks.csv (the tasks of the first seed) there
+    /// Write there report.html, summary.csv (a row per seed), and of the first seed tasks.csv and
+    /// trace.json (for Perfetto)
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
     /// As one JSON object
@@ -61,7 +62,8 @@ pub(crate) struct SimReplayArgs {
     pub(crate) policy: String,
     #[command(flatten)]
     pub(crate) settings: Settings,
-    /// Write summary.csv (a row per seed) and tasks.csv (the tasks of the first seed) there
+    /// Write there report.html, summary.csv (a row per seed), and of the first seed tasks.csv and
+    /// trace.json (for Perfetto)
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
     /// As one JSON object
@@ -78,7 +80,7 @@ pub(crate) struct SimSweepArgs {
     pub(crate) over: Vec<String>,
     #[command(flatten)]
     pub(crate) settings: Settings,
-    /// Where summary.csv and what is needed to go on are kept
+    /// Where summary.csv, report.html and what is needed to go on are kept
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
 }

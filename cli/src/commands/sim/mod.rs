@@ -36,7 +36,7 @@ fn run_scenario(args: &SimRunArgs) -> Result<(), CliError> {
     eprintln!("{}: {} seeds", scenario.title, seeds.len());
     let runs = run_seeds(&scenario, &seeds)?;
     if let Some(directory) = &args.out {
-        results::write(directory, &scenario, &runs)?;
+        results::write(directory, &document, &scenario, &runs)?;
     }
     if args.json {
         return print_line(results::json(&scenario.title, &runs));
@@ -46,7 +46,8 @@ fn run_scenario(args: &SimRunArgs) -> Result<(), CliError> {
 
 fn sweep(args: &SimSweepArgs) -> Result<(), CliError> {
     let document = document(&args.scenario, &args.settings.set)?;
-    let seeds = seeds(&Scenario::read(&document)?, &args.settings);
+    let scenario = Scenario::read(&document)?;
+    let seeds = seeds(&scenario, &args.settings);
     let mut grid = Grid::default();
     for axis in &args.over {
         grid.add(axis)?;
@@ -55,7 +56,9 @@ fn sweep(args: &SimSweepArgs) -> Result<(), CliError> {
     eprintln!("{} combinations, {} seeds each", sweep.len(), seeds.len());
     let progress = sweep.run(&args.out)?;
     eprintln!("{} run now, {} were there", progress.run, progress.found);
-    print_line(args.out.join("summary.csv").display())
+    let table = args.out.join("summary.csv");
+    results::write_sweep(&args.out, &table, &document, &scenario, args.over.len())?;
+    print_line(table.display())
 }
 
 fn compare(args: &SimCompareArgs) -> Result<(), CliError> {

@@ -35,7 +35,7 @@ pub(super) fn run(args: &SimReplayArgs) -> Result<(), CliError> {
     notes.iter().for_each(|note| eprintln!("note: {note}"));
     let runs = run_seeds(&scenario, &seeds(&scenario, &args.settings))?;
     if let Some(directory) = &args.out {
-        results::write(directory, &scenario, &runs)?;
+        results::write(directory, &document, &scenario, &runs)?;
     }
     if args.json {
         let mut json = results::json(&scenario.title, &runs);

@@ -1,12 +1,14 @@
 //! What runs came to: on the terminal, as JSON, as files.
 
 use std::fs::{self, File};
-use std::io::BufWriter;
+use std::io::{BufReader, BufWriter};
 use std::path::Path;
 
+use mesh_simulations::config::Document;
 use mesh_simulations::experiment::{
     Scenario, SimulationError, mean_interval, write_summaries, write_tasks,
 };
+use mesh_simulations::report::{RunReport, SweepReport, write_trace};
 use mesh_simulations::run::Summary;
 use serde_json::{Map, Value, json};
 
@@ -54,7 +56,12 @@ fn means(runs: &Runs) -> Vec<(&'static str, f64, Option<f64>)> {
 }
 
 /// Writes what `--out` promises.
-pub(super) fn write(directory: &Path, scenario: &Scenario, runs: &Runs) -> Result<(), CliError> {
+pub(super) fn write(
+    directory: &Path,
+    document: &Document,
+    scenario: &Scenario,
+    runs: &Runs,
+) -> Result<(), CliError> {
     fs::create_dir_all(directory).map_err(CliError::io(directory))?;
     let create = |name: &str| {
         let path = directory.join(name);
@@ -69,6 +76,31 @@ pub(super) fn write(directory: &Path, scenario: &Scenario, runs: &Runs) -> Resul
     let outcome = scenario.run(*seed)?;
     let (file, path) = create("tasks.csv")?;
     write_tasks(file, &graph, &outcome).map_err(|error| CliError::io(&path)(error.into()))?;
+    let (file, path) = create("trace.json")?;
+    let left_out = write_trace(file, scenario, *seed, (&graph, &outcome));
+    let left_out = left_out.map_err(CliError::io(&path))?;
+    if left_out > 0 {
+        eprintln!("{}: {left_out} tasks are left out of it", path.display());
+    }
+    let path = directory.join("report.html");
+    let (graph, outcome) = (&graph, &outcome);
+    let report = RunReport { document, scenario, runs, graph, outcome };
+    fs::write(&path, report.html()).map_err(CliError::io(&path))?;
     eprintln!("wrote {}", directory.display());
     Ok(())
+}
+
+/// Writes the report of a sweep beside its table.
+pub(super) fn write_sweep(
+    directory: &Path,
+    table: &Path,
+    document: &Document,
+    scenario: &Scenario,
+    axes: usize,
+) -> Result<(), CliError> {
+    let file = File::open(table).map_err(CliError::io(table))?;
+    let report = SweepReport::read(BufReader::new(file), axes);
+    let report = report.map_err(|error| CliError::io(table)(error.into()))?;
+    let path = directory.join("report.html");
+    fs::write(&path, report.html(document, scenario)).map_err(CliError::io(&path))
 }
