@@ -11,7 +11,7 @@ use mesh_protocol::limits;
 use mesh_protocol::wire::admission::Roles;
 
 pub(crate) use sim::{
-    Settings, SimCommand, SimCompareArgs, SimRunArgs, SimSweepArgs, SimValidateArgs,
+    Settings, SimCommand, SimCompareArgs, SimReplayArgs, SimRunArgs, SimSweepArgs, SimValidateArgs,
 };
 
 /// Everyday command lines as graphs of content-addressed thunks.

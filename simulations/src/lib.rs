@@ -71,5 +71,6 @@ pub mod network;
 pub mod platform;
 pub mod policy;
 pub mod protocol;
+pub mod report;
 pub mod run;
 pub mod workload;

@@ -13,6 +13,12 @@ pub const USES_MAX: usize = 64_000_000;
 pub const SCENARIO_BYTES_MAX: u64 = 1 << 20;
 /// The largest workload or churn file.
 pub const INPUT_BYTES_MAX: u64 = 1 << 30;
+/// The largest trace of a build: with some 800 bytes a run, 150,000 runs.
+pub const TRACE_BYTES_MAX: u64 = 128 << 20;
+/// The most runs of a trace.
+pub const TRACE_RUNS_MAX: usize = 1_000_000;
+/// The most objects that are looked at while a trace is read, each as often as a run reads it: seconds.
+pub const TRACE_STEPS_MAX: u64 = 500_000_000;
 /// The most combinations of one sweep: each holds an open scenario.
 pub const CELLS_MAX: usize = 10_000;
 /// The longest line that an external policy is told: a million new tasks of three inputs each.

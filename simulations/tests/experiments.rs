@@ -6,6 +6,8 @@ use std::path::Path;
 
 use mesh_simulations::config::Document;
 use mesh_simulations::experiment::{Comparison, Grid, Progress, Scenario, Sweep, run_seeds};
+use mesh_simulations::report::{RunReport, SweepReport, write_trace};
+use mesh_simulations::workload::{Graph, ObjectOrigin, TaskId};
 
 const TEXT: &str = "title = 'bag'
     [platform]
@@ -120,4 +122,114 @@ fn the_scenario_of_the_documentation_runs() {
     let scenario = Scenario::read(&document).unwrap();
     let summary = scenario.run(1).unwrap().summary;
     assert_eq!(summary.tasks, 1000);
+}
+
+/// A `make` of two hosts: sources, dependencies and three classes.
+const MAKE: &str = "title = 'a </title><script>alert(1)</script>'
+    about = '\"&<b>'
+    [platform]
+    [[platform.hosts]]
+    name = '<i>'
+    cores = 2
+    [[platform.hosts]]
+    name = 'other'
+    cores = 2
+    [workload]
+    kind = 'make'
+    units = 30
+    libraries = 2
+    compile = { distribution = 'lognormal', mean = 10, cv = 1 }
+    link = 2
+    [policy]
+    name = 'fifo'";
+
+#[test]
+fn a_run_s_trace_is_the_run_and_can_be_replayed() {
+    let document = Document::parse(MAKE, "make.toml", Path::new("")).unwrap();
+    let scenario = Scenario::read(&document).unwrap();
+    let (graph, outcome) = (scenario.workload.build(1).unwrap(), scenario.run(1).unwrap());
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("trace.json");
+    let file = fs::File::create(&path).unwrap();
+    assert_eq!(write_trace(file, &scenario, 1, (&graph, &outcome)).unwrap(), 0);
+
+    let text = fs::read_to_string(&path).unwrap();
+    let trace: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let events = trace["traceEvents"].as_array().unwrap();
+    let machines = events.iter().filter(|event| event["ph"] == "M").count();
+    assert_eq!((machines, events.len()), (2, 2 + 3 * graph.tasks().len()));
+
+    let mut again = Document::parse(MAKE, "again.toml", directory.path()).unwrap();
+    let workload = "workload={ kind = 'trace', file = 'trace.json' }";
+    again.set(workload).unwrap();
+    let again = Scenario::read(&again).unwrap().workload.build(1).unwrap();
+    let depends = |graph: &Graph| {
+        let tasks = (0..graph.tasks().len() as u32).map(TaskId);
+        let edges = tasks.flat_map(|task| {
+            let makers =
+                graph.inputs(task).iter().filter_map(|object| match graph.object(*object).origin {
+                    ObjectOrigin::Product(maker) => Some(graph.task(maker).work.round()),
+                    _ => None,
+                });
+            let work = graph.task(task).work.round();
+            makers.map(move |maker| (maker as u64, work as u64)).collect::<Vec<_>>()
+        });
+        let mut edges: Vec<_> = edges.collect();
+        edges.sort_unstable();
+        edges
+    };
+    assert_eq!(depends(&again), depends(&graph), "the same work waits for the same");
+    assert_eq!(depends(&graph).len(), 30 + 2, "objects into archives, archives into the link");
+}
+
+#[test]
+fn a_report_is_whole_bounded_and_the_same_each_time() {
+    let document = Document::parse(MAKE, "make.toml", Path::new("")).unwrap();
+    let scenario = Scenario::read(&document).unwrap();
+    let runs = run_seeds(&scenario, &[1, 2, 3]).unwrap();
+    let (graph, outcome) = (scenario.workload.build(1).unwrap(), scenario.run(1).unwrap());
+    let report = RunReport {
+        document: &document,
+        scenario: &scenario,
+        runs: &runs,
+        graph: &graph,
+        outcome: &outcome,
+    };
+    let page = report.html();
+    assert_eq!(page, report.html());
+    for hostile in ["<script", "<b>", "<i>", "http:", "https:"] {
+        let found = page.replace("http://www.w3.org/2000/svg", "").contains(hostile);
+        assert!(!found, "{hostile} in {page}");
+    }
+    assert_eq!(page.matches("<svg").count(), 4, "seeds, Gantt, completion, cores");
+    assert_eq!(page.matches("<rect").count(), graph.tasks().len() + graph.classes().len());
+    assert!(page.contains("kind = &#39;make&#39;"), "the scenario is in it");
+    assert!(page.contains("<td>makespan_s</td>"));
+}
+
+#[test]
+fn a_report_of_many_tasks_stays_small_and_says_so() {
+    let document =
+        document(&["workload.tasks=50000", "platform.hosts.0.count=2000", "workload.work=1"]);
+    let scenario = Scenario::read(&document).unwrap();
+    let runs = run_seeds(&scenario, &[1]).unwrap();
+    let (graph, outcome) = (scenario.workload.build(1).unwrap(), scenario.run(1).unwrap());
+    let (document, scenario, runs) = (&document, &scenario, runs.as_slice());
+    let report = RunReport { document, scenario, runs, graph: &graph, outcome: &outcome };
+    let page = report.html();
+    assert!(page.len() < 1_500_000, "{}", page.len());
+    assert!(page.contains(" of 50000 tasks: those of the first "), "it says what is left out");
+}
+
+#[test]
+fn a_sweep_s_report_has_its_table() {
+    let directory = tempfile::tempdir().unwrap();
+    let (_, table) = sweep(&[], directory.path(), 2);
+    let scenario = Scenario::read(&document(&[])).unwrap();
+    let page = SweepReport::read(table.as_bytes(), 2).unwrap().html(&document(&[]), &scenario);
+    assert!(page.contains("6 combinations, 2 seeds each"));
+    // Makespan, ratio, utilisation: a curve for each policy, a point for each number of hosts.
+    assert_eq!(page.matches("<svg").count(), 3);
+    assert_eq!(page.matches("<polyline").count(), 3 * 3);
+    assert_eq!(page.matches("<circle").count(), 3 * 6);
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use mesh_simulations::config::Document;
 use mesh_simulations::experiment::Scenario;
 use mesh_simulations::run::{Outcome, Summary};
+use mesh_simulations::workload::ObjectOrigin;
 
 /// A platform of 30 hosts with two cores each, half a millisecond from each other.
 fn scenario(root: &str, hosts: &str, workload: &str, policy: &str) -> Result<Scenario, String> {
@@ -130,4 +131,76 @@ fn speculation_is_one_of_four() {
 fn a_policy_that_sees_everything_is_no_policy_of_a_node() {
     let error = scenario(PROTOCOL, "", BAG, "heft").unwrap_err();
     assert!(error.contains("fidelity") && error.contains("critical-path"), "{error}");
+}
+
+const USER: &str = "[[platform.hosts]]\nname = 'user'\nmemory = '1 kB'\n";
+
+/// A user whose own machine runs nothing, and workers of whom this share lies.
+fn hostile(share: f64, lie: &str, workload: &str) -> Outcome {
+    let root = format!("{PROTOCOL}\nhome = 'user'\nspeculation = 'none'");
+    let hosts = format!("liars = {{ share = {share}, lie = '{lie}' }}\n{USER}");
+    scenario(&root, &hosts, workload, "critical-path").unwrap().run(7).unwrap()
+}
+
+#[test]
+fn lies_about_bytes_cost_time_and_no_result() {
+    let bag = format!("{BAG}\nmemory = '1 MB'\noutput = '1 MB'");
+    let (honest, some) = (hostile(0.0, "bytes", &bag), hostile(0.2, "bytes", &bag));
+    assert_eq!((honest.summary.lies_found, honest.summary.false_results), (0, 0));
+    assert!(some.summary.lies_found > 0, "{:?}", some.summary);
+    assert_eq!(some.summary.false_results, 0);
+    assert!(some.tasks.iter().all(|task| task.finished > task.started), "all were run by somebody");
+    // A liar is caught with the first output it sends; from then on nothing is fetched from it.
+    let bytes = some.summary.bytes_moved - honest.summary.bytes_moved;
+    assert!((1..=30).contains(&(bytes / 1_000_000)), "{bytes}");
+    // Four workers in five are there, and little is lost beyond the fifth.
+    let ratio = some.summary.makespan / honest.summary.makespan;
+    assert!((1.0..1.6).contains(&ratio), "{ratio}");
+}
+
+#[test]
+fn lies_about_results_spread_and_nobody_knows() {
+    let workload = "kind = 'fan'\nstages = 3\nwidth = 40\nwork = 1\nsplit = 0.1\njoin = 0.1";
+    let root = format!("{PROTOCOL}\nspeculation = 'none'");
+    // The user's machine runs some itself, and believes itself.
+    let hosts = "liars = { share = 0.1, lie = 'result' }";
+    let scenario = scenario(&root, hosts, workload, "fifo").unwrap();
+    let (graph, outcome) = (scenario.workload.build(7).unwrap(), scenario.run(7).unwrap());
+    let mut is_false: Vec<bool> = Vec::new();
+    for (task, record) in outcome.records() {
+        let mut makers =
+            graph.inputs(task).iter().filter_map(|object| match graph.object(*object).origin {
+                ObjectOrigin::Product(maker) => Some(maker),
+                _ => None,
+            });
+        // Only a liar is done when it begins.
+        let is_lie = record.finished == record.started;
+        is_false.push(is_lie || makers.any(|maker| is_false[maker.index()]));
+    }
+    let expected = is_false.iter().filter(|is_false| **is_false).count() as u64;
+    assert_eq!(outcome.summary.false_results, expected);
+    assert!(0 < expected && expected < 3 * 42, "{expected}");
+    assert_eq!(outcome.summary.lies_found, 0);
+}
+
+#[test]
+fn whoever_is_surrounded_by_liars_does_its_work_itself() {
+    let hosts = "liars = { share = 1 }\n[[platform.hosts]]\nname = 'user'\ncores = 2\n";
+    let root = format!("{PROTOCOL}\nhome = 'user'");
+    let work = "kind = 'bag'\ntasks = 40\nwork = '2 s'";
+    let outcome = scenario(&root, hosts, work, "fifo").unwrap().run(7).unwrap();
+    assert_eq!(outcome.summary.false_results, 0);
+    assert!(outcome.summary.lies_found > 0);
+    assert!(outcome.tasks.iter().all(|task| task.host.0 == 30), "the user's own");
+    // 40 s alone.
+    assert!((40.0..48.0).contains(&outcome.summary.makespan), "{}", outcome.summary.makespan);
+}
+
+#[test]
+fn liars_are_for_the_protocol() {
+    let hosts = "liars = { share = 0.1 }";
+    let error = scenario("fidelity = 'fast'", hosts, BAG, "fifo").unwrap_err();
+    assert!(error.contains("fidelity: liars"), "{error}");
+    let error = scenario(PROTOCOL, "liars = { share = 2 }", BAG, "fifo").unwrap_err();
+    assert!(error.contains("platform.hosts.0.liars.share: 2 is out of range"), "{error}");
 }

@@ -69,6 +69,37 @@ fn a_team_is_faster_than_one_of_its_machines() {
 }
 
 #[test]
+fn a_recorded_build_is_held_up_by_its_compiler() {
+    let cold = run("replay", &[]).makespan;
+    let common = run("replay", &["platform.hosts.1.cache=common"]).makespan;
+    let slow = "access.bandwidth=20 Mbit/s";
+    let [here, others] = [0, 1].map(|group| format!("platform.hosts.{group}.{slow}"));
+    let slow = run("replay", &[&here, &others]).makespan;
+    assert!((2.9..3.1).contains(&cold) && common < 2.0, "{cold} {common}");
+    assert!((56.0..57.0).contains(&slow), "{slow}");
+}
+
+#[test]
+fn lies_that_can_be_checked_cost_little_and_others_everything() {
+    let (small, liars) =
+        (["workload.tasks=600", "platform.hosts.1.count=40"], "platform.hosts.1.liars");
+    let with = |setting: &str| {
+        let scenario = scenario("hostile-minority", &[small[0], small[1], setting]);
+        scenario.run(1).unwrap().summary
+    };
+    let none = with(&format!("{liars}.share=0"));
+    let bytes = with(&format!("{liars}.share=0.2"));
+    let result = with(&format!("{liars}.lie=result"));
+    assert!(bytes.lies_found > 0 && bytes.false_results == 0, "{bytes:?}");
+    assert!(bytes.makespan < 1.6 * none.makespan, "{} {}", bytes.makespan, none.makespan);
+    // One in ten answers at once, and most of the answers are its: less time than the work takes.
+    assert!(
+        result.false_results > 300 && result.lies_found == 0 && result.ratio < 1.0,
+        "{result:?}"
+    );
+}
+
+#[test]
 fn long_tasks_waste_more_of_volunteers() {
     let small = ["workload.tasks=300", "platform.hosts.1.count=50"];
     let share = |work: &str| {

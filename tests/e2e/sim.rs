@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use mesh_tests::{Finished, Mesh, finished};
+use mesh_tests::{Finished, Mesh, Project, binary, finished};
 use serde_json::Value;
 
 /// Twelve tasks of a second on four cores: three rounds, whatever the seed.
@@ -49,13 +49,14 @@ impl Place {
         self.mesh.run(["sim", command, path].iter().chain(more))
     }
 
-    /// What a run under so many threads writes: summary.csv and tasks.csv.
-    fn written(&self, scenario: &Path, threads: &str) -> [Vec<u8>; 2] {
+    /// What a run under so many threads writes.
+    fn written(&self, scenario: &Path, threads: &str) -> [Vec<u8>; 4] {
         let out = self.directory.path().join(format!("out-{threads}"));
         let arguments = ["sim".as_ref(), "run".as_ref(), scenario.as_os_str(), "--out".as_ref()];
         let mut command = self.mesh.command(arguments.into_iter().chain([out.as_os_str()]));
         finished(command.env("RAYON_NUM_THREADS", threads).output().unwrap()).ok();
-        ["summary.csv", "tasks.csv"].map(|name| fs::read(out.join(name)).unwrap())
+        ["summary.csv", "tasks.csv", "trace.json", "report.html"]
+            .map(|name| fs::read(out.join(name)).unwrap())
     }
 }
 
@@ -75,11 +76,26 @@ fn one_thread_and_two_write_the_same_bytes() {
     let random =
         SCENARIO.replace("work = 1\n", "work = { distribution = \"exponential\", mean = 1 }\n");
     let scenario = place.scenario(&random);
-    let [summary, tasks] = place.written(&scenario, "1");
-    assert_eq!([summary.clone(), tasks.clone()], place.written(&scenario, "2"));
+    let written = place.written(&scenario, "1");
+    assert!(written == place.written(&scenario, "2"), "another thread changes a file");
+    let [summary, tasks, trace, report] = written;
+    let trace: Value = serde_json::from_slice(&trace).unwrap();
+    assert_eq!(trace["otherData"]["simulated"]["seed"], 1);
+    assert!(String::from_utf8(report).unwrap().contains("Twelve seconds of work</title>"));
     let summary = String::from_utf8(summary).unwrap();
     assert_eq!(summary.lines().count(), 1 + 3, "a header and a row for each seed: {summary}");
     assert_eq!(String::from_utf8(tasks).unwrap().lines().count(), 1 + 12);
+}
+
+#[test]
+fn a_sweep_leaves_a_table_and_a_report() {
+    let place = Place::new();
+    let out = place.directory.path().join("sweep");
+    let more = ["--over", "platform.hosts.0.count=1,2", "--out", out.to_str().unwrap()];
+    let said = place.sim("sweep", &place.scenario(SCENARIO), &more).ok();
+    assert_eq!(Path::new(said.trim_end()), out.join("summary.csv"));
+    let report = fs::read_to_string(out.join("report.html")).unwrap();
+    assert!(report.contains("2 combinations, 3 seeds each"), "{report}");
 }
 
 #[test]
@@ -130,4 +146,39 @@ fn gossip_and_claims_cost_what_being_told_does_not() {
     assert!(column("fidelity=protocol", "messages") > 12.0);
     let asked = column("fidelity=protocol", "makespan_s");
     assert!((3.0..4.0).contains(&asked), "{asked}");
+}
+
+#[test]
+fn a_real_build_is_recorded_and_replayed() {
+    let (project, mesh) = (Project::own("slow"), Mesh::new());
+    let mut command = project.command(binary());
+    command.env("MESH_HOME", mesh.home()).args(["build", "--local", "--trace", "trace.json", "--"]);
+    finished(command.arg("make").output().unwrap()).ok();
+    let trace = project.directory().join("trace.json");
+    let trace = trace.to_str().unwrap();
+    let replay = |more: &[&str]| {
+        let said = mesh.run(["sim", "replay", trace, "--json"].iter().chain(more)).ok();
+        serde_json::from_str::<Value>(&said).unwrap()
+    };
+    let column = |run: &Value, column: &str| run["columns"][column]["mean"].as_f64().unwrap();
+    let alone = replay(&["--hosts", "0", "--set", "platform.hosts.0.cores=1"]);
+    assert_eq!(alone["recorded"]["runs"], 6, "five compiles and a link");
+    assert_eq!(alone["notes"], serde_json::json!([]), "nothing is missing");
+    assert_eq!((column(&alone, "tasks"), column(&alone, "bytes_moved")), (6.0, 0.0));
+    let common = ["--hosts", "3", "--set", "platform.hosts.1.cache=common"];
+    let helped = replay(&[&common[..], &["--set", "platform.hosts.0.cores=1"]].concat());
+    assert!(column(&helped, "makespan_s") < column(&alone, "makespan_s"), "{helped} {alone}");
+    // Whatever ran, the tools that it needs are more than the sources.
+    let cold = replay(&["--hosts", "3", "--set", "platform.hosts.0.cores=1"]);
+    assert!(column(&cold, "bytes_moved") > 1e7, "{cold}");
+}
+
+#[test]
+fn what_is_no_recording_is_refused_in_words() {
+    let place = Place::new();
+    let said = place.sim("replay", &place.scenario("{\"traceEvents\": []}"), &[]);
+    assert_eq!(said.code, Some(65), "{said:?}");
+    assert!(said.stderr.contains("not a trace of mesh build"), "{said:?}");
+    let said = place.mesh.run(["sim", "replay", "nowhere.json"]);
+    assert_eq!(said.code, Some(66), "{said:?}");
 }

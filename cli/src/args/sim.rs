@@ -8,6 +8,13 @@ use clap::{Args, Subcommand};
 pub(crate) enum SimCommand {
     /// Run a scenario under some seeds and print means with their 95 % confidence
     Run(SimRunArgs),
+    /// Say what a build that was recorded would have taken on other machines
+    ///
+    /// Takes the file that mesh build --trace wrote. The machine that recorded it is there with its
+    /// cores and all sources, and so are others like it that begin with nothing. Links are shared
+    /// (fidelity = "flow"), and nobody knows run times beforehand. --set changes any of it, as in a
+    /// scenario: platform.hosts.0 is that machine, platform.hosts.1 the others.
+    Replay(SimReplayArgs),
     /// Run a scenario over a grid of settings, on all cores; a stopped sweep goes on where it was
     ///
     /// Prints the path of the table: a row per combination and seed.
@@ -27,7 +34,36 @@ pub(crate) struct SimRunArgs {
     pub(crate) scenario: PathBuf,
     #[command(flatten)]
     pub(crate) settings: Settings,
-    /// Write summary.csv (a row per seed) and tasks.csv (the tasks of the first seed) there
+    /// Write there report.html, summary.csv (a row per seed), and of the first seed tasks.csv and
+    /// trace.json (for Perfetto)
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// As one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SimReplayArgs {
+    /// The recording: what mesh build --trace wrote
+    pub(crate) trace: PathBuf,
+    /// Other machines that help
+    #[arg(long, value_name = "N", default_value_t = 4,
+        value_parser = clap::value_parser!(u64).range(0..1_000_000))]
+    pub(crate) hosts: u64,
+    /// Of each machine's link, in each direction
+    #[arg(long, value_name = "RATE", default_value = "1 Gbit/s")]
+    pub(crate) bandwidth: String,
+    /// Of each machine's link; a lease takes as long
+    #[arg(long, value_name = "TIME", default_value = "1 ms")]
+    pub(crate) latency: String,
+    /// Who runs what: a policy of the simulator
+    #[arg(long, value_name = "NAME", default_value = "critical-path")]
+    pub(crate) policy: String,
+    #[command(flatten)]
+    pub(crate) settings: Settings,
+    /// Write there report.html, summary.csv (a row per seed), and of the first seed tasks.csv and
+    /// trace.json (for Perfetto)
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
     /// As one JSON object
@@ -44,7 +80,7 @@ pub(crate) struct SimSweepArgs {
     pub(crate) over: Vec<String>,
     #[command(flatten)]
     pub(crate) settings: Settings,
-    /// Where summary.csv and what is needed to go on are kept
+    /// Where summary.csv, report.html and what is needed to go on are kept
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
 }

@@ -78,6 +78,10 @@ fn run(options: &BuildOptions, records: Records<'_>, verbosity: Verbosity) -> Re
         Err(error) => build::run_plain(options, &console, error),
     };
     let summary = console.finish();
+    let mut trace = console.take_trace();
+    if let (Some(trace), Ok(store)) = (&mut trace, &store) {
+        trace.look_into_trees(store);
+    }
     // Threads of the build may be about still, on their way out.
     let closed = store.map_or(Ok(()), |store| store.close());
     let ended = ended?;
@@ -88,7 +92,7 @@ fn run(options: &BuildOptions, records: Records<'_>, verbosity: Verbosity) -> Re
         let peers = peers(&summary, &before, &standing(options));
         Report::new(&summary, peers, ended.infer, ended.bytes).write(path)?;
     }
-    if let (Some(path), Some(trace)) = (records.trace, console.take_trace()) {
+    if let (Some(path), Some(trace)) = (records.trace, trace) {
         trace.write(path)?;
     }
     closed?;

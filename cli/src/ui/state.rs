@@ -173,7 +173,7 @@ impl State {
                 }
             }
             Progress::Event(event) => self.event(now, event),
-            Progress::News(news) => self.mesh(news),
+            Progress::News(news) => self.mesh(now, news),
             Progress::Learned(name, by) => drop(self.learned.insert(*name, *by)),
             Progress::FellBack(_, reason) => self.retry(reason),
             Progress::Alone => {
@@ -182,9 +182,12 @@ impl State {
         }
     }
 
-    fn mesh(&mut self, news: &News) {
+    fn mesh(&mut self, now: Instant, news: &News) {
         match news {
-            News::Ran { at, busy_us, .. } => {
+            News::Ran { thunk, at, busy_us } => {
+                if let (Some(trace), Some(at)) = (&mut self.trace, at) {
+                    trace.elsewhere(now, *thunk, *at, *busy_us);
+                }
                 let share = self.summary.shares.entry(*at).or_default();
                 share.executed += 1;
                 share.busy_us += busy_us;

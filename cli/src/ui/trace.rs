@@ -2,16 +2,20 @@
 //!
 //! The form is Chrome's Trace Event Format, JSON object variant: `docs/trace.md` has the schema.
 //! Dependencies are not written down, as they are in the names: who reads an object that another
-//! left waited for it.
+//! left waited for it. What is in trees is looked up once the build is over, so that a reader knows
+//! how many bytes a thunk needs.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mesh_node::exec::Outcome;
 use mesh_protocol::name::{ThunkName, ValueName};
-use mesh_protocol::thunk::Thunk;
+use mesh_protocol::peer::PeerId;
+use mesh_protocol::thunk::{InputMode, OutputObject, Source, Thunk};
+use mesh_protocol::tree::{Tree, TreeEntry};
+use mesh_store::Store;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -25,6 +29,9 @@ const SCHEMA: &str = "mesh-trace/1";
 /// Of all that is seen at this machine.
 const HERE: u64 = 1;
 
+/// Objects that are named: beyond, the insides of trees are left out, which are most of a file.
+const OBJECTS_MAX: usize = 200_000;
+
 /// What is recorded of one build.
 #[derive(Debug)]
 pub(crate) struct Trace {
@@ -36,6 +43,10 @@ pub(crate) struct Trace {
     /// For each row of the picture, whether something runs in it.
     lanes: Vec<bool>,
     objects: Objects,
+    /// Objects that are trees, of those that runs read or left.
+    trees: BTreeSet<usize>,
+    /// What is directly in a tree, by its number.
+    contents: BTreeMap<usize, Vec<usize>>,
     events: Vec<Event>,
 }
 
@@ -92,6 +103,8 @@ impl Trace {
             open: HashMap::new(),
             lanes: Vec::new(),
             objects: Objects::default(),
+            trees: BTreeSet::new(),
+            contents: BTreeMap::new(),
             events: Vec::new(),
         }
     }
@@ -120,6 +133,11 @@ impl Trace {
         });
         self.lanes[lane] = true;
         let inputs = thunk.values().into_iter().map(|name| self.objects.number(name)).collect();
+        for input in thunk.spec().inputs.values() {
+            if let (InputMode::Tree, Source::Value(name)) = (input.mode, &input.source) {
+                self.trees.insert(self.objects.number(*name));
+            }
+        }
         let cores = u32::from(thunk.spec().limits.cpus);
         self.open.insert(name, Run { description, since: now, lane, inputs, cores });
     }
@@ -136,8 +154,7 @@ impl Trace {
         match end {
             Ok(outcome) => {
                 let left = outcome.outputs.values();
-                let outputs: Vec<usize> =
-                    left.map(|output| self.objects.number(output.object())).collect();
+                let outputs: Vec<usize> = left.map(|output| self.left(output)).collect();
                 args.insert("outputs".to_owned(), json!(outputs));
                 args.insert("succeeded".to_owned(), json!(outcome.is_success()));
                 args.insert("run_us".to_owned(), json!(outcome.usage.wall_us));
@@ -153,6 +170,22 @@ impl Trace {
         let event = self.event(description, "run", "X", since);
         let args = Value::Object(args);
         self.events.push(Event { dur: Some(took), tid: lane + 1, args, ..event });
+    }
+
+    /// The number of what a run left.
+    fn left(&mut self, output: &OutputObject) -> usize {
+        let number = self.objects.number(output.object());
+        if matches!(output, OutputObject::Tree(_)) {
+            self.trees.insert(number);
+        }
+        number
+    }
+
+    /// It ran at that member, as far as is known here.
+    pub(super) fn elsewhere(&mut self, now: Instant, name: ThunkName, at: PeerId, busy_us: u64) {
+        let args = json!({ "thunk": name, "peer": at.to_string(), "run_us": busy_us });
+        let event = self.event("elsewhere".into(), "elsewhere", "i", now);
+        self.events.push(Event { s: Some("p"), args, ..event });
     }
 
     pub(super) fn reused(&mut self, now: Instant, name: ThunkName) {
@@ -173,6 +206,34 @@ impl Trace {
         Event { name, cat, ph, ts, dur, id, s, pid: HERE, tid: 0, args }
     }
 
+    /// Notes what is in the trees, as far as the store has them.
+    pub(crate) fn look_into_trees(&mut self, store: &Store) {
+        self.note_contents(|name| store.read_tree(name).ok());
+    }
+
+    fn note_contents(&mut self, read: impl Fn(ValueName) -> Option<Tree>) {
+        let mut open: Vec<usize> = self.trees.iter().copied().collect();
+        while let Some(number) = open.pop() {
+            if self.contents.contains_key(&number) || self.objects.names.len() > OBJECTS_MAX {
+                continue;
+            }
+            let Some(tree) = read(self.objects.names[number]) else { continue };
+            let mut held = BTreeSet::new();
+            for (_, entry) in tree.entries() {
+                match entry {
+                    TreeEntry::File { name, .. } => drop(held.insert(self.objects.number(*name))),
+                    TreeEntry::Directory(name) => {
+                        let inner = self.objects.number(*name);
+                        held.insert(inner);
+                        open.push(inner);
+                    }
+                    TreeEntry::Symlink(_) => {}
+                }
+            }
+            self.contents.insert(number, held.into_iter().collect());
+        }
+    }
+
     /// All of it as JSON.
     fn to_json(&self) -> Value {
         let process = json!({
@@ -186,6 +247,7 @@ impl Trace {
                 "schema": SCHEMA,
                 "slots": self.slots,
                 "objects": self.objects.names,
+                "trees": self.contents,
             },
             "traceEvents": events,
         })

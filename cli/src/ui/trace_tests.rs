@@ -32,6 +32,50 @@ fn left(name: ValueName) -> Outcome {
 }
 
 #[test]
+fn trees_are_looked_into_once_each() {
+    let file = ValueName::of(b"a file of a tree");
+    let entry = TreeEntry::File { name: file, executable: false };
+    let inner = Tree::new(BTreeMap::from([("f".to_owned(), entry.clone())])).unwrap();
+    let inner_name = ValueName::of(&inner.encode().unwrap());
+    let outer = BTreeMap::from([
+        ("again".to_owned(), TreeEntry::Directory(inner_name)),
+        ("inner".to_owned(), TreeEntry::Directory(inner_name)),
+        ("f".to_owned(), entry),
+        ("link".to_owned(), TreeEntry::Symlink("f".to_owned())),
+    ]);
+    let outer = Tree::new(outer).unwrap();
+    let outer_name = ValueName::of(&outer.encode().unwrap());
+    let (lost, gone) = (ValueName::of(b"a tree that is gone"), ValueName::of(b"no tree"));
+    let thunk = Thunk::from_json(&format!(
+        r#"{{"function": {{"executable": "/f", "arguments": ["f"]}}, "outputs": {{"out": "/out"}},
+            "inputs": {{
+              "/outer": {{"source": {{"value": "{outer_name}"}}, "mode": "tree"}},
+              "/lost": {{"source": {{"value": "{lost}"}}, "mode": "tree"}}, "/f": "{gone}"}}}}"#
+    ));
+    let thunk = thunk.unwrap();
+    let now = Instant::now();
+    let mut trace = Trace::new(now, 1);
+    trace.started(now, thunk.encode().unwrap().0, &thunk, "f".into());
+    trace.note_contents(|name| {
+        assert_ne!(name, gone, "a file is not read as a tree");
+        [(outer_name, &outer), (inner_name, &inner)]
+            .into_iter()
+            .find_map(|(known, tree)| (known == name).then(|| tree.clone()))
+    });
+
+    let json = trace.to_json();
+    let objects: Vec<ValueName> =
+        serde_json::from_value(json["otherData"]["objects"].clone()).unwrap();
+    let trees: BTreeMap<usize, Vec<usize>> =
+        serde_json::from_value(json["otherData"]["trees"].clone()).unwrap();
+    let at = |name| objects.iter().position(|known| *known == name).unwrap();
+    let held = |name| trees[&at(name)].iter().map(|n| objects[*n]).collect::<BTreeSet<_>>();
+    assert_eq!(trees.len(), 2, "nothing is known of the tree that is gone");
+    assert_eq!(held(outer_name), BTreeSet::from([inner_name, file]));
+    assert_eq!(held(inner_name), BTreeSet::from([file]));
+}
+
+#[test]
 fn runs_have_rows_and_times_and_are_tied_by_their_objects() {
     let began = Instant::now();
     let at = |ms| began + Duration::from_millis(ms);
@@ -50,6 +94,7 @@ fn runs_have_rows_and_times_and_are_tied_by_their_objects() {
     trace.ended(at(9), b, Ok(&left(ValueName::of(b"program"))));
     trace.reused(at(9), c);
     trace.local(at(10), &["sed".to_owned()], "no model");
+    trace.elsewhere(at(11), a, PeerId([7; 32]), 5000);
 
     let json = trace.to_json();
     assert_eq!(json["otherData"]["schema"], "mesh-trace/1");
@@ -74,4 +119,7 @@ fn runs_have_rows_and_times_and_are_tied_by_their_objects() {
     let waits: Vec<_> = of("queue").map(|event| event["ts"].as_u64().unwrap()).collect();
     assert_eq!(waits, [0, 2000, 1000, 3000, 5000, 6000], "a begin and an end each");
     assert_eq!((of("memo").count(), of("local").count()), (1, 1));
+    let elsewhere: Vec<_> = of("elsewhere").map(|event| &event["args"]).collect();
+    assert_eq!(elsewhere.len(), 1);
+    assert_eq!((&elsewhere[0]["thunk"], &elsewhere[0]["run_us"]), (&json!(a), &json!(5000)));
 }

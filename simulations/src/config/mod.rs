@@ -41,7 +41,7 @@ mod tests {
         assert_eq!(
             error("core = 4"),
             "a.toml:4: platform.hosts.0.core: unknown key; allowed: name, count, cores, speed, memory, \
-             cache, start, access, uplink, churn, stragglers"
+             cache, start, access, uplink, churn, stragglers, liars"
         );
         assert_eq!(
             error("cache = 'hot'"),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use toml::de::{DeTable, DeValue};
 
@@ -45,6 +46,9 @@ pub struct Document {
     directory: PathBuf,
     root: BTreeMap<String, Node>,
     fingerprint: u64,
+    /// Shared by the many copies that a sweep makes.
+    text: Arc<str>,
+    settings: Vec<String>,
 }
 
 impl Document {
@@ -73,7 +77,14 @@ impl Document {
         let root = convert_table(table.get_ref(), &line)
             .map_err(|mistake| mistake.located(file, String::new()))?;
         let fingerprint = hash(0xcbf2_9ce4_8422_2325, text);
-        Ok(Self { file: file.to_owned(), directory: directory.to_owned(), root, fingerprint })
+        Ok(Self {
+            file: file.to_owned(),
+            directory: directory.to_owned(),
+            root,
+            fingerprint,
+            text: text.into(),
+            settings: Vec::new(),
+        })
     }
 
     /// Lays `key=value` over the document. The key is a path whose steps are keys or, in arrays,
@@ -86,9 +97,22 @@ impl Document {
         let node = parse_override(value);
         self.fingerprint = hash(self.fingerprint, assignment);
         match place(&mut self.root, key, node) {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                self.settings.push(assignment.to_owned());
+                Ok(())
+            }
             Err((problem, allowed)) => Err(self.bad_override(key, &problem, &allowed)),
         }
+    }
+
+    /// As it was written.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// What was laid over it, in order.
+    pub fn settings(&self) -> &[String] {
+        &self.settings
     }
 
     /// The whole document.

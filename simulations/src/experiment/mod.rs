@@ -5,6 +5,7 @@
 
 mod compare;
 mod inventory;
+mod replay;
 mod report;
 mod scenario;
 mod statistics;
@@ -12,6 +13,7 @@ mod sweep;
 
 pub use compare::{Comparison, Difference};
 pub use inventory::Inventory;
+pub use replay::Replay;
 pub use report::{write_summaries, write_tasks};
 pub use scenario::{Scenario, SimulationError};
 pub use statistics::{Interval, mean_interval};

@@ -23,6 +23,8 @@ impl Summary {
             ("speculated", self.speculated as f64),
             ("messages", self.messages as f64),
             ("wasted_core_s", self.wasted),
+            ("lies_found", self.lies_found as f64),
+            ("false_results", self.false_results as f64),
             ("latency_mean_s", self.latency.mean),
             ("latency_p50_s", self.latency.p50),
             ("latency_p95_s", self.latency.p95),

@@ -89,6 +89,11 @@ impl Scenario {
             let problem = "edges, with hosts that go or the protocol";
             return Err(root.wrong("data", problem, "objects"));
         }
+        let lies = scenario.platform.groups.iter().any(|group| group.liars.is_some());
+        if lies && !is_protocol {
+            let problem = "liars, of whom only the machines of the protocol make anything";
+            return Err(root.wrong("fidelity", problem, "protocol"));
+        }
         root.finish()?;
         Ok(scenario)
     }

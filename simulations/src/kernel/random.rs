@@ -33,6 +33,8 @@ pub enum Purpose {
     Start = 9,
     /// When a gossip message reaches whom.
     Gossip = 10,
+    /// Whether a host lies.
+    Liar = 11,
 }
 
 /// A stream of random numbers.

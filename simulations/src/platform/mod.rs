@@ -54,6 +54,27 @@ pub struct Group {
     pub churn: Option<Churn>,
     /// Executions that take longer than they should.
     pub stragglers: Option<Stragglers>,
+    /// Hosts that answer without having run anything.
+    pub liars: Option<Liars>,
+}
+
+/// Hosts of a group that lie.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Liars {
+    /// The probability that a host is one, for the whole run.
+    pub share: f64,
+    /// How they lie.
+    pub lie: Lie,
+}
+
+/// What a liar answers at once, without having run anything.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Lie {
+    /// A receipt whose outputs are not the bytes that it names: found out when they are fetched.
+    Bytes,
+    /// A receipt with outputs that are there and have the names it says, but are not what the program comes
+    /// to: only who runs it as well could tell.
+    Result,
 }
 
 /// What hosts hold at the start.

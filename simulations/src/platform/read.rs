@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Cache, Churn, Group, Link, Outages, Platform, Stragglers};
+use super::{Cache, Churn, Group, Liars, Lie, Link, Outages, Platform, Stragglers};
 use crate::config::{ConfigError, Section, Unit};
 use crate::kernel::{Distribution, SimTime, Span};
 use crate::limits::{CORES_MAX, HOSTS_MAX, INPUT_BYTES_MAX};
@@ -60,6 +60,7 @@ fn read_group(section: &Section<'_>) -> Result<Group, ConfigError> {
         uplink: read_link(section, "uplink")?,
         churn: section.section("churn")?.map(|churn| read_churn(&churn)).transpose()?,
         stragglers: section.section("stragglers")?.map(|s| read_stragglers(&s)).transpose()?,
+        liars: section.section("liars")?.map(|liars| read_liars(&liars)).transpose()?,
     };
     section.finish()?;
     Ok(group)
@@ -84,6 +85,17 @@ fn read_stragglers(section: &Section<'_>) -> Result<Stragglers, ConfigError> {
     };
     section.finish()?;
     Ok(stragglers)
+}
+
+fn read_liars(section: &Section<'_>) -> Result<Liars, ConfigError> {
+    let share = section.number("share", Unit::Plain, 0.0..=1.0)?;
+    let lies = [("bytes", Lie::Bytes), ("result", Lie::Result)];
+    let liars = Liars {
+        share: section.need("share", share, "a probability from 0 to 1")?,
+        lie: section.choice("lie", &lies)?.unwrap_or(Lie::Bytes),
+    };
+    section.finish()?;
+    Ok(liars)
 }
 
 fn read_churn(section: &Section<'_>) -> Result<Churn, ConfigError> {

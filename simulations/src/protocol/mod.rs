@@ -6,6 +6,8 @@
 //! worker fetches what it lacks from the requester, over the network as if it were alone, waits for a
 //! core, and executes; a receipt counts when its outputs have come to the requester.
 //!
+//! Hosts may lie, and are found out as far as the node finds them out (`liars`).
+//!
 //! Left out: admission, records, transfer between workers (a lease names no other sources), results
 //! that are checked twice, and time that the machines themselves take. Fetches of one worker do not
 //! share its link ([`crate::network::Model::Constant`]).
@@ -14,6 +16,7 @@
 //! long as `control` and a little more; it costs each host as many messages as its degree.
 
 mod books;
+mod liars;
 mod node;
 mod world;
 

@@ -17,6 +17,7 @@ use mesh_protocol::wire::claim::{
 use mesh_protocol::wire::offer::Offer;
 
 use super::books::{self, Books, PLATFORM};
+use super::liars::Liars;
 use super::node::{Fetched, Node, Run, Running, Wish, host_of, peer};
 use super::{GOSSIP_DEGREE, Policies};
 use crate::kernel::{Draws, EventQueue, Purpose, SimTime, Span};
@@ -88,6 +89,7 @@ pub(super) struct World<'a> {
     job_done_at: Vec<SimTime>,
     totals: Totals,
     gossips: u64,
+    liars: Liars,
     error: Option<RunError>,
 }
 
@@ -96,12 +98,17 @@ impl<'a> World<'a> {
         setup.refuse_huge_tasks()?;
         let hosts = Hosts::new(setup.platform, setup.seed);
         let tasks = setup.graph.tasks().len();
+        let mut is_home = vec![false; hosts.len()];
+        for job in (0..setup.graph.jobs().len() as u32).map(JobId) {
+            is_home[setup.home(job).index()] = true;
+        }
+        let liars = Liars::new(&setup, &hosts, &is_home);
         let mut world = Self {
             topology: Topology::new(setup.platform, &hosts),
             queue: EventQueue::default(),
             nodes: (0..hosts.len()).map(|_| None).collect(),
             lives: vec![0; hosts.len()],
-            is_home: vec![false; hosts.len()],
+            is_home,
             homes: Vec::new(),
             held: vec![HashSet::new(); hosts.len()],
             links: Vec::new(),
@@ -114,14 +121,12 @@ impl<'a> World<'a> {
             job_done_at: vec![SimTime::ZERO; setup.graph.jobs().len()],
             totals: Totals::default(),
             gossips: 0,
+            liars,
             error: None,
             hosts,
             setup,
             policies,
         };
-        for job in (0..setup.graph.jobs().len() as u32).map(JobId) {
-            world.is_home[setup.home(job).index()] = true;
-        }
         let all = (0..world.hosts.len() as u32).map(HostId);
         world.homes = all.filter(|host| world.is_home[host.index()]).collect();
         for host in (0..world.hosts.len() as u32).map(HostId) {
@@ -372,6 +377,7 @@ impl<'a> World<'a> {
             return self.want(task);
         }
         self.records[task.index()].received = self.queue.now();
+        self.totals.false_results += u64::from(self.liars.end(self.setup.graph, task));
         self.thunks[task.index()] = None;
         let outputs: Vec<ObjectId> = self.setup.graph.outputs(task).collect();
         self.held[home.index()].extend(outputs);
@@ -523,7 +529,8 @@ impl<'a> World<'a> {
         let task = books::task_of(signed.reduction.thunk);
         let outputs = self.setup.graph.outputs(task);
         let bytes = outputs.map(|object| self.setup.graph.object(object).bytes).sum::<u64>();
-        let took = self.move_bytes(worker, home, bytes);
+        let is_caught = self.liars.is_caught(self.queue.now(), home, worker);
+        let took = self.move_bytes(worker, home, if is_caught { 0 } else { bytes });
         if let Some(node) = self.node(home) {
             node.settling.entry(stream).or_default().insert(receipt.lease);
         }
@@ -532,7 +539,14 @@ impl<'a> World<'a> {
         self.queue.schedule(at, Event::Settled(home, life, stream, receipt));
     }
 
-    fn on_settled(&mut self, home: HostId, stream: StreamId, receipt: Box<Receipt>) {
+    fn on_settled(&mut self, home: HostId, stream: StreamId, mut receipt: Box<Receipt>) {
+        let link = self.node(home).and_then(|node| node.served.get(&stream).copied());
+        if let (Some(link), Ok(signed)) = (link, &receipt.end) {
+            let worker = self.links[link as usize].worker.0;
+            self.liars.answered(books::task_of(signed.reduction.thunk), worker);
+            let is_lie = self.liars.check(self.queue.now(), home, worker, &mut receipt);
+            self.totals.lies_found += u64::from(is_lie);
+        }
         self.drive(home, |node, now, wishes| {
             let Some(leases) = node.settling.get_mut(&stream) else { return };
             leases.remove(&receipt.lease);
@@ -587,8 +601,12 @@ impl<'a> World<'a> {
             record.attempts += 1;
         }
         self.executions[task.index()] += 1;
-        let execution = self.executions[task.index()];
-        let took = self.setup.duration(&self.hosts, task, host, execution);
+        let took = if matches!(run, Run::Job(_)) && self.liars.lies(host) {
+            Span::ZERO
+        } else {
+            let execution = self.executions[task.index()];
+            self.setup.duration(&self.hosts, task, host, execution)
+        };
         let event = Event::Ran(host, self.lives[host.index()], run);
         let event = self.queue.schedule(now + took, event);
         let running = Running { name: books::thunk_name(task), since: now, event };
@@ -618,6 +636,9 @@ impl<'a> World<'a> {
         }
         let outputs: Vec<ObjectId> = self.setup.graph.outputs(task).collect();
         self.held[host.index()].extend(outputs);
+        if matches!(run, Run::Own(_)) {
+            self.liars.answered(task, host);
+        }
         self.drive(host, |node, now, wishes| match run {
             Run::Own(lease) => {
                 let end = Ok(Arc::new(books::outputs()));
@@ -631,7 +652,7 @@ impl<'a> World<'a> {
     }
 }
 
-/// Simulated workers are honest.
+/// What a worker says, and a liar too: whether it is true shows when its outputs are fetched.
 fn signed(thunk: mesh_protocol::name::ThunkName, host: HostId, now: Time) -> SignedReduction {
     let reduction = Reduction {
         thunk,

@@ -61,6 +61,10 @@ pub(crate) struct Totals {
     pub(crate) speculated: u64,
     /// Messages of the protocol.
     pub(crate) messages: u64,
+    /// Receipts that were found to be lies.
+    pub(crate) lies_found: u64,
+    /// Tasks whose result is false, and nobody knows.
+    pub(crate) false_results: u64,
 }
 
 /// A run in numbers. Times are in seconds, sizes in bytes.
@@ -93,6 +97,11 @@ pub struct Summary {
     pub messages: u64,
     /// Core-seconds of work in vain.
     pub wasted: f64,
+    /// Receipts that were found to be false; only the protocol looks.
+    pub lies_found: u64,
+    /// Tasks that have a false result and nobody knows: by a lie that could not be found out, or made of
+    /// such a result.
+    pub false_results: u64,
     /// Seconds from ready to receipt: mean, and the quantiles 0.5, 0.95 and 0.99.
     pub latency: Quantiles,
     /// Seconds from ready to the start on a core.
@@ -195,6 +204,8 @@ impl Ended<'_> {
             speculated: self.totals.speculated,
             messages: self.totals.messages,
             wasted: self.totals.wasted,
+            lies_found: self.totals.lies_found,
+            false_results: self.totals.false_results,
             latency: seconds(|r| r.ready, |r| r.received),
             wait: seconds(|r| r.ready, |r| r.started),
             slowdown,

@@ -12,6 +12,7 @@ mod arrivals;
 mod generate;
 mod graph;
 mod recording;
+mod trace;
 mod wfformat;
 
 use crate::config::{ConfigError, Section};
@@ -20,6 +21,7 @@ use crate::kernel::{Draws, Purpose};
 pub use arrivals::Arrivals;
 pub use graph::{Builder, Graph, Job, JobId, Object, ObjectId, ObjectOrigin, Spec, Task, TaskId};
 pub use recording::Recording;
+pub use trace::{Recorded, Trace};
 pub use wfformat::Workflow;
 
 use generate::{Bag, Fan, Fibonacci, Make, Video};
@@ -39,6 +41,7 @@ enum Kind {
     Make(Make),
     Video(Video),
     Recording(Recording),
+    Trace(Trace),
     Workflow(Workflow),
 }
 
@@ -59,16 +62,18 @@ enum Name {
     Make,
     Video,
     Recording,
+    Trace,
     Workflow,
 }
 
-const NAMES: [(&str, Name); 7] = [
+const NAMES: [(&str, Name); 8] = [
     ("bag", Name::Bag),
     ("fan", Name::Fan),
     ("fibonacci", Name::Fibonacci),
     ("make", Name::Make),
     ("video", Name::Video),
     ("recording", Name::Recording),
+    ("trace", Name::Trace),
     ("workflow", Name::Workflow),
 ];
 
@@ -84,6 +89,7 @@ impl Workload {
             Name::Make => Kind::Make(Make::read(section)?),
             Name::Video => Kind::Video(Video::read(section)?),
             Name::Recording => Kind::Recording(Recording::read(section)?),
+            Name::Trace => Kind::Trace(Trace::read(section)?),
             Name::Workflow => Kind::Workflow(Workflow::read(section)?),
         };
         let arrivals = Arrivals::read(section)?;
@@ -107,6 +113,7 @@ impl Workload {
                 Kind::Make(make) => make.generate(&mut builder, &mut draws),
                 Kind::Video(video) => video.generate(&mut builder, &mut draws),
                 Kind::Recording(recording) => recording.generate(&mut builder, &mut draws),
+                Kind::Trace(trace) => trace.generate(&mut builder),
                 Kind::Workflow(workflow) => workflow.generate(&mut builder),
             }
         }

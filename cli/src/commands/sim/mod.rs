@@ -1,15 +1,16 @@
 //! `mesh sim`
 
-use std::fs::{self, File};
-use std::io::BufWriter;
+mod replay;
+mod results;
+
+use std::fs;
 use std::path::Path;
 
 use mesh_simulations::config::{ConfigError, Document};
 use mesh_simulations::experiment::{
     Comparison, Difference, Grid, Inventory, Scenario, SimulationError, Sweep, SweepError,
-    mean_interval, run_seeds, write_summaries, write_tasks,
+    run_seeds,
 };
-use mesh_simulations::run::Summary;
 
 use super::print_line;
 use crate::args::{
@@ -21,6 +22,7 @@ use crate::exit;
 pub(crate) fn run(command: &SimCommand) -> Result<(), CliError> {
     match command {
         SimCommand::Run(args) => run_scenario(args),
+        SimCommand::Replay(args) => replay::run(args),
         SimCommand::Sweep(args) => sweep(args),
         SimCommand::Compare(args) => compare(args),
         SimCommand::Validate(args) => validate(args),
@@ -28,40 +30,24 @@ pub(crate) fn run(command: &SimCommand) -> Result<(), CliError> {
 }
 
 fn run_scenario(args: &SimRunArgs) -> Result<(), CliError> {
-    let (scenario, seeds) = read(&args.scenario, &args.settings, &[])?;
+    let document = document(&args.scenario, &args.settings.set)?;
+    let scenario = Scenario::read(&document)?;
+    let seeds = seeds(&scenario, &args.settings);
     eprintln!("{}: {} seeds", scenario.title, seeds.len());
     let runs = run_seeds(&scenario, &seeds)?;
     if let Some(directory) = &args.out {
-        write_results(directory, &scenario, &runs)?;
+        results::write(directory, &document, &scenario, &runs)?;
     }
-    let means = means(&runs);
     if args.json {
-        let columns = means.iter().map(|(column, mean, half_width)| {
-            ((*column).to_owned(), serde_json::json!({ "mean": mean, "half_width": half_width }))
-        });
-        let columns: serde_json::Map<String, serde_json::Value> = columns.collect();
-        return print_line(serde_json::json!({
-            "title": scenario.title,
-            "seeds": seeds.len(),
-            "columns": columns,
-        }));
+        return print_line(results::json(&scenario.title, &runs));
     }
-    for (column, mean, half_width) in means {
-        match half_width {
-            Some(half_width) => print_line(format_args!(
-                "{column:<16} {:>14} ± {}",
-                figure(mean),
-                figure(half_width)
-            ))?,
-            None => print_line(format_args!("{column:<16} {:>14}", figure(mean)))?,
-        }
-    }
-    Ok(())
+    results::print(&runs)
 }
 
 fn sweep(args: &SimSweepArgs) -> Result<(), CliError> {
     let document = document(&args.scenario, &args.settings.set)?;
-    let seeds = seeds(&Scenario::read(&document)?, &args.settings);
+    let scenario = Scenario::read(&document)?;
+    let seeds = seeds(&scenario, &args.settings);
     let mut grid = Grid::default();
     for axis in &args.over {
         grid.add(axis)?;
@@ -70,7 +56,9 @@ fn sweep(args: &SimSweepArgs) -> Result<(), CliError> {
     eprintln!("{} combinations, {} seeds each", sweep.len(), seeds.len());
     let progress = sweep.run(&args.out)?;
     eprintln!("{} run now, {} were there", progress.run, progress.found);
-    print_line(args.out.join("summary.csv").display())
+    let table = args.out.join("summary.csv");
+    results::write_sweep(&args.out, &table, &document, &scenario, args.over.len())?;
+    print_line(table.display())
 }
 
 fn compare(args: &SimCompareArgs) -> Result<(), CliError> {
@@ -189,41 +177,6 @@ fn read(
 
 fn seeds(scenario: &Scenario, settings: &Settings) -> Vec<u64> {
     (1..=u64::from(settings.seeds.unwrap_or(scenario.seeds))).collect()
-}
-
-/// Each column with its mean and, for several seeds, half the width of its interval.
-fn means(runs: &[(u64, Summary)]) -> Vec<(&'static str, f64, Option<f64>)> {
-    let columns: Vec<_> = runs.iter().map(|(_, summary)| summary.columns()).collect();
-    let names = columns.first().into_iter().flatten().enumerate();
-    let mean = names.map(|(at, (name, _))| {
-        let values: Vec<f64> = columns.iter().map(|row| row[at].1).collect();
-        let interval = mean_interval(&values);
-        (*name, interval.mean, finite(interval.half_width))
-    });
-    mean.collect()
-}
-
-fn write_results(
-    directory: &Path,
-    scenario: &Scenario,
-    runs: &[(u64, Summary)],
-) -> Result<(), CliError> {
-    fs::create_dir_all(directory).map_err(CliError::io(directory))?;
-    let create = |name: &str| {
-        let path = directory.join(name);
-        let file = File::create(&path).map_err(CliError::io(&path))?;
-        Ok::<_, CliError>((BufWriter::new(file), path))
-    };
-    let (file, path) = create("summary.csv")?;
-    let rows = runs.iter().map(|(seed, summary)| (&[][..], *seed, summary));
-    write_summaries(file, &[], rows).map_err(|error| CliError::io(&path)(error.into()))?;
-    let Some((seed, _)) = runs.first() else { return Ok(()) };
-    let graph = scenario.workload.build(*seed).map_err(SimulationError::from)?;
-    let outcome = scenario.run(*seed)?;
-    let (file, path) = create("tasks.csv")?;
-    write_tasks(file, &graph, &outcome).map_err(|error| CliError::io(&path)(error.into()))?;
-    eprintln!("wrote {}", directory.display());
-    Ok(())
 }
 
 impl From<ConfigError> for CliError {
