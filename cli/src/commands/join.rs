@@ -1,22 +1,21 @@
 //! `mesh join`
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use mesh_node::api::{Heard, ServeOptions, serve};
 use mesh_node::claims::JobEvent;
 use mesh_node::net::membership::{Membership, MembershipError};
-use mesh_node::net::swarm::{JoinState, SwarmConfig};
-use mesh_node::node::{NodeEvent, NodeOptions};
+use mesh_node::net::swarm::JoinState;
+use mesh_node::node::NodeEvent;
 use mesh_protocol::wire::admission::{Ticket, TicketError};
 
 use super::detach::{self, Starter};
-use super::machine_name;
-use crate::args::JoinArgs;
+use crate::args::{IdleExit, JoinArgs, Metrics};
+use crate::config::{self, Config, JoinSettings};
 use crate::error::CliError;
 use crate::ui::describe;
-use crate::{exit, home};
+use crate::{exit, home, logging};
 
 pub(crate) fn run(args: &JoinArgs) -> Result<(), CliError> {
     let ticket = args.ticket.as_deref().map(str::parse::<Ticket>).transpose();
@@ -27,12 +26,17 @@ pub(crate) fn run(args: &JoinArgs) -> Result<(), CliError> {
         return Err(CliError::new(exit::USAGE, "a node that keeps nothing joins by a ticket")
             .hint("mesh join --ephemeral TICKET, or MESH_TICKET"));
     }
+    let config = Config::of_home()?;
+    let settings = JoinSettings::of(&config, args);
+    let filter = logging::parse(&config::log_filter(&config))?;
     if args.detach {
         return detach::start(&home::directory()?);
     }
+    // Whoever read the log may have gone; the node goes on.
+    let _log = logging::start(&filter, |line| drop(io::stderr().write_all(line.as_bytes())));
     let mut starter = Starter::new(args.detached);
     let (home, _removed) = place(args.ephemeral)?;
-    let name = machine_name(args.name.as_ref());
+    let name = config::name(&config, args.name.as_ref()).value;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| CliError::new(exit::UNAVAILABLE, error))?;
     let prepare = |home: &Path| membership(home, ticket, &name);
@@ -52,20 +56,19 @@ pub(crate) fn run(args: &JoinArgs) -> Result<(), CliError> {
     if args.ephemeral {
         say(&format!("mesh: its state is in {}", home.display()));
     }
-    Ok(runtime.block_on(serve(options(args, home), prepare, tell))?)
+    Ok(runtime.block_on(serve(options(&settings, home), prepare, tell))?)
 }
 
-fn options(args: &JoinArgs, home: PathBuf) -> ServeOptions {
-    let network =
-        SwarmConfig { listen: args.listen.clone(), mdns: !args.no_mdns, ..SwarmConfig::default() };
-    let default = NodeOptions::default();
-    let node = NodeOptions {
-        network,
-        slots: args.slots.unwrap_or(default.slots),
-        memory_bytes: args.memory.unwrap_or(default.memory_bytes),
-        only_when_idle: args.only_when_idle,
+fn options(settings: &JoinSettings, home: PathBuf) -> ServeOptions {
+    let idle_exit = match settings.idle_exit.value {
+        IdleExit::Never => None,
+        IdleExit::After(time) => Some(time),
     };
-    ServeOptions { home, node, idle_exit: args.idle_exit.map(Duration::from_secs) }
+    let metrics = match settings.metrics.value {
+        Metrics::Off => None,
+        Metrics::At(address) => Some(address),
+    };
+    ServeOptions { home, node: settings.node(), idle_exit, metrics }
 }
 
 /// Where its state is, and what removes that in the end.

@@ -18,7 +18,7 @@ use super::client::ClientId;
 use super::job::{self, JobEnd, OwnEnd};
 use super::line::ToRequester;
 use super::shell::Shell;
-use super::{JobEvent, compose};
+use super::{JobCounts, JobEvent, compose};
 
 /// What the claim machine's effects act on.
 #[derive(Default)]
@@ -33,6 +33,8 @@ pub(super) struct Worker {
     /// What runs, for those who watch.
     running: BTreeMap<Job, (PeerId, ThunkName)>,
     pub(super) watchers: Vec<mpsc::Sender<JobEvent>>,
+    /// What became of what ran.
+    pub(super) counts: JobCounts,
 }
 
 /// What a task of the node's came to.
@@ -63,6 +65,18 @@ impl Worker {
 
     fn ended(&mut self, job: Job, failure: Option<Arc<str>>) {
         if let Some((peer, name)) = self.running.remove(&job) {
+            match failure {
+                Some(_) => self.counts.failed += 1,
+                None => self.counts.succeeded += 1,
+            }
+            self.tell(&JobEvent::Ended { peer, name, failure });
+        }
+    }
+
+    fn withdrawn(&mut self, job: Job) {
+        if let Some((peer, name)) = self.running.remove(&job) {
+            self.counts.withdrawn += 1;
+            let failure = Some("it is not wanted any more".into());
             self.tell(&JobEvent::Ended { peer, name, failure });
         }
     }
@@ -149,7 +163,7 @@ impl Shell {
                     if let Some(task) = self.worker.jobs.remove(&job) {
                         task.abort();
                     }
-                    self.worker.ended(job, Some("it is not wanted any more".into()));
+                    self.worker.withdrawn(job);
                 }
                 Effect::Drained => self.on_drained(),
             }

@@ -127,6 +127,48 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// What `parse` makes of a text, or of a whole number as it is written.
+    pub fn parsed<T, E>(
+        &self,
+        key: &'static str,
+        allowed: &str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Result<Option<T>, ConfigError> {
+        let (parsed, shown) = match self.get(key).map(|node| &node.value) {
+            None => return Ok(None),
+            Some(Value::Text(text)) => (parse(text), format!("{text:?}")),
+            Some(Value::Integer(number)) => (parse(&number.to_string()), number.to_string()),
+            Some(other) => return Err(self.wrong(key, other.kind(), allowed)),
+        };
+        parsed.map(Some).map_err(|_| self.wrong(key, shown, allowed))
+    }
+
+    /// Some texts; `None` if the key is missing.
+    pub fn texts(
+        &self,
+        key: &'static str,
+        allowed: &str,
+    ) -> Result<Option<Vec<&'a str>>, ConfigError> {
+        let items = match self.get(key).map(|node| &node.value) {
+            None => return Ok(None),
+            Some(Value::Array(items)) => items,
+            Some(other) => return Err(self.wrong(key, other.kind(), allowed)),
+        };
+        let texts = items.iter().map(|item| match &item.value {
+            Value::Text(text) => Ok(text.as_str()),
+            other => Err(self.wrong(key, format!("{} in the array", other.kind()), allowed)),
+        });
+        texts.collect::<Result<_, _>>().map(Some)
+    }
+
+    /// The line of a key, from 1; `None` if it is missing or not from the file.
+    pub fn line(&self, key: &str) -> Option<usize> {
+        match self.table.get(key)?.origin {
+            Origin::Line(line) => Some(line),
+            Origin::Override => None,
+        }
+    }
+
     /// True or false.
     pub fn bool(&self, key: &'static str) -> Result<Option<bool>, ConfigError> {
         match self.get(key).map(|node| &node.value) {
