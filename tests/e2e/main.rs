@@ -16,6 +16,7 @@ mod generators;
 mod hostile;
 mod infer;
 mod leasing;
+mod logging;
 mod membership;
 mod memo;
 mod metrics;

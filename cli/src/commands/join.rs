@@ -122,6 +122,8 @@ fn text(heard: &Heard) -> Option<String> {
         Heard::Node(NodeEvent::Declined(peer, service)) => {
             format!("{peer} asked for {service:?}, which this node does not do")
         }
+        Heard::Held(Some(reason)) => format!("gives others nothing: {reason}"),
+        Heard::Held(None) => "gives others something again".to_owned(),
         Heard::Job(peer, JobEvent::Started { name, thunk, .. }) => {
             format!("for {peer}: {}", describe(*name, thunk))
         }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mesh_protocol::limits;
+use mesh_protocol::owner::Reason;
 use mesh_store::{Store, StoreError, StoreOptions};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
@@ -64,6 +65,8 @@ pub enum Heard {
     Join(JoinState),
     /// What happens between members.
     Node(NodeEvent),
+    /// Others get nothing now, and why; or something again.
+    Held(Option<Reason>),
     /// A thunk of that member runs here, or does not any more; what people call the member.
     Job(String, JobEvent),
     /// It had nothing to do for as long as it was to wait.
@@ -189,6 +192,7 @@ enum Next {
     Join(Option<JoinState>),
     Listening(Vec<String>),
     Job(JobEvent),
+    Held(Option<Reason>),
     Idle,
     Stop,
 }
@@ -234,6 +238,7 @@ async fn watch(
     node.mesh().watch_jobs(tell_job).await;
     let mut idle = Idleness::new(node.mesh().clone(), idle_exit);
     let (mut listening, mut join) = (None::<Vec<String>>, None::<JoinState>);
+    let mut held = None;
     let mut ended = Ok(());
     loop {
         let (known_listening, known_join) = (listening.clone(), join.clone());
@@ -243,6 +248,7 @@ async fn watch(
             state = swarm.joined(|state| Some(state) != known_join.as_ref()) => Next::Join(state),
             addresses = swarm.listening_other_than(known_listening) => Next::Listening(addresses),
             Some(job) = jobs.recv() => Next::Job(job),
+            reason = node.owner().reason_other_than(held) => Next::Held(reason),
             () = idle.lasts() => Next::Idle,
             () = ends.next() => Next::Stop,
         };
@@ -263,12 +269,18 @@ async fn watch(
                 let name = node.swarm().name_of(*peer).unwrap_or_else(|| peer.to_string());
                 tell(Heard::Job(name, job));
             }
+            Next::Held(reason) => {
+                held = reason;
+                tell(Heard::Held(reason));
+            }
             Next::Event(Some(event)) => tell(Heard::Node(event)),
             Next::Listening(addresses) => {
+                tracing::info!(?addresses, "listening");
                 listening = Some(addresses.clone());
                 tell(Heard::Listening(addresses));
             }
             Next::Join(Some(state)) => {
+                tracing::info!(?state, "joining");
                 join = Some(state.clone());
                 // What is not told may pass: a full door looks like a stranger's.
                 if let JoinState::Refused(refusal) = state

@@ -59,15 +59,22 @@ impl Worker {
     fn begun(&mut self, job: Job, name: ThunkName, thunk: &Arc<Thunk>) {
         let Some((peer, _)) = self.requesters.get(&job.stream) else { return };
         let peer = *peer;
+        tracing::info!(%peer, thunk = %name, "a lease runs");
         self.running.insert(job, (peer, name));
         self.tell(&JobEvent::Started { peer, name, thunk: Arc::clone(thunk) });
     }
 
     fn ended(&mut self, job: Job, failure: Option<Arc<str>>) {
         if let Some((peer, name)) = self.running.remove(&job) {
-            match failure {
-                Some(_) => self.counts.failed += 1,
-                None => self.counts.succeeded += 1,
+            match &failure {
+                Some(reason) => {
+                    self.counts.failed += 1;
+                    tracing::info!(%peer, thunk = %name, ?reason, "a lease failed");
+                }
+                None => {
+                    self.counts.succeeded += 1;
+                    tracing::info!(%peer, thunk = %name, "a lease is done");
+                }
             }
             self.tell(&JobEvent::Ended { peer, name, failure });
         }
@@ -76,6 +83,7 @@ impl Worker {
     fn withdrawn(&mut self, job: Job) {
         if let Some((peer, name)) = self.running.remove(&job) {
             self.counts.withdrawn += 1;
+            tracing::info!(%peer, thunk = %name, "a lease was withdrawn");
             let failure = Some("it is not wanted any more".into());
             self.tell(&JobEvent::Ended { peer, name, failure });
         }
@@ -172,6 +180,7 @@ impl Shell {
 
     fn fetch(&mut self, job: Job, lease: Lease) {
         let Some((requester, _)) = self.worker.requesters.get(&job.stream) else { return };
+        tracing::debug!(peer = %requester, thunk = %lease.thunk, "a lease was taken");
         let fetch = self.workshop.clone().fetch(*requester, lease);
         let broken = Done::Fetched(job, Err(job::BROKEN.to_owned()));
         self.spawn(job, broken, async move { Done::Fetched(job, fetch.await) });
@@ -189,6 +198,9 @@ impl Shell {
 
     fn say(&mut self, stream: StreamId, message: FromWorker) {
         let Some((peer, queue)) = self.worker.requesters.get(&stream) else { return };
+        if let FromWorker::HandBack(leases) = &message {
+            tracing::info!(%peer, leases = leases.len(), "leases go back");
+        }
         if queue.try_send(message).is_err() {
             tracing::debug!(%peer, "a requester does not read what it is told");
             self.worker.requesters.remove(&stream);
