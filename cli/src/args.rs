@@ -122,6 +122,9 @@ pub(crate) enum Command {
     /// Check the file with this machine's settings, and say what they come to
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Have systemd run this machine's node for you
+    #[command(subcommand)]
+    Service(ServiceCommand),
     /// Say what this machine can do, and what to do about what it cannot
     Doctor(JsonArgs),
     /// Print completions for a shell
@@ -447,6 +450,23 @@ pub(crate) struct ConfigCheckArgs {
     /// A command whose flags are laid over the file
     #[arg(last = true, value_name = "COMMAND")]
     pub(crate) command: Vec<OsString>,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum ServiceCommand {
+    /// Write a systemd user unit that runs mesh join with what the config file says
+    ///
+    /// It is ~/.config/systemd/user/mesh.service. Nothing is started: what to do for that is said.
+    Install(ServiceInstallArgs),
+    /// End the service, and remove its unit
+    Uninstall,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct ServiceInstallArgs {
+    /// Only print the unit
+    #[arg(long)]
+    pub(crate) print: bool,
 }
 
 #[derive(ClapArgs, Debug)]

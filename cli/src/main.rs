@@ -14,7 +14,7 @@ mod ui;
 
 use clap::Parser;
 
-use args::{Args, Command, ConfigCommand, StoreCommand, ThunkCommand};
+use args::{Args, Command, ConfigCommand, ServiceCommand, StoreCommand, ThunkCommand};
 use error::CliError;
 
 fn main() -> std::process::ExitCode {
@@ -76,6 +76,8 @@ fn dispatch(command: Command) -> Result<u8, CliError> {
         Command::Peers(args) => commands::peers::run(&args),
         Command::Revoke(args) => commands::revoke::run(&args),
         Command::Leave(args) => commands::leave::run(&args),
+        Command::Service(ServiceCommand::Install(args)) => commands::service::install(&args),
+        Command::Service(ServiceCommand::Uninstall) => commands::service::uninstall(),
         Command::Config(ConfigCommand::Check(args)) => commands::config::check(&args),
         Command::Doctor(args) => commands::doctor::run(&args),
         Command::Completions(args) => commands::completions::run(&args),

@@ -25,6 +25,7 @@ mod parallel;
 mod real;
 mod requester;
 mod run;
+mod service;
 mod sharing;
 mod sim;
 mod store;

@@ -23,6 +23,7 @@ pub(crate) mod peers;
 pub(crate) mod put;
 pub(crate) mod revoke;
 pub(crate) mod run;
+pub(crate) mod service;
 pub(crate) mod sim;
 pub(crate) mod status;
 pub(crate) mod stop;
