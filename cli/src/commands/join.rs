@@ -1,6 +1,5 @@
 //! `mesh join`
 
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use mesh_node::api::{Heard, ServeOptions, serve};
@@ -10,12 +9,15 @@ use mesh_node::net::swarm::JoinState;
 use mesh_node::node::NodeEvent;
 use mesh_protocol::wire::admission::{Ticket, TicketError};
 
+use tracing_subscriber::filter::Targets;
+
 use super::detach::{self, Starter};
 use crate::args::{IdleExit, JoinArgs, Metrics};
 use crate::config::{self, Config, JoinSettings};
 use crate::error::CliError;
-use crate::ui::describe;
-use crate::{exit, home, logging};
+use crate::logging::{self, Log};
+use crate::ui::{NodeConsole, describe};
+use crate::{exit, home};
 
 pub(crate) fn run(args: &JoinArgs) -> Result<(), CliError> {
     let ticket = args.ticket.as_deref().map(str::parse::<Ticket>).transpose();
@@ -32,19 +34,22 @@ pub(crate) fn run(args: &JoinArgs) -> Result<(), CliError> {
     if args.detach {
         return detach::start(&home::directory()?);
     }
-    // Whoever read the log may have gone; the node goes on.
-    let _log = logging::start(&filter, |line| drop(io::stderr().write_all(line.as_bytes())));
     let mut starter = Starter::new(args.detached);
     let (home, _removed) = place(args.ephemeral)?;
     let name = config::name(&config, args.name.as_ref()).value;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| CliError::new(exit::UNAVAILABLE, error))?;
     let prepare = |home: &Path| membership(home, ticket, &name);
+    let console = NodeConsole::new();
+    let log = start_log(&filter, &console);
     let (mut is_joined, mut listens) = (false, false);
     let tell = |heard| {
-        if let Some(text) = text(&heard) {
+        console.take(&heard);
+        let is_shown =
+            console.is_live() && matches!(heard, Heard::Job(_, JobEvent::Started { .. }));
+        if let Some(text) = text(&heard).filter(|_| !is_shown) {
             let line = format!("mesh: {text}");
-            say(&line);
+            console.say(&line);
             starter.tell(&line);
         }
         is_joined |= matches!(heard, Heard::Join(JoinState::Joined));
@@ -54,9 +59,18 @@ pub(crate) fn run(args: &JoinArgs) -> Result<(), CliError> {
         }
     };
     if args.ephemeral {
-        say(&format!("mesh: its state is in {}", home.display()));
+        console.say(&format!("mesh: its state is in {}", home.display()));
     }
-    Ok(runtime.block_on(serve(options(&settings, home), prepare, tell))?)
+    let ended = runtime.block_on(serve(options(&settings, home), prepare, tell));
+    drop(log);
+    console.finish();
+    Ok(ended?)
+}
+
+/// What is logged goes above the block.
+fn start_log(filter: &Targets, console: &NodeConsole) -> Log {
+    let console = console.clone();
+    logging::start(filter, move |line| console.say(line.trim_end_matches('\n')))
 }
 
 fn options(settings: &JoinSettings, home: PathBuf) -> ServeOptions {
@@ -98,11 +112,6 @@ fn membership(
         }
         (_, Some(ticket)) => Membership::invited(home, ticket, name).map(Some),
     }
-}
-
-/// Whoever read what we say may have gone; the node goes on.
-fn say(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// None: a person need not hear of it.
