@@ -1,12 +1,17 @@
 //! The command line, as it is typed.
 
-use std::ffi::OsString;
 mod sim;
 
+use std::ffi::OsString;
+use std::fmt;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use clap_complete::Shell;
+use mesh_node::metrics::{Loopback, NotLoopback};
 use mesh_protocol::limits;
 use mesh_protocol::wire::admission::Roles;
 
@@ -17,7 +22,8 @@ pub(crate) use sim::{
 /// Everyday command lines as graphs of content-addressed thunks.
 ///
 /// State is kept in MESH_HOME (default: $XDG_DATA_HOME/mesh). Data goes to standard output, talk to
-/// standard error. Exit codes: 0 done, 1 something found wrong, 64 wrong command line, 65 wrong
+/// standard error. Defaults of flags are in MESH_HOME/config.toml (default: $XDG_CONFIG_HOME/mesh/config.toml);
+/// flags override them, and mesh config check prints them. Exit codes: 0 done, 1 something found wrong, 64 wrong command line, 65 wrong
 /// data, 66 not found, 69 this machine cannot, 70 a bug, 73 disk full, 74 other trouble with the file system.
 #[derive(Parser, Debug)]
 #[command(name = "mesh", version, max_term_width = 100)]
@@ -113,6 +119,12 @@ pub(crate) enum Command {
     Revoke(RevokeArgs),
     /// Forget the mesh; its members are not told
     Leave(LeaveArgs),
+    /// Check the file with this machine's settings, and say what they come to
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Have systemd run this machine's node for you
+    #[command(subcommand)]
+    Service(ServiceCommand),
     /// Say what this machine can do, and what to do about what it cannot
     Doctor(JsonArgs),
     /// Print completions for a shell
@@ -131,8 +143,8 @@ pub(crate) struct MakeArgs {
 #[derive(ClapArgs, Debug)]
 pub(crate) struct BuildArgs {
     /// Let each tool's caller wait until the tool has run
-    #[arg(long)]
-    pub(crate) eager: bool,
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
+    pub(crate) eager: Option<bool>,
     /// Run and bring only what these files need; the rest stays placeholders
     #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with = "eager")]
     pub(crate) targets_only: Vec<PathBuf>,
@@ -143,20 +155,20 @@ pub(crate) struct BuildArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) trace: Option<PathBuf>,
     /// After a failure, go on with what does not depend on it
-    #[arg(short, long)]
-    pub(crate) keep_going: bool,
+    #[arg(short, long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
+    pub(crate) keep_going: Option<bool>,
     /// Cores of this machine to keep busy (default: all); 0: thunks run on other members alone
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = slots())]
     pub(crate) slots: Option<u32>,
     /// Run everything here, also if this home's node is a member of a mesh
-    #[arg(long)]
-    pub(crate) local: bool,
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
+    pub(crate) local: Option<bool>,
     /// Leave the build in the mount namespace it is in: tools called by their absolute paths run here
-    #[arg(long)]
-    pub(crate) no_bind: bool,
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
+    pub(crate) no_bind: Option<bool>,
     /// Say nothing but what the build and its tools say
-    #[arg(short, long)]
-    pub(crate) quiet: bool,
+    #[arg(short, long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
+    pub(crate) quiet: Option<bool>,
     /// The build command
     #[arg(required = true, last = true, value_name = "CMD")]
     pub(crate) command: Vec<OsString>,
@@ -165,8 +177,8 @@ pub(crate) struct BuildArgs {
 #[derive(ClapArgs, Debug)]
 pub(crate) struct InferArgs {
     /// Say nothing but what the build says
-    #[arg(short, long)]
-    pub(crate) quiet: bool,
+    #[arg(short, long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
+    pub(crate) quiet: Option<bool>,
     /// The build command
     #[arg(required = true, last = true, value_name = "CMD")]
     pub(crate) command: Vec<OsString>,
@@ -196,14 +208,14 @@ pub(crate) struct RunArgs {
     #[arg(long)]
     pub(crate) no_memo: bool,
     /// Run it here, also if this home's node is a member of a mesh
-    #[arg(long)]
-    pub(crate) local: bool,
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
+    pub(crate) local: Option<bool>,
     /// Print one JSON object in place of what the command writes
     #[arg(long)]
     pub(crate) json: bool,
     /// Say nothing but what the command says
-    #[arg(short, long)]
-    pub(crate) quiet: bool,
+    #[arg(short, long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
+    pub(crate) quiet: Option<bool>,
     /// The command
     #[arg(required = true, last = true, value_name = "CMD")]
     pub(crate) command: Vec<OsString>,
@@ -297,17 +309,17 @@ pub(crate) struct ForceArgs {
     #[arg(required = true, value_name = "NAME|FILE")]
     pub(crate) names: Vec<String>,
     /// Cores of this machine to keep busy (default: all); 0: thunks run on other members alone
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = slots())]
     pub(crate) slots: Option<u32>,
     /// Run everything here, also if this home's node is a member of a mesh
-    #[arg(long)]
-    pub(crate) local: bool,
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
+    pub(crate) local: Option<bool>,
     /// Go on with what does not depend on a failed thunk
-    #[arg(short, long)]
-    pub(crate) keep_going: bool,
+    #[arg(short, long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
+    pub(crate) keep_going: Option<bool>,
     /// No progress, no closing line
-    #[arg(short, long)]
-    pub(crate) quiet: bool,
+    #[arg(short, long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
+    pub(crate) quiet: Option<bool>,
 }
 
 #[derive(ClapArgs, Debug)]
@@ -321,9 +333,9 @@ pub(crate) struct LogArgs {
 
 #[derive(ClapArgs, Debug)]
 pub(crate) struct GcArgs {
-    /// Bytes the objects may take: a number, or one with K, M, G or T
-    #[arg(long, value_name = "SIZE", value_parser = parse_size, default_value = "20G")]
-    pub(crate) quota: u64,
+    /// Bytes the objects may take: a number, or one with K, M, G or T [default: 20G]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) quota: Option<u64>,
     /// Only say what would be removed
     #[arg(short = 'n', long)]
     pub(crate) dry_run: bool,
@@ -367,30 +379,30 @@ pub(crate) struct InviteArgs {
     pub(crate) expires: u64,
 }
 
-#[derive(ClapArgs, Debug)]
+#[derive(ClapArgs, Default, Debug)]
 pub(crate) struct JoinArgs {
     /// What `mesh invite` printed
     #[arg(env = "MESH_TICKET", hide_env_values = true)]
     pub(crate) ticket: Option<String>,
-    /// Where to listen, as a multiaddress
-    #[arg(long, value_name = "MULTIADDR", default_value = "/ip4/0.0.0.0/tcp/6374")]
+    /// Where to listen, as a multiaddress [default: /ip4/0.0.0.0/tcp/6374]
+    #[arg(long, value_name = "MULTIADDR")]
     pub(crate) listen: Vec<String>,
     /// What people call this machine (default: its host name)
     #[arg(long)]
     pub(crate) name: Option<String>,
     /// Neither look for members on the local network nor be found there
-    #[arg(long)]
-    pub(crate) no_mdns: bool,
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
+    pub(crate) no_mdns: Option<bool>,
     /// Cores that others' thunks may keep busy (default: all)
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=i64::from(limits::CLAIM_CORES)))]
+    #[arg(long, value_name = "N", value_parser = slots())]
     pub(crate) slots: Option<u32>,
     /// Help only while nobody else uses the machine and it is not on battery; thunks stand back then
-    #[arg(long)]
-    pub(crate) only_when_idle: bool,
-    /// Compute so many in a hundred of the results that others send once more here, and all of those whom
-    /// it does not know well; who is found to lie gets nothing any more
-    #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=100))]
-    pub(crate) check: u32,
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
+    pub(crate) only_when_idle: Option<bool>,
+    /// Compute so many in a hundred of the results that others send once more here (default: none), and all of
+    /// those whom it does not know well; who is found to lie gets nothing any more
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(0..=i64::from(PERCENT_MAX)))]
+    pub(crate) check: Option<u32>,
     /// Memory that one of others' thunks may take (default: all): a number of bytes, or one with K, M, G or T
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) memory: Option<u64>,
@@ -400,9 +412,12 @@ pub(crate) struct JoinArgs {
     /// Keep nothing: key, membership and objects are in a temporary directory that is removed in the end
     #[arg(long)]
     pub(crate) ephemeral: bool,
-    /// End after having had nothing to do for so long: a number and s, m, h or d
-    #[arg(long, value_name = "TIME", value_parser = parse_span)]
-    pub(crate) idle_exit: Option<u64>,
+    /// End after having had nothing to do for so long: a number and s, m, h or d; or never
+    #[arg(long, value_name = "TIME", value_parser = parse_idle_exit)]
+    pub(crate) idle_exit: Option<IdleExit>,
+    /// Serve metrics for Prometheus at this loopback address; port 0: any (mesh status --json has it); or off
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) metrics: Option<Metrics>,
     /// It was started by --detach
     #[arg(long, hide = true, conflicts_with = "detach")]
     pub(crate) detached: bool,
@@ -421,9 +436,98 @@ pub(crate) struct LeaveArgs {
     pub(crate) force: bool,
 }
 
+#[derive(Subcommand, Debug)]
+pub(crate) enum ConfigCommand {
+    /// Check a config file, and print what is in effect and where it comes from
+    ///
+    /// A command behind -- adds its flags: mesh config check -- join --slots 2. It is not run.
+    Check(ConfigCheckArgs),
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct ConfigCheckArgs {
+    /// The file (default: that of this home)
+    pub(crate) file: Option<PathBuf>,
+    /// As one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// A command whose flags are laid over the file
+    #[arg(last = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<OsString>,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum ServiceCommand {
+    /// Write a systemd user unit that runs mesh join with what the config file says
+    ///
+    /// It is ~/.config/systemd/user/mesh.service. Nothing is started: what to do for that is said.
+    Install(ServiceInstallArgs),
+    /// End the service, and remove its unit
+    Uninstall,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct ServiceInstallArgs {
+    /// Only print the unit
+    #[arg(long)]
+    pub(crate) print: bool,
+}
+
 #[derive(ClapArgs, Debug)]
 pub(crate) struct CompletionsArgs {
     pub(crate) shell: Shell,
+}
+
+/// Cores that a flag or a key of the config file may name.
+pub(crate) const SLOTS: RangeInclusive<u64> = 0..=limits::CLAIM_CORES as u64;
+
+/// All of them.
+pub(crate) const PERCENT_MAX: u32 = 100;
+
+fn slots() -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(0..=i64::from(limits::CLAIM_CORES))
+}
+
+/// When a node that has nothing to do ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum IdleExit {
+    Never,
+    After(Duration),
+}
+
+/// `never`, or a span.
+pub(crate) fn parse_idle_exit(text: &str) -> Result<IdleExit, String> {
+    match text {
+        "never" => Ok(IdleExit::Never),
+        span => parse_span(span).map(|span_s| IdleExit::After(Duration::from_secs(span_s))),
+    }
+}
+
+/// Where a node tells monitors how it stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Metrics {
+    Off,
+    At(Loopback),
+}
+
+impl FromStr for Metrics {
+    type Err = NotLoopback;
+
+    fn from_str(text: &str) -> Result<Self, NotLoopback> {
+        match text {
+            "off" => Ok(Self::Off),
+            address => address.parse().map(Self::At),
+        }
+    }
+}
+
+impl fmt::Display for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Off => f.write_str("off"),
+            Self::At(address) => address.fmt(f),
+        }
+    }
 }
 
 /// Seconds, perhaps with a fraction, as milliseconds.
@@ -455,7 +559,7 @@ fn parse_span(text: &str) -> Result<u64, String> {
 }
 
 /// `20G` and the like, in powers of 1024.
-fn parse_size(text: &str) -> Result<u64, String> {
+pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     let unit = text.char_indices().next_back().map_or(0, |(at, last)| match last {
         'K' | 'M' | 'G' | 'T' => at,
         _ => text.len(),

@@ -140,6 +140,8 @@ impl From<ServeError> for CliError {
                 ServeError::Store(error) => error.into(),
                 other => Self::new(exit::INTERNAL, other),
             },
+            ServeError::Metrics { .. } => plain(exit::UNAVAILABLE)
+                .hint("mesh join --metrics 127.0.0.1:PORT; port 0 takes any"),
             ServeError::Io { .. } => plain(exit::IO),
         }
     }

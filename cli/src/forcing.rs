@@ -10,6 +10,7 @@ use mesh_node::node::cores;
 use mesh_protocol::sched::force::ForcePolicy;
 use mesh_store::Store;
 
+use crate::config::BuildSettings;
 use crate::ui::Console;
 
 /// What the user wants to be used.
@@ -24,12 +25,14 @@ pub(crate) struct Where {
 }
 
 impl Where {
-    /// What `--slots` and `--local` say.
-    pub(crate) fn of(slots: Option<u32>, local: bool) -> Self {
-        let elsewhere = if slots == Some(0) { Elsewhere::All } else { Elsewhere::Rest };
+    /// What the settings `slots` and `local` say.
+    pub(crate) fn of(settings: &BuildSettings) -> Self {
         // What runs here after all, and a build's own commands, have the machine.
-        let slots = slots.filter(|slots| *slots > 0).unwrap_or_else(cores);
-        Self { slots, mesh: !local, elsewhere }
+        let (slots, elsewhere) = match settings.slots.value {
+            0 => (cores(), Elsewhere::All),
+            slots => (slots, Elsewhere::Rest),
+        };
+        Self { slots, mesh: !settings.local.value, elsewhere }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Where this user's state is: `MESH_HOME`, or the XDG data directory.
+//! Where this user's state and settings are: `MESH_HOME`, or the XDG directories.
 
 use std::path::PathBuf;
 
@@ -9,20 +9,39 @@ use crate::exit;
 
 /// The directory that holds all state.
 pub(crate) fn directory() -> Result<PathBuf, CliError> {
-    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-    if let Some(home) = variable("MESH_HOME") {
-        return Ok(home.into());
+    match variable("MESH_HOME") {
+        Some(home) => Ok(home),
+        None => Ok(xdg("XDG_DATA_HOME", ".local/share")?.join("mesh")),
     }
-    if let Some(data) = variable("XDG_DATA_HOME").map(PathBuf::from)
-        && data.is_absolute()
-    {
-        return Ok(data.join("mesh"));
+}
+
+/// The file with this user's settings, which need not exist.
+pub(crate) fn config_file() -> Result<PathBuf, CliError> {
+    match variable("MESH_HOME") {
+        Some(home) => Ok(home.join("config.toml")),
+        None => Ok(config_directory()?.join("mesh/config.toml")),
+    }
+}
+
+/// Where programs of this user have their settings.
+pub(crate) fn config_directory() -> Result<PathBuf, CliError> {
+    xdg("XDG_CONFIG_HOME", ".config")
+}
+
+/// A directory of the XDG specification: a relative one does not count.
+fn xdg(name: &str, below_home: &str) -> Result<PathBuf, CliError> {
+    if let Some(directory) = variable(name).filter(|directory| directory.is_absolute()) {
+        return Ok(directory);
     }
     match variable("HOME") {
-        Some(home) => Ok(PathBuf::from(home).join(".local/share/mesh")),
+        Some(home) => Ok(home.join(below_home)),
         None => Err(CliError::new(exit::NOT_FOUND, "there is no place for mesh's state")
             .hint("set MESH_HOME to a directory, or HOME")),
     }
+}
+
+fn variable(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
 /// Opens this user's store, and says once how it was found.

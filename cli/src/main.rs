@@ -3,16 +3,18 @@
 mod args;
 mod build;
 mod commands;
+mod config;
 mod error;
 mod exit;
 mod forcing;
 mod home;
+mod logging;
 mod resolve;
 mod ui;
 
 use clap::Parser;
 
-use args::{Args, Command, StoreCommand, ThunkCommand};
+use args::{Args, Command, ConfigCommand, ServiceCommand, StoreCommand, ThunkCommand};
 use error::CliError;
 
 fn main() -> std::process::ExitCode {
@@ -71,6 +73,9 @@ fn dispatch(command: Command) -> Result<u8, CliError> {
         Command::Peers(args) => commands::peers::run(&args),
         Command::Revoke(args) => commands::revoke::run(&args),
         Command::Leave(args) => commands::leave::run(&args),
+        Command::Service(ServiceCommand::Install(args)) => commands::service::install(&args),
+        Command::Service(ServiceCommand::Uninstall) => commands::service::uninstall(),
+        Command::Config(ConfigCommand::Check(args)) => commands::config::check(&args),
         Command::Doctor(args) => commands::doctor::run(&args),
         Command::Completions(args) => commands::completions::run(&args),
     }?;

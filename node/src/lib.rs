@@ -14,6 +14,7 @@ pub mod doctor;
 pub mod driver;
 pub mod exec;
 mod frame;
+pub mod metrics;
 pub mod net;
 pub mod node;
 pub mod owner;

@@ -248,10 +248,12 @@ impl Node {
                 self.records.connected(peer, others);
                 self.mesh.deliver(NetworkEvent::Connected(peer)).await;
                 let name = self.swarm.name_of(peer).unwrap_or_else(|| "unnamed".to_owned());
+                tracing::info!(%peer, ?name, "a member joined");
                 Some(NodeEvent::Connected(peer, name))
             }
             NetworkEvent::Disconnected(peer) => {
                 self.here.fetch_sub(1, Ordering::Relaxed);
+                tracing::info!(%peer, "a member left");
                 self.records.disconnected(peer);
                 self.mesh.deliver(NetworkEvent::Disconnected(peer)).await;
                 Some(NodeEvent::Disconnected(peer))
@@ -269,6 +271,7 @@ impl Node {
         match service {
             Service::Claim => {
                 if !(self.may(self.own, Roles::SUBMITTER) && self.may(peer, Roles::WORKER)) {
+                    tracing::debug!(%peer, ?service, "declined");
                     return Some(NodeEvent::Declined(peer, service));
                 }
                 self.mesh.deliver(NetworkEvent::Incoming { peer, service, stream }).await;
@@ -320,6 +323,14 @@ fn seed(own: PeerId) -> u64 {
     u64::from_le_bytes(std::array::from_fn(|at| own.0[at]))
 }
 
+/// Of leases that this node gave.
 fn log(event: lease::Event) {
-    tracing::debug!(?event, "lease");
+    match event {
+        lease::Event::PutBack(thunk, peer, reason) => {
+            let peer = peer.map(tracing::field::display);
+            tracing::info!(%thunk, peer, %reason, "a lease came back");
+        }
+        lease::Event::Misbehaved(peer, rule) => tracing::warn!(%peer, rule, "a peer broke a rule"),
+        event => tracing::debug!(?event, "lease"),
+    }
 }

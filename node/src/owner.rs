@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use mesh_protocol::owner::{Owner, Reason, Seen, Wishes};
 use mesh_protocol::time::Time;
+use tokio::sync::watch;
 
 use crate::claims::Mesh;
 
@@ -21,6 +22,8 @@ pub struct Keeper(Arc<Shared>);
 
 struct Shared {
     owner: Mutex<Owner>,
+    /// Why others get nothing, as it was last told.
+    held: watch::Sender<Option<Reason>>,
     began: Instant,
     mesh: Mesh,
 }
@@ -29,7 +32,8 @@ impl Keeper {
     /// Starts on the current tokio runtime.
     pub(crate) fn start(wishes: Wishes, mesh: Mesh) -> Self {
         let owner = Mutex::new(Owner::new(wishes));
-        let keeper = Self(Arc::new(Shared { owner, began: Instant::now(), mesh }));
+        let held = watch::Sender::new(None);
+        let keeper = Self(Arc::new(Shared { owner, held, began: Instant::now(), mesh }));
         let watched = Arc::downgrade(&keeper.0);
         tokio::spawn(async move {
             let mut monitor = Monitor::new();
@@ -63,9 +67,22 @@ impl Keeper {
         self.owner().given().1
     }
 
+    /// Waits until it is another reason than that, or none any more. Cancel-safe.
+    pub async fn reason_other_than(&self, known: Option<Reason>) -> Option<Reason> {
+        let mut held = self.0.held.subscribe();
+        // The sender is ours: it does not end.
+        held.wait_for(|reason| *reason != known).await.map_or(known, |reason| *reason)
+    }
+
     async fn give(&self) {
-        let (slots, _) = self.owner().given();
+        let (slots, reason) = self.owner().given();
         self.0.mesh.give(slots).await;
+        if self.0.held.send_if_modified(|held| std::mem::replace(held, reason) != reason) {
+            match reason {
+                Some(reason) => tracing::info!(%reason, "others get nothing"),
+                None => tracing::info!(slots, "others get slots again"),
+            }
+        }
     }
 
     fn now(&self) -> Time {

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::process::Stdio;
 
-use mesh_tests::{Mesh, Project, With, binary};
+use mesh_tests::{Members, Mesh, Project, With, binary};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
@@ -217,4 +217,47 @@ fn a_dumb_terminal_a_file_and_the_quiet_see_words_only() {
     let piped = mesh.run_with(["force", "-"], format!("{thunk}\n").as_bytes());
     assert!(piped.stderr.starts_with("mesh: 1 thunk, 0 run, 1 reused, 0 local, "), "{piped:?}");
     assert!(!piped.stderr.contains('\x1b'), "{piped:?}");
+}
+
+#[test]
+fn a_node_shows_what_it_runs_and_for_whom() {
+    let (members, worker) = (Members::on_loopback(1), Mesh::new());
+    let requester = members.home(0);
+    let ticket = requester.ok(["invite"]);
+    let (mut terminal, slave) = Terminal::new();
+    terminal.resize(120);
+    let mut command = worker.command_with_parent(["join", "--no-mdns", "--name", "attic"]);
+    command.args(["--listen", "/ip4/127.0.0.1/tcp/0", &ticket]).env("TERM", "xterm");
+    let mut node = command.env_remove("NO_COLOR").stderr(slave).spawn().unwrap();
+    drop(command);
+    let shows =
+        |line: &'static str| move |terminal: &Terminal| terminal.line(|l| l == line).is_some();
+    assert!(terminal.show_until(shows("0 running for others  0 done  1 member here")));
+
+    let shell = shell(requester);
+    let limits = json!({"limits": {"timeout_ms": 3000}});
+    let endless = script(&shell, "while :; do :; done", limits);
+    let mut command = requester.command(["force", "--slots", "0", "-"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut forcing = command.spawn().unwrap();
+    writeln!(forcing.stdin.take().unwrap(), "{endless}").unwrap();
+    let step = |line: &str| line.ends_with("s n0: sh -c while :; do :; done");
+    let status = |line: &str| line.starts_with("1 running for others  0 done");
+    let both = |terminal: &Terminal| terminal.line(step).and(terminal.line(status)).is_some();
+    assert!(terminal.show_until(both), "{:?}", terminal.raw);
+    worker.ok(["pause"]);
+    let held = |line: &str| line.contains("for others  gives nothing: paused by its owner  ");
+    assert!(terminal.show_until(|terminal| terminal.line(held).is_some()), "{:?}", terminal.raw);
+    assert_eq!(forcing.wait().unwrap().code(), Some(1));
+    let nothing = |line: &str| line.ends_with(" 1 came to nothing  1 member here");
+    assert!(terminal.show_until(|terminal| terminal.line(nothing).is_some()), "{:?}", terminal.raw);
+
+    worker.ok(["stop"]);
+    assert!(!terminal.show_until(|_| false));
+    assert!(node.wait().unwrap().success());
+    let lines: Vec<&str> = terminal.lines.iter().map(String::as_str).collect();
+    assert!(lines[..lines.len() - 1].iter().all(|line| line.starts_with("mesh: ")), "{lines:#?}");
+    for told in ["mesh: gives others nothing: paused by its owner", "mesh: ending"] {
+        assert!(lines.contains(&told), "{told}: {lines:#?}");
+    }
 }

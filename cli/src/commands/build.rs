@@ -9,14 +9,12 @@ use mesh_protocol::peer::PeerId;
 use super::node_status;
 use crate::args::{BuildArgs, InferArgs, MakeArgs};
 use crate::build::{self, BuildOptions, Mode};
+use crate::config::{BuildFlags, BuildSettings, Config};
 use crate::error::CliError;
 use crate::forcing::Where;
 use crate::home;
 use crate::ui::report::{Peer, Report};
 use crate::ui::{Console, Summary, Verbosity};
-
-/// Set to anything, it means `--no-bind`.
-const NO_BIND_VARIABLE: &str = "MESH_NO_BIND";
 
 /// Files that tell about the build.
 #[derive(Clone, Copy, Default)]
@@ -27,42 +25,40 @@ struct Records<'a> {
 
 pub(crate) fn make(args: &MakeArgs) -> Result<u8, CliError> {
     let command = std::iter::once("make".into()).chain(args.arguments.iter().cloned()).collect();
-    run(&options(command, Mode::Lazy), Records::default(), Verbosity::Normal)
+    let settings = BuildSettings::of(&Config::of_home()?, BuildFlags::default());
+    run(&options(command, &settings), Records::default(), verbosity(&settings))
 }
 
 pub(crate) fn build(args: &BuildArgs) -> Result<u8, CliError> {
     let targets = Some(&args.targets_only).filter(|targets| !targets.is_empty());
-    let mode = match (args.eager, targets) {
-        (true, _) => Mode::Eager,
-        (false, Some(_)) => Mode::OnUse,
-        (false, None) => Mode::Lazy,
-    };
-    let default = options(args.command.clone(), mode);
-    let options = BuildOptions {
-        targets: targets.cloned(),
-        keep_going: args.keep_going,
-        at: Where::of(args.slots, args.local),
-        bind: default.bind && !args.no_bind,
-        ..default
-    };
+    let settings = BuildSettings::of(&Config::of_home()?, args.into());
+    let default = options(args.command.clone(), &settings);
+    let mode = if targets.is_some() { Mode::OnUse } else { default.mode };
+    let options = BuildOptions { targets: targets.cloned(), mode, ..default };
     let records = Records { report: args.report.as_deref(), trace: args.trace.as_deref() };
-    run(&options, records, verbosity(args.quiet))
+    run(&options, records, verbosity(&settings))
 }
 
 pub(crate) fn infer(args: &InferArgs) -> Result<u8, CliError> {
-    let options =
-        BuildOptions { targets: Some(Vec::new()), ..options(args.command.clone(), Mode::OnUse) };
-    run(&options, Records::default(), verbosity(args.quiet))
+    let settings = BuildSettings::of(&Config::of_home()?, args.into());
+    let default = options(args.command.clone(), &settings);
+    let options = BuildOptions { targets: Some(Vec::new()), mode: Mode::OnUse, ..default };
+    run(&options, Records::default(), verbosity(&settings))
 }
 
-fn verbosity(quiet: bool) -> Verbosity {
-    if quiet { Verbosity::Quiet } else { Verbosity::Normal }
+fn verbosity(settings: &BuildSettings) -> Verbosity {
+    if settings.quiet.value { Verbosity::Quiet } else { Verbosity::Normal }
 }
 
-fn options(command: Vec<OsString>, mode: Mode) -> BuildOptions {
-    let at = Where::of(None, false);
-    let bind = std::env::var_os(NO_BIND_VARIABLE).is_none_or(|value| value.is_empty());
-    BuildOptions { command, mode, targets: None, keep_going: false, at, bind }
+fn options(command: Vec<OsString>, settings: &BuildSettings) -> BuildOptions {
+    BuildOptions {
+        command,
+        mode: if settings.eager.value { Mode::Eager } else { Mode::Lazy },
+        targets: None,
+        keep_going: settings.keep_going.value,
+        at: Where::of(settings),
+        bind: settings.bind.value,
+    }
 }
 
 fn run(options: &BuildOptions, records: Records<'_>, verbosity: Verbosity) -> Result<u8, CliError> {

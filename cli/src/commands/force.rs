@@ -16,6 +16,7 @@ use serde_json::{Map, Value, json};
 use super::print_line;
 use crate::args::ForceArgs;
 use crate::build::placeholder;
+use crate::config::{BuildSettings, Config};
 use crate::error::CliError;
 use crate::forcing::{Forcing, Where};
 use crate::ui::{Console, Verbosity};
@@ -25,11 +26,13 @@ use crate::{exit, home, resolve};
 const LINES_AT_ONCE: usize = 4096;
 
 pub(crate) fn run(args: &ForceArgs) -> Result<(), CliError> {
+    let settings = BuildSettings::of(&Config::of_home()?, args.into());
     let store = home::open_store()?;
-    let console = Console::new(if args.quiet { Verbosity::Quiet } else { Verbosity::Normal });
+    let console =
+        Console::new(if settings.quiet.value { Verbosity::Quiet } else { Verbosity::Normal });
     let runtime = tokio::runtime::Runtime::new().map_err(CliError::io("starting threads"))?;
     let done = runtime.block_on(async {
-        let driver = start(&store, args, &console).await?;
+        let driver = start(&store, &settings, &console).await?;
         if args.names == ["-"] {
             lines(&store, &driver, &console).await
         } else {
@@ -42,11 +45,15 @@ pub(crate) fn run(args: &ForceArgs) -> Result<(), CliError> {
     done
 }
 
-async fn start(store: &Store, args: &ForceArgs, console: &Console) -> Result<Driver, CliError> {
+async fn start(
+    store: &Store,
+    settings: &BuildSettings,
+    console: &Console,
+) -> Result<Driver, CliError> {
     let engine = SandboxEngine::start(store.clone(), SandboxOptions::default())
         .map_err(|error| CliError::new(exit::UNAVAILABLE, error).hint("mesh doctor says more"))?;
-    let (at, home) = (Where::of(args.slots, args.local), home::directory()?);
-    let policy = ForcePolicy { keep_going: args.keep_going, ..ForcePolicy::default() };
+    let (at, home) = (Where::of(settings), home::directory()?);
+    let policy = ForcePolicy { keep_going: settings.keep_going.value, ..ForcePolicy::default() };
     let watcher = watcher(store.clone(), console.clone());
     let forcing = Forcing { store, engine: Arc::new(engine), home: &home, console, at };
     Ok(forcing.driver(policy, at.slots, watcher).await)

@@ -4,12 +4,14 @@ use mesh_store::gc::GcOptions;
 
 use super::{print_line, size};
 use crate::args::GcArgs;
+use crate::config::{self, Config};
 use crate::error::CliError;
 use crate::home;
 
 pub(crate) fn run(args: &GcArgs) -> Result<(), CliError> {
+    let quota_bytes = config::quota(&Config::of_home()?, args.quota).value;
     let store = home::open_store()?;
-    let report = store.gc(&GcOptions { quota_bytes: args.quota, dry_run: args.dry_run })?;
+    let report = store.gc(&GcOptions { quota_bytes, dry_run: args.dry_run })?;
     if args.json {
         return print_line(serde_json::json!({
             "removed": report.removed,

@@ -3,14 +3,15 @@
 use mesh_node::api::alone;
 use mesh_node::net::membership::{Membership, now_s};
 
-use super::{machine_name, print_line};
+use super::print_line;
 use crate::args::InitArgs;
+use crate::config::{self, Config};
 use crate::error::CliError;
 use crate::home;
 
 pub(crate) fn run(args: &InitArgs) -> Result<(), CliError> {
     let home = home::directory()?;
-    let name = machine_name(args.name.as_ref());
+    let name = config::name(&Config::of_home()?, args.name.as_ref()).value;
     let membership = alone(&home, || Membership::found(&home, &name, now_s()))?;
     print_line(membership.mesh())?;
     eprintln!("mesh: this machine is its first member, as {}", membership.name());

@@ -1,21 +1,22 @@
 //! `mesh join`
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use mesh_node::api::{Heard, ServeOptions, serve};
 use mesh_node::claims::JobEvent;
 use mesh_node::net::membership::{Membership, MembershipError};
-use mesh_node::net::swarm::{JoinState, SwarmConfig};
-use mesh_node::node::{NodeEvent, NodeOptions};
+use mesh_node::net::swarm::JoinState;
+use mesh_node::node::NodeEvent;
 use mesh_protocol::wire::admission::{Ticket, TicketError};
 
+use tracing_subscriber::filter::Targets;
+
 use super::detach::{self, Starter};
-use super::machine_name;
-use crate::args::JoinArgs;
+use crate::args::{IdleExit, JoinArgs, Metrics};
+use crate::config::{self, Config, JoinSettings};
 use crate::error::CliError;
-use crate::ui::describe;
+use crate::logging::{self, Log};
+use crate::ui::{NodeConsole, describe};
 use crate::{exit, home};
 
 pub(crate) fn run(args: &JoinArgs) -> Result<(), CliError> {
@@ -27,20 +28,28 @@ pub(crate) fn run(args: &JoinArgs) -> Result<(), CliError> {
         return Err(CliError::new(exit::USAGE, "a node that keeps nothing joins by a ticket")
             .hint("mesh join --ephemeral TICKET, or MESH_TICKET"));
     }
+    let config = Config::of_home()?;
+    let settings = JoinSettings::of(&config, args);
+    let filter = logging::parse(&config::log_filter(&config))?;
     if args.detach {
         return detach::start(&home::directory()?);
     }
     let mut starter = Starter::new(args.detached);
     let (home, _removed) = place(args.ephemeral)?;
-    let name = machine_name(args.name.as_ref());
+    let name = config::name(&config, args.name.as_ref()).value;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| CliError::new(exit::UNAVAILABLE, error))?;
     let prepare = |home: &Path| membership(home, ticket, &name);
+    let console = NodeConsole::new();
+    let log = start_log(&filter, &console);
     let (mut is_joined, mut listens) = (false, false);
     let tell = |heard| {
-        if let Some(text) = text(&heard) {
+        console.take(&heard);
+        let is_shown =
+            console.is_live() && matches!(heard, Heard::Job(_, JobEvent::Started { .. }));
+        if let Some(text) = text(&heard).filter(|_| !is_shown) {
             let line = format!("mesh: {text}");
-            say(&line);
+            console.say(&line);
             starter.tell(&line);
         }
         is_joined |= matches!(heard, Heard::Join(JoinState::Joined));
@@ -50,23 +59,30 @@ pub(crate) fn run(args: &JoinArgs) -> Result<(), CliError> {
         }
     };
     if args.ephemeral {
-        say(&format!("mesh: its state is in {}", home.display()));
+        console.say(&format!("mesh: its state is in {}", home.display()));
     }
-    Ok(runtime.block_on(serve(options(args, home), prepare, tell))?)
+    let ended = runtime.block_on(serve(options(&settings, home), prepare, tell));
+    drop(log);
+    console.finish();
+    Ok(ended?)
 }
 
-fn options(args: &JoinArgs, home: PathBuf) -> ServeOptions {
-    let network =
-        SwarmConfig { listen: args.listen.clone(), mdns: !args.no_mdns, ..SwarmConfig::default() };
-    let default = NodeOptions::default();
-    let node = NodeOptions {
-        network,
-        slots: args.slots.unwrap_or(default.slots),
-        memory_bytes: args.memory.unwrap_or(default.memory_bytes),
-        only_when_idle: args.only_when_idle,
-        check_permille: args.check * 10,
+/// What is logged goes above the block.
+fn start_log(filter: &Targets, console: &NodeConsole) -> Log {
+    let console = console.clone();
+    logging::start(filter, move |line| console.say(line.trim_end_matches('\n')))
+}
+
+fn options(settings: &JoinSettings, home: PathBuf) -> ServeOptions {
+    let idle_exit = match settings.idle_exit.value {
+        IdleExit::Never => None,
+        IdleExit::After(time) => Some(time),
     };
-    ServeOptions { home, node, idle_exit: args.idle_exit.map(Duration::from_secs) }
+    let metrics = match settings.metrics.value {
+        Metrics::Off => None,
+        Metrics::At(address) => Some(address),
+    };
+    ServeOptions { home, node: settings.node(), idle_exit, metrics }
 }
 
 /// Where its state is, and what removes that in the end.
@@ -98,11 +114,6 @@ fn membership(
     }
 }
 
-/// Whoever read what we say may have gone; the node goes on.
-fn say(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
-}
-
 /// None: a person need not hear of it.
 fn text(heard: &Heard) -> Option<String> {
     let text = match heard {
@@ -120,6 +131,8 @@ fn text(heard: &Heard) -> Option<String> {
         Heard::Node(NodeEvent::Declined(peer, service)) => {
             format!("{peer} asked for {service:?}, which this node does not do")
         }
+        Heard::Held(Some(reason)) => format!("gives others nothing: {reason}"),
+        Heard::Held(None) => "gives others something again".to_owned(),
         Heard::Job(peer, JobEvent::Started { name, thunk, .. }) => {
             format!("for {peer}: {}", describe(*name, thunk))
         }

@@ -4,6 +4,7 @@ mod bring;
 pub(crate) mod build;
 pub(crate) mod cat;
 pub(crate) mod completions;
+pub(crate) mod config;
 mod detach;
 pub(crate) mod doctor;
 pub(crate) mod find;
@@ -22,6 +23,7 @@ pub(crate) mod peers;
 pub(crate) mod put;
 pub(crate) mod revoke;
 pub(crate) mod run;
+pub(crate) mod service;
 pub(crate) mod sim;
 pub(crate) mod status;
 pub(crate) mod stop;
@@ -38,12 +40,6 @@ use mesh_protocol::wire::records::RecordKey;
 
 use crate::error::CliError;
 use crate::{exit, home};
-
-/// What this machine is called, unless it was said.
-pub(crate) fn machine_name(given: Option<&String>) -> String {
-    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    given.cloned().unwrap_or(host)
-}
 
 /// Asks the node of this home; an error if none runs, or if it says no.
 pub(crate) fn ask_node(request: &Request) -> Result<Reply, CliError> {

@@ -24,6 +24,7 @@ use super::bring::Bring;
 use super::{print_bytes, print_line};
 use crate::args::RunArgs;
 use crate::build::{interposer, placeholder};
+use crate::config::{BuildSettings, Config};
 use crate::error::CliError;
 use crate::forcing::{Forcing, Where};
 use crate::ui::{Console, Verbosity};
@@ -53,8 +54,10 @@ struct Ended {
 pub(crate) fn run(args: &RunArgs) -> Result<u8, CliError> {
     // First, while there is no other thread that makes files.
     let umask = read_umask();
+    let settings = BuildSettings::of(&Config::of_home()?, args.into());
     let store = home::open_store()?;
-    let console = Console::new(if args.quiet { Verbosity::Quiet } else { Verbosity::Normal });
+    let console =
+        Console::new(if settings.quiet.value { Verbosity::Quiet } else { Verbosity::Normal });
     let planned = plan(args, &store)?;
     let (thunk, bytes) = planned.thunk.encode().map_err(|e| CliError::new(exit::DATA, e))?;
     store.put_bytes(&bytes)?;
@@ -63,7 +66,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, CliError> {
         store.forget(thunk)?;
     }
     let runtime = tokio::runtime::Runtime::new().map_err(CliError::io("starting threads"))?;
-    let ended = runtime.block_on(execute(args, &store, &console, thunk, &planned));
+    let ended = runtime.block_on(execute(&settings, &store, &console, thunk, &planned));
     let summary = console.finish();
     store.flush()?;
     let ended = ended?;
@@ -75,7 +78,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, CliError> {
     }
     console.note(summary);
     brought?;
-    finish(args, &planned, &ended)
+    finish(&settings, &planned, &ended)
 }
 
 fn read_umask() -> u32 {
@@ -208,7 +211,7 @@ fn interposers(path: Option<&String>) -> Vec<PathBuf> {
 }
 
 async fn execute(
-    args: &RunArgs,
+    settings: &BuildSettings,
     store: &Store,
     console: &Console,
     name: ThunkName,
@@ -219,7 +222,7 @@ async fn execute(
     let outcome = Arc::new(Mutex::new(None));
     let watcher = watcher(console.clone(), Arc::clone(&outcome));
     let policy = ForcePolicy::default();
-    let (at, home) = (Where::of(None, args.local), home::directory()?);
+    let (at, home) = (Where::of(settings), home::directory()?);
     let forcing = Forcing { store, engine: Arc::new(engine), home: &home, console, at };
     let driver = forcing.driver(policy, 1, watcher).await;
     let Some(tag) = planned.thunk.spec().outputs.keys().next() else {
@@ -291,7 +294,11 @@ fn missing<'p>(planned: &'p PlannedCommand, ended: &Ended) -> Vec<&'p Path> {
     missing.map(|output| output.path.as_path()).collect()
 }
 
-fn finish(args: &RunArgs, planned: &PlannedCommand, ended: &Ended) -> Result<u8, CliError> {
+fn finish(
+    settings: &BuildSettings,
+    planned: &PlannedCommand,
+    ended: &Ended,
+) -> Result<u8, CliError> {
     match ended.exit {
         Exit::Code(0) => {
             let missing = missing(planned, ended);
@@ -307,7 +314,7 @@ fn finish(args: &RunArgs, planned: &PlannedCommand, ended: &Ended) -> Result<u8,
         Exit::Code(_) | Exit::Signal(_) => {}
     }
     let code = status(ended.exit);
-    if !args.quiet {
+    if !settings.quiet.value {
         hints(planned, code);
     }
     Ok(code)

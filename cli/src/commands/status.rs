@@ -31,6 +31,7 @@ fn lines(status: &NodeStatus) -> Vec<String> {
         ),
     ];
     lines.extend(status.held.map(|reason| format!("gives others nothing: {reason}")));
+    lines.extend(status.metrics.map(|address| format!("metrics: http://{address}/metrics")));
     let NodeStatus { builds, leases, wanted, .. } = status;
     let plural = if *builds == 1 { "" } else { "s" };
     lines.push(format!("builds: {builds} build{plural}, {leases} of {wanted} thunks leased"));
@@ -69,6 +70,7 @@ fn json(status: &NodeStatus) -> Value {
         "running": true,
         "peer": status.own.to_string(),
         "name": status.name,
+        "metrics": status.metrics.map(|address| address.to_string()),
         "cores": {
             "all": status.slots, "given": status.given,
             "held": status.held.map(|reason| reason.to_string()),
@@ -129,6 +131,7 @@ mod tests {
         let status = NodeStatus {
             own: PeerId([1; 32]),
             name: "desk".to_owned(),
+            metrics: None,
             slots: 4,
             given: 2,
             held: None,

@@ -1,37 +1,37 @@
-//! What a person sees of a running build.
+//! What a person sees of a running build, and of a node ([`NodeConsole`]).
 //!
 //! [`Console`] owns standard error while a build runs. On a terminal it keeps a block of lines at
 //! the end that tells what goes on; elsewhere it says a line of progress now and then. What is
 //! known is counted in `state`, put into words by `render` as pure functions, and put on the
 //! terminal by `screen`.
 
+mod node_console;
 mod render;
 pub(crate) mod report;
 mod screen;
+mod serving;
 mod state;
 mod summary;
+mod ticker;
 pub(crate) mod trace;
 
 use std::ffi::OsStr;
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use mesh_node::driver::Progress;
 use mesh_protocol::name::ThunkName;
 
+pub(crate) use node_console::NodeConsole;
 use screen::Screen;
 use state::State;
 pub(crate) use state::describe;
 pub(crate) use summary::Summary;
+use ticker::Ticker;
 use trace::Trace;
-
-/// Time from one drawing of the block to the next.
-const DRAW_EVERY: Duration = Duration::from_millis(100);
 
 /// How much a person wants to hear.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -58,6 +58,12 @@ struct Mode {
 }
 
 impl Mode {
+    /// What the environment says that the stream can.
+    fn of_environment(verbosity: Verbosity) -> Self {
+        let variable = |name| std::env::var_os(name);
+        Self::of(verbosity, variable("NO_COLOR").as_deref(), variable("TERM").as_deref())
+    }
+
     fn of(verbosity: Verbosity, no_color: Option<&OsStr>, term: Option<&OsStr>) -> Self {
         let able = term.is_some_and(|term| !term.is_empty() && term != "dumb");
         Self {
@@ -79,17 +85,9 @@ struct Shared {
     ticker: Mutex<Option<Ticker>>,
 }
 
-/// The thread that draws. It ends when `stop` is dropped.
-struct Ticker {
-    stop: mpsc::SyncSender<()>,
-    thread: JoinHandle<()>,
-}
-
 impl Console {
     pub(crate) fn new(verbosity: Verbosity) -> Self {
-        let variable = |name| std::env::var_os(name);
-        let mode =
-            Mode::of(verbosity, variable("NO_COLOR").as_deref(), variable("TERM").as_deref());
+        let mode = Mode::of_environment(verbosity);
         let live = mode.live && io::stderr().is_terminal();
         let mode = Mode { live, stdout: io::stdout().is_terminal(), ..mode };
         let console = Self::with(mode, Box::new(io::stderr()));
@@ -173,11 +171,7 @@ impl Console {
     /// Takes the block away and says what the build came to.
     pub(crate) fn finish(&self) -> Summary {
         let ticker = lock(&self.0.ticker).take();
-        if let Some(Ticker { stop, thread }) = ticker {
-            drop(stop);
-            // A panic of the drawing thread has been shown, and spoils no build.
-            let _ = thread.join();
-        }
+        ticker.into_iter().for_each(Ticker::end);
         self.0.say_news();
         self.0.screen().close();
         self.0.state().finish(Instant::now())
@@ -201,16 +195,8 @@ impl Console {
     }
 
     fn start_ticker(&self) {
-        let (stop, stopped) = mpsc::sync_channel::<()>(0);
-        let shared = Arc::downgrade(&self.0);
-        let thread = std::thread::Builder::new().name("console".to_owned()).spawn(move || {
-            while stopped.recv_timeout(DRAW_EVERY) == Err(RecvTimeoutError::Timeout) {
-                let Some(shared) = Weak::upgrade(&shared) else { return };
-                shared.draw(Instant::now(), size());
-            }
-        });
-        // A machine that has no thread left can do without the block.
-        *lock(&self.0.ticker) = thread.ok().map(|thread| Ticker { stop, thread });
+        let draw = |shared: &Shared| shared.draw(Instant::now(), size());
+        *lock(&self.0.ticker) = Ticker::start(&self.0, draw);
     }
 }
 
@@ -248,9 +234,7 @@ impl Shared {
     fn draw(&self, now: Instant, (columns, rows): (usize, usize)) {
         self.say_news();
         let block = render::render(&self.state(), now, columns, self.mode.colour);
-        // What has left the screen at the top cannot be erased; the cursor's line needs room too.
-        let lines = block.split_inclusive('\n').take(rows.saturating_sub(1));
-        let block = lines.collect();
+        let block = fitting(&block, rows);
         let mut screen = self.screen();
         // Asked only now: whoever shares the terminal takes away what was drawn before.
         if !self.is_shared() {
@@ -269,6 +253,11 @@ impl Drop for Shared {
 /// A thread that panicked left counts that are at worst one behind.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What has left the screen at the top cannot be erased; the cursor's line needs room too.
+fn fitting(block: &str, rows: usize) -> String {
+    block.split_inclusive('\n').take(rows.saturating_sub(1)).collect()
 }
 
 /// Columns and rows of the terminal, which may change at any time.

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use super::state::{Running, State};
 
 /// Running steps that are shown.
-const STEPS_SHOWN: usize = 8;
+pub(super) const STEPS_SHOWN: usize = 8;
 
-const BOLD: &str = "\x1b[1m";
-const RED: &str = "\x1b[1;31m";
-const DIM: &str = "\x1b[2m";
+pub(super) const BOLD: &str = "\x1b[1m";
+pub(super) const RED: &str = "\x1b[1;31m";
+pub(super) const DIM: &str = "\x1b[2m";
 const PLAIN: &str = "\x1b[0m";
 
 /// The live block, lines that end in `\n` and take less than `width` columns; empty as long as
@@ -78,7 +78,13 @@ fn clock(time: Duration) -> String {
 }
 
 /// Adds `head` (which may have a style) and `rest`, cut to fit.
-fn push_line(block: &mut String, head: &str, rest: &str, width: usize, style: Option<&str>) {
+pub(super) fn push_line(
+    block: &mut String,
+    head: &str,
+    rest: &str,
+    width: usize,
+    style: Option<&str>,
+) {
     // Some terminals wrap when the last column is written: it stays empty.
     let room = width.saturating_sub(1);
     let shown = cut(head, room);

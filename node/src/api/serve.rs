@@ -2,20 +2,23 @@
 
 use std::fs::File;
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use mesh_protocol::limits;
+use mesh_protocol::owner::Reason;
 use mesh_store::{Store, StoreError, StoreOptions};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use thiserror::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::{
@@ -23,6 +26,7 @@ use super::{
     session,
 };
 use crate::claims::{JobEvent, Mesh};
+use crate::metrics::{self, Loopback};
 use crate::net::membership::{Membership, MembershipError};
 use crate::net::swarm::{JoinState, SwarmHandle};
 use crate::node::{Node, NodeError, NodeEvent, NodeOptions, StartedNode};
@@ -48,6 +52,8 @@ pub struct ServeOptions {
     pub node: NodeOptions,
     /// It ends after having had nothing to do for this long.
     pub idle_exit: Option<Duration>,
+    /// Where it serves metrics, if it does.
+    pub metrics: Option<Loopback>,
 }
 
 /// What happens to a node that serves, for people.
@@ -59,6 +65,8 @@ pub enum Heard {
     Join(JoinState),
     /// What happens between members.
     Node(NodeEvent),
+    /// Others get nothing now, and why; or something again.
+    Held(Option<Reason>),
     /// A thunk of that member runs here, or does not any more; what people call the member.
     Job(String, JobEvent),
     /// It had nothing to do for as long as it was to wait.
@@ -90,6 +98,14 @@ pub enum ServeError {
     /// Its store cannot be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Metrics cannot be served there.
+    #[error("cannot serve metrics on {address}: {source}")]
+    Metrics {
+        /// Where.
+        address: Loopback,
+        /// Why not.
+        source: io::Error,
+    },
     /// The socket, or a file.
     #[error("{}: {source}", path.display())]
     Io {
@@ -107,7 +123,7 @@ pub async fn serve(
     prepare: impl FnOnce(&Path) -> Result<Option<Membership>, MembershipError>,
     mut tell: impl FnMut(Heard),
 ) -> Result<(), ServeError> {
-    let ServeOptions { home, node, idle_exit } = options;
+    let ServeOptions { home, node, idle_exit, metrics } = options;
     let _lock = lock(&home)?;
     let membership = prepare(&home)?.ok_or(ServeError::NoMember)?;
     let socket = super::socket(&home);
@@ -119,16 +135,32 @@ pub async fn serve(
     }
     let store = Store::open(StoreOptions::new(home.join("store")))?;
     let kept = records::open_kept(&home)?;
+    let metrics = match metrics {
+        Some(address) => Some(listen(address).await?),
+        None => None,
+    };
     let started = Node::start(membership, store.clone(), kept, node)?;
     let listener = UnixListener::bind(&socket).map_err(at)?;
     std::fs::set_permissions(&socket, PermissionsExt::from_mode(0o600)).map_err(at)?;
     let (stop, stopped) = mpsc::channel(1);
-    let answering = tokio::spawn(answer(listener, started.node.clone(), stop));
+    let mut beside = JoinSet::new();
+    let at = metrics.as_ref().map(|(at, _)| *at);
+    beside.spawn(answer(listener, started.node.clone(), at, stop));
+    if let Some((_, listener)) = metrics {
+        beside.spawn(metrics::serve(listener, started.node.clone()));
+    }
     let ended = watch(started, stopped, idle_exit, &mut tell).await;
-    answering.abort();
+    beside.shutdown().await;
     let _ = std::fs::remove_file(&socket);
     store.close()?;
     ended
+}
+
+/// The port is known from then on.
+async fn listen(address: Loopback) -> Result<(SocketAddr, TcpListener), ServeError> {
+    let failed = |source| ServeError::Metrics { address, source };
+    let listener = TcpListener::bind(address.address()).await.map_err(failed)?;
+    Ok((listener.local_addr().map_err(failed)?, listener))
 }
 
 /// Held as long as a node runs in this home.
@@ -160,6 +192,7 @@ enum Next {
     Join(Option<JoinState>),
     Listening(Vec<String>),
     Job(JobEvent),
+    Held(Option<Reason>),
     Idle,
     Stop,
 }
@@ -205,6 +238,7 @@ async fn watch(
     node.mesh().watch_jobs(tell_job).await;
     let mut idle = Idleness::new(node.mesh().clone(), idle_exit);
     let (mut listening, mut join) = (None::<Vec<String>>, None::<JoinState>);
+    let mut held = None;
     let mut ended = Ok(());
     loop {
         let (known_listening, known_join) = (listening.clone(), join.clone());
@@ -214,6 +248,7 @@ async fn watch(
             state = swarm.joined(|state| Some(state) != known_join.as_ref()) => Next::Join(state),
             addresses = swarm.listening_other_than(known_listening) => Next::Listening(addresses),
             Some(job) = jobs.recv() => Next::Job(job),
+            reason = node.owner().reason_other_than(held) => Next::Held(reason),
             () = idle.lasts() => Next::Idle,
             () = ends.next() => Next::Stop,
         };
@@ -234,12 +269,18 @@ async fn watch(
                 let name = node.swarm().name_of(*peer).unwrap_or_else(|| peer.to_string());
                 tell(Heard::Job(name, job));
             }
+            Next::Held(reason) => {
+                held = reason;
+                tell(Heard::Held(reason));
+            }
             Next::Event(Some(event)) => tell(Heard::Node(event)),
             Next::Listening(addresses) => {
+                tracing::info!(?addresses, "listening");
                 listening = Some(addresses.clone());
                 tell(Heard::Listening(addresses));
             }
             Next::Join(Some(state)) => {
+                tracing::info!(?state, "joining");
                 join = Some(state.clone());
                 // What is not told may pass: a full door looks like a stranger's.
                 if let JoinState::Refused(refusal) = state
@@ -301,7 +342,12 @@ async fn drain(node: &Node, ends: &mut Ends, tell: &mut impl FnMut(Heard)) {
 }
 
 /// Answers questions, a few at once, and serves builds.
-async fn answer(listener: UnixListener, node: Node, stop: mpsc::Sender<()>) {
+async fn answer(
+    listener: UnixListener,
+    node: Node,
+    metrics: Option<SocketAddr>,
+    stop: mpsc::Sender<()>,
+) {
     let places = Arc::new(Semaphore::new(QUESTIONS));
     let sessions = Arc::new(Semaphore::new(limits::SESSIONS));
     loop {
@@ -309,7 +355,7 @@ async fn answer(listener: UnixListener, node: Node, stop: mpsc::Sender<()>) {
         let Ok((stream, _)) = listener.accept().await else { continue };
         let (node, stop, sessions) = (node.clone(), stop.clone(), sessions.clone());
         tokio::spawn(async move {
-            let asked = converse(stream, &node, &stop, sessions);
+            let asked = converse(stream, &node, metrics, &stop, sessions);
             let Ok(build) = asked.await else {
                 return tracing::debug!("a question on the socket was not answered");
             };
@@ -327,6 +373,7 @@ async fn answer(listener: UnixListener, node: Node, stop: mpsc::Sender<()>) {
 async fn converse(
     mut stream: UnixStream,
     node: &Node,
+    metrics: Option<SocketAddr>,
     stop: &mpsc::Sender<()>,
     sessions: Arc<Semaphore>,
 ) -> io::Result<Option<(UnixStream, OwnedSemaphorePermit)>> {
@@ -339,7 +386,7 @@ async fn converse(
     };
     let reply = match (&request, &session) {
         (Request::Build, None) => Reply::Failed("too many builds use this node".to_owned()),
-        _ => within(patience, async { Ok(reply(request, node).await) }).await?,
+        _ => within(patience, async { Ok(reply(request, node, metrics).await) }).await?,
     };
     let bytes = frame(REPLY, &reply)?;
     within(PATIENCE, stream.write_all(&bytes)).await?;
@@ -363,7 +410,7 @@ async fn within<T>(patience: Duration, act: impl Future<Output = io::Result<T>>)
     tokio::time::timeout(patience, act).await.unwrap_or(Err(io::ErrorKind::TimedOut.into()))
 }
 
-async fn reply(request: Request, node: &Node) -> Reply {
+async fn reply(request: Request, node: &Node, metrics: Option<SocketAddr>) -> Reply {
     let failed = |error: MembershipError| Reply::Failed(error.to_string());
     let handle = node.swarm();
     match request {
@@ -372,7 +419,7 @@ async fn reply(request: Request, node: &Node) -> Reply {
             node.owner().pause(paused).await;
             Reply::Done
         }
-        Request::Status => Reply::Status(Box::new(NodeStatus::of(node).await)),
+        Request::Status => Reply::Status(Box::new(NodeStatus::of(node, metrics).await)),
         Request::Invite { roles, uses, life_s } => {
             let ticket = handle.invite(roles, uses, life_s).await;
             ticket.map_or_else(failed, |ticket| Reply::Ticket(ticket.to_string()))

@@ -1,6 +1,7 @@
 //! How a node stands: what `mesh status` and `mesh peers` show.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use mesh_protocol::owner::Reason;
 use mesh_protocol::peer::PeerId;
@@ -17,6 +18,8 @@ pub struct NodeStatus {
     pub own: PeerId,
     /// What people call it.
     pub name: String,
+    /// Where it serves metrics, if it does.
+    pub metrics: Option<SocketAddr>,
     /// Cores that may be busy here.
     pub slots: u32,
     /// Of those, as many as others' thunks may have.
@@ -83,7 +86,7 @@ pub struct PeerStatus {
 
 impl NodeStatus {
     /// Asks all parts of a node.
-    pub(super) async fn of(node: &Node) -> Self {
+    pub(super) async fn of(node: &Node, metrics: Option<SocketAddr>) -> Self {
         let status = node.mesh().status().await;
         let counts = LeaseCounts {
             leased: status.counts.leased,
@@ -95,6 +98,7 @@ impl NodeStatus {
         Self {
             own: node.swarm().own(),
             name: node.swarm().name(),
+            metrics,
             slots: status.slots.0,
             given: status.slots.1,
             held: node.owner().reason(),

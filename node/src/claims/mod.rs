@@ -106,8 +106,21 @@ pub struct Status {
     pub serving: Vec<(PeerId, usize, u32)>,
     /// Workers that are attached: leases held, cores of those, and cores that would run at once.
     pub workers: Vec<(PeerId, usize, u32, u32)>,
+    /// What became of others' thunks that began here.
+    pub ended: JobCounts,
     /// What is thought of peers as workers; none: this machine.
     pub scores: Vec<(Option<PeerId>, Score)>,
+}
+
+/// What became of others' thunks that ran here, since the node began.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct JobCounts {
+    /// Came to a result.
+    pub succeeded: u64,
+    /// Came to nothing.
+    pub failed: u64,
+    /// Were not wanted any more.
+    pub withdrawn: u64,
 }
 
 /// What happens to others' work on this machine.

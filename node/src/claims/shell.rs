@@ -401,6 +401,7 @@ impl Shell {
             builds: self.clients.len(),
             serving: self.claims.serving().collect(),
             workers: self.leases.claimants().collect(),
+            ended: self.worker.counts,
             scores: self.leases.scores().iter().map(|(peer, score)| (*peer, *score)).collect(),
         }
     }

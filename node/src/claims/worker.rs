@@ -19,7 +19,7 @@ use super::client::ClientId;
 use super::job::{self, JobEnd, OwnEnd};
 use super::line::ToRequester;
 use super::shell::Shell;
-use super::{JobEvent, compose};
+use super::{JobCounts, JobEvent, compose};
 
 /// What the claim machine's effects act on.
 #[derive(Default)]
@@ -34,6 +34,8 @@ pub(super) struct Worker {
     /// What runs, for those who watch.
     running: BTreeMap<Job, (PeerId, ThunkName)>,
     pub(super) watchers: Vec<mpsc::Sender<JobEvent>>,
+    /// What became of what ran.
+    pub(super) counts: JobCounts,
 }
 
 /// What a task of the node's came to.
@@ -58,12 +60,32 @@ impl Worker {
     fn begun(&mut self, job: Job, name: ThunkName, thunk: &Arc<Thunk>) {
         let Some((peer, _)) = self.requesters.get(&job.stream) else { return };
         let peer = *peer;
+        tracing::info!(%peer, thunk = %name, "a lease runs");
         self.running.insert(job, (peer, name));
         self.tell(&JobEvent::Started { peer, name, thunk: Arc::clone(thunk) });
     }
 
     fn ended(&mut self, job: Job, failure: Option<Arc<str>>) {
         if let Some((peer, name)) = self.running.remove(&job) {
+            match &failure {
+                Some(reason) => {
+                    self.counts.failed += 1;
+                    tracing::info!(%peer, thunk = %name, ?reason, "a lease failed");
+                }
+                None => {
+                    self.counts.succeeded += 1;
+                    tracing::info!(%peer, thunk = %name, "a lease is done");
+                }
+            }
+            self.tell(&JobEvent::Ended { peer, name, failure });
+        }
+    }
+
+    fn withdrawn(&mut self, job: Job) {
+        if let Some((peer, name)) = self.running.remove(&job) {
+            self.counts.withdrawn += 1;
+            tracing::info!(%peer, thunk = %name, "a lease was withdrawn");
+            let failure = Some("it is not wanted any more".into());
             self.tell(&JobEvent::Ended { peer, name, failure });
         }
     }
@@ -150,7 +172,7 @@ impl Shell {
                     if let Some(task) = self.worker.jobs.remove(&job) {
                         task.abort();
                     }
-                    self.worker.ended(job, Some("it is not wanted any more".into()));
+                    self.worker.withdrawn(job);
                 }
                 Effect::Drained => self.on_drained(),
             }
@@ -159,6 +181,7 @@ impl Shell {
 
     fn fetch(&mut self, job: Job, lease: Lease) {
         let Some((requester, _)) = self.worker.requesters.get(&job.stream) else { return };
+        tracing::debug!(peer = %requester, thunk = %lease.thunk, "a lease was taken");
         let fetch = self.workshop.clone().fetch(*requester, lease);
         let broken = Done::Fetched(job, Err(job::BROKEN.to_owned()));
         self.spawn(job, broken, async move { Done::Fetched(job, fetch.await) });
@@ -176,6 +199,9 @@ impl Shell {
 
     fn say(&mut self, stream: StreamId, message: FromWorker) {
         let Some((peer, queue)) = self.worker.requesters.get(&stream) else { return };
+        if let FromWorker::HandBack(leases) = &message {
+            tracing::info!(%peer, leases = leases.len(), "leases go back");
+        }
         if queue.try_send(message).is_err() {
             tracing::debug!(%peer, "a requester does not read what it is told");
             self.worker.requesters.remove(&stream);

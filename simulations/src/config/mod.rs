@@ -1,4 +1,5 @@
-//! Scenario files: TOML whose errors name the file, the line, the key and what is allowed.
+//! Scenario files: TOML whose errors name the file, the line, the key and what is allowed. The `mesh`
+//! command reads its own config file with it too.
 //!
 //! A document is parsed into a tree that remembers lines, overrides (`--set key=value`) are laid over
 //! it, and each component reads its own [`Section`] of it. Reading records which keys exist, so that
@@ -69,6 +70,25 @@ mod tests {
         );
         let syntax = Document::parse("a = 1\nb = = 2\n", "a.toml", Path::new("")).unwrap_err();
         assert!(syntax.to_string().starts_with("a.toml:2: "), "{syntax}");
+    }
+
+    #[test]
+    fn texts_and_numbers_are_parsed_where_they_stand() {
+        let mut document = document("a = 7\nb = '8'\nc = 1.5\nd = ['x', 'y']\ne = ['x', 1]\n");
+        let root = document.root();
+        let parse = |key| root.parsed(key, "a digit", |text| text.parse::<u8>());
+        assert_eq!((parse("a"), parse("b"), parse("f")), (Ok(Some(7)), Ok(Some(8)), Ok(None)));
+        assert_eq!(parse("c").unwrap_err().to_string(), "a.toml:3: c: a number; allowed: a digit");
+        assert_eq!(root.texts("d", 2, ""), Ok(Some(vec!["x", "y"])));
+        let mixed = root.texts("e", 2, "texts").unwrap_err().to_string();
+        assert_eq!(mixed, "a.toml:5: e: an integer in the array; allowed: texts");
+        let many = root.texts("d", 1, "one text").unwrap_err().to_string();
+        assert_eq!(many, "a.toml:4: d: 2 of them; allowed: one text");
+        assert_eq!((root.line("d"), root.line("f")), (Some(4), None));
+        document.set("b=x").unwrap();
+        let wrong = document.root().parsed("b", "a digit", |text| text.parse::<u8>()).unwrap_err();
+        assert_eq!(wrong.to_string(), "--set: b: \"x\"; allowed: a digit");
+        assert_eq!(document.root().line("b"), None);
     }
 
     #[test]

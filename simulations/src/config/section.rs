@@ -127,6 +127,30 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// What `parse` makes of a text, or of a whole number as it is written.
+    pub fn parsed<T, E>(
+        &self,
+        key: &'static str,
+        allowed: &str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Result<Option<T>, ConfigError> {
+        let (parsed, shown) = match self.get(key).map(|node| &node.value) {
+            None => return Ok(None),
+            Some(Value::Text(text)) => (parse(text), format!("{text:?}")),
+            Some(Value::Integer(number)) => (parse(&number.to_string()), number.to_string()),
+            Some(other) => return Err(self.wrong(key, other.kind(), allowed)),
+        };
+        parsed.map(Some).map_err(|_| self.wrong(key, shown, allowed))
+    }
+
+    /// The line of a key, from 1; `None` if it is missing or not from the file.
+    pub fn line(&self, key: &str) -> Option<usize> {
+        match self.table.get(key)?.origin {
+            Origin::Line(line) => Some(line),
+            Origin::Override => None,
+        }
+    }
+
     /// True or false.
     pub fn bool(&self, key: &'static str) -> Result<Option<bool>, ConfigError> {
         match self.get(key).map(|node| &node.value) {
@@ -158,19 +182,19 @@ impl<'a> Section<'a> {
         &self,
         key: &'static str,
         most: usize,
+        allowed: &str,
     ) -> Result<Option<Vec<&'a str>>, ConfigError> {
-        let allowed = || format!("an array of 1 to {most} texts");
         let items = match self.get(key).map(|node| &node.value) {
             None => return Ok(None),
             Some(Value::Array(items)) => items,
-            Some(other) => return Err(self.wrong(key, other.kind(), allowed())),
+            Some(other) => return Err(self.wrong(key, other.kind(), allowed)),
         };
         if items.is_empty() || items.len() > most {
-            return Err(self.wrong(key, format!("{} of them", items.len()), allowed()));
+            return Err(self.wrong(key, format!("{} of them", items.len()), allowed));
         }
         let texts = items.iter().map(|item| match &item.value {
             Value::Text(text) => Ok(text.as_str()),
-            other => Err(self.wrong(key, other.kind(), allowed())),
+            other => Err(self.wrong(key, format!("{} in the array", other.kind()), allowed)),
         });
         texts.collect::<Result<_, _>>().map(Some)
     }

@@ -57,7 +57,7 @@ impl Document {
         let file = path.display();
         let size = std::fs::metadata(path).map_err(|e| ConfigError::file(&file, e))?.len();
         if size > SCENARIO_BYTES_MAX {
-            return Err(ConfigError::file(&file, "larger than a scenario may be (1 MiB)"));
+            return Err(ConfigError::file(&file, "larger than it may be (1 MiB)"));
         }
         let text = std::fs::read_to_string(path).map_err(|e| ConfigError::file(&file, e))?;
         Self::parse(&text, &file.to_string(), path.parent().unwrap_or(Path::new("")))

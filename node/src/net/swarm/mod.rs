@@ -238,6 +238,11 @@ fn parse(address: &str) -> Result<Multiaddr, StartError> {
     })
 }
 
+/// Is that an address to listen on, as far as its form tells?
+pub fn check_address(address: &str) -> Result<(), StartError> {
+    parse(address).map(|_| ())
+}
+
 fn listen(swarm: &mut Swarm<Behaviour>, address: &str) -> Result<(), StartError> {
     let listened = swarm.listen_on(parse(address)?);
     let failed = |error: libp2p::TransportError<_>| StartError::Listen {
