@@ -5,7 +5,7 @@
 //! | 0 | done |
 //! | 1 | something was found wrong (a corrupt object, a failed step, a refused ticket) |
 //! | 64 | the command line was wrong |
-//! | 65 | the data given were wrong: no name, no thunk, no tree |
+//! | 65 | the data given were wrong: no name, no thunk, no tree; or the config file is |
 //! | 66 | an object or file that is needed cannot be found |
 //! | 69 | this machine cannot run thunks (no user namespaces, for example), or no node runs |
 //! | 70 | a bug in mesh |

@@ -28,7 +28,7 @@ pub(crate) fn install(args: &ServiceInstallArgs) -> Result<(), CliError> {
         return print_bytes(text.as_bytes());
     }
     let path = path()?;
-    refuse_foreign(&path)?;
+    is_there_and_ours(&path)?;
     write(&path, &text)?;
     eprintln!("mesh: wrote {}", path.display());
     if Membership::open(&home::directory()?)?.is_none() {
@@ -48,7 +48,7 @@ pub(crate) fn install(args: &ServiceInstallArgs) -> Result<(), CliError> {
 
 pub(crate) fn uninstall() -> Result<(), CliError> {
     let path = path()?;
-    if !refuse_foreign(&path)? {
+    if !is_there_and_ours(&path)? {
         let text = format!("{} is not there", path.display());
         return Err(CliError::new(exit::NOT_FOUND, text));
     }
@@ -87,8 +87,8 @@ fn path() -> Result<PathBuf, CliError> {
     Ok(home::config_directory()?.join("systemd/user").join(NAME))
 }
 
-/// A file that somebody else wrote stays as it is. False: there is none.
-fn refuse_foreign(path: &Path) -> Result<bool, CliError> {
+/// False: there is none. A file that somebody else wrote is an error: it stays as it is.
+fn is_there_and_ours(path: &Path) -> Result<bool, CliError> {
     match fs::read_to_string(path) {
         Ok(text) if text.starts_with(MARK) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
