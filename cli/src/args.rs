@@ -387,6 +387,10 @@ pub(crate) struct JoinArgs {
     /// Help only while nobody else uses the machine and it is not on battery; thunks stand back then
     #[arg(long)]
     pub(crate) only_when_idle: bool,
+    /// Compute so many in a hundred of the results that others send once more here, and all of those whom
+    /// it does not know well; who is found to lie gets nothing any more
+    #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=100))]
+    pub(crate) check: u32,
     /// Memory that one of others' thunks may take (default: all): a number of bytes, or one with K, M, G or T
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) memory: Option<u64>,

@@ -21,10 +21,7 @@ fn main() -> std::process::ExitCode {
     if let Some(code) = build::guardian::run_if_asked() {
         return code;
     }
-    if let Some(stand_in) = build::stand_in::StandIn::here() {
-        return build::interposer::run(&stand_in);
-    }
-    build::stand_in::see_tools();
+    build::inside::see_tools();
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => {

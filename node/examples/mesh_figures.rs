@@ -182,6 +182,7 @@ async fn member(net: &MemoryMesh, number: u8, slots: u32, store: &Store) -> Mesh
         slots,
         policy: LeasePolicy::default(),
         seed: 1,
+        check_permille: 0,
         watcher: Box::new(|_| {}),
     });
     let delivers = mesh.clone();

@@ -11,6 +11,7 @@
 //! either of them says; nothing that people look at can hold the node up. Non-goals: reading
 //! configuration, and answering the owner ([`crate::api`] does).
 
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -53,6 +54,8 @@ pub struct NodeOptions {
     pub memory_bytes: u64,
     /// Help only while nobody else uses the machine, and let thunks stand back behind everybody.
     pub only_when_idle: bool,
+    /// The share of others' results that are computed once more here, in thousandths.
+    pub check_permille: u32,
 }
 
 impl Default for NodeOptions {
@@ -61,7 +64,7 @@ impl Default for NodeOptions {
         let information = rustix::system::sysinfo();
         let memory_bytes = information.totalram.saturating_mul(u64::from(information.mem_unit));
         let (network, slots) = (SwarmConfig::default(), cores());
-        Self { network, slots, memory_bytes, only_when_idle: false }
+        Self { network, slots, memory_bytes, only_when_idle: false, check_permille: 0 }
     }
 }
 
@@ -167,7 +170,8 @@ impl Node {
             },
             slots,
             policy: LeasePolicy::default(),
-            seed: seed(own),
+            seed: RandomState::new().build_hasher().finish(),
+            check_permille: options.check_permille,
             watcher: Box::new(log),
         });
         let wishes = Wishes { slots: options.slots, only_when_idle: options.only_when_idle };

@@ -170,6 +170,10 @@ pub const BACKOFF_US_MIN: u64 = 1_000_000;
 /// … up to this, when it is tried again with a single thunk.
 pub const BACKOFF_US_MAX: u64 = 60_000_000;
 
+/// Checks in a row that must agree before a peer's results are checked at random only (BOINC's adaptive
+/// replication).
+pub const AUDITS_PROVEN: u32 = 10;
+
 /// Peers whose record a node keeps; of those without a claim, the longest unheard goes first.
 pub const SCORES_KEPT: usize = 4096;
 

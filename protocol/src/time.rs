@@ -11,6 +11,9 @@ impl Time {
     /// The start.
     pub const ZERO: Self = Self(0);
 
+    /// Never.
+    pub const MAX: Self = Self(u64::MAX);
+
     /// So many microseconds after the start.
     pub fn from_us(us: u64) -> Self {
         Self(us)

@@ -14,23 +14,42 @@ use mesh_protocol::thunk::{Reduction, Thunk};
 use mesh_store::Store;
 
 use super::caller::{is_drained, launcher_above};
+use super::interposer;
 use super::materialise::{self, Wanted};
 use super::pass::{Mode, Pass, failed_reason, file_of};
 use super::slots::Pid;
 use super::step::{CallKey, End, Step};
 use super::streams::Diagnostics;
-use super::wire::{Reply, Request, Streams};
+use super::wire::{Request, Streams};
 use crate::error::CliError;
 
 /// How often a call may find that it needs the content of one more placeholder.
 const PLANS_MAX: usize = 64;
+
+/// What a call's caller is to do.
+#[derive(Debug)]
+pub(super) enum Reply {
+    /// Write this and exit with that status.
+    Done {
+        /// For standard output.
+        stdout: Vec<u8>,
+        /// For standard error.
+        stderr: Vec<u8>,
+        /// The exit status.
+        status: u8,
+    },
+    /// Become the tool at this path.
+    Local(String),
+    /// Run the tool at this path, and report its exit status.
+    Report(String),
+}
 
 /// To a call that needs what will not come: the build command will run again.
 const DOOMED: Reply = Reply::Done { stdout: vec![], stderr: vec![], status: 1 };
 
 impl Pass {
     /// Decides about one call. Blocks as long as the caller has to wait.
-    pub(crate) fn answer(self: &Arc<Self>, request: Request, streams: Streams, pid: Pid) -> Reply {
+    pub(super) fn answer(self: &Arc<Self>, request: Request, streams: Streams, pid: Pid) -> Reply {
         let Request { arguments, file, working_directory, environment, umask } = request;
         let directory = PathBuf::from(&working_directory);
         let path = environment.get("PATH").map_or("", String::as_str);
@@ -95,7 +114,8 @@ impl Pass {
         let places = path.split(':').map(|place| directory.join(place).join(name));
         places.into_iter().find(|candidate| {
             std::fs::metadata(candidate).is_ok_and(|found| {
-                is_executable(&found) && Inode::of(&found) != self.site.interposer
+                let is_interposer = self.site.interposer.is(&found);
+                is_executable(&found) && !is_interposer && !interposer::is_any(candidate, &found)
             })
         })
     }

@@ -32,8 +32,8 @@ use super::mounts::Mounts;
 /// Where the tools themselves are, for the build: a directory that stands for `/`.
 pub(crate) const REAL_VARIABLE: &str = "MESH_BUILD_REAL";
 
-/// The name of that directory. An interposer without the variable knows it by this.
-pub(crate) const REAL_NAME: &str = "mesh-real";
+/// The name of that directory.
+const REAL_NAME: &str = "mesh-real";
 
 /// Where tools are called by their paths, whatever `PATH` says.
 const USUAL: &[&str] = &["/usr/bin", "/usr/local/bin", "/bin"];
@@ -55,13 +55,12 @@ pub(crate) fn is_possible() -> bool {
 
 impl Binding {
     /// A binding of `interposer` over the tools in these directories and in the usual ones;
-    /// `None` if there are none or the system does not allow it. `home` is this user's state.
-    pub(crate) fn new(directories: &[PathBuf], interposer: &Path, home: &Path) -> Option<Self> {
-        let tools = tools_in(directories, interposer);
+    /// `None` if there are none or the system does not allow it. `real`: [`real_directory`].
+    pub(crate) fn new(directories: &[PathBuf], interposer: &Path, real: PathBuf) -> Option<Self> {
+        let tools = tools_in(directories);
         if tools.is_empty() {
             return None;
         }
-        let real = real_directory(home).ok()?;
         Self::of(tools, interposer, real).ok().filter(|binding| binding.mounts.are_possible())
     }
 
@@ -122,14 +121,13 @@ pub(crate) fn below(real: &Path, path: &Path) -> PathBuf {
 }
 
 /// The files of the modelled tools here that something may be bound over.
-fn tools_in(directories: &[PathBuf], interposer: &Path) -> BTreeSet<PathBuf> {
+fn tools_in(directories: &[PathBuf]) -> BTreeSet<PathBuf> {
     let usual = USUAL.iter().map(PathBuf::from);
     let directories: Vec<PathBuf> = directories.iter().cloned().chain(usual).collect();
     let mut tools = BTreeSet::new();
     for name in tool_names_in(&directories) {
         for directory in &directories {
             if let Ok(file) = directory.join(&name).canonicalize()
-                && file != interposer
                 && is_tool_itself(&file)
                 && !is_in_reach(&file)
             {
@@ -167,7 +165,8 @@ fn is_in_reach(file: &Path) -> bool {
 
 /// The directory that stands for `/`. It stays, empty, so that what outlives a build keeps its
 /// tools, and everybody may pass, as other users whom a build of root becomes.
-fn real_directory(home: &Path) -> io::Result<PathBuf> {
+/// `home`: this user's state.
+pub(crate) fn real_directory(home: &Path) -> io::Result<PathBuf> {
     let home = home.canonicalize()?;
     let is_open =
         |path: &Path| std::fs::metadata(path).is_ok_and(|found| found.mode() & 0o001 != 0);

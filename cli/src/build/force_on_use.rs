@@ -85,7 +85,7 @@ impl Use {
         if self.notification.access != Access::Read || self.is_original {
             return None;
         }
-        let is_interposer = Inode::of(&self.metadata) == pass.site.interposer;
+        let is_interposer = pass.site.interposer.is(&self.metadata);
         if !is_interposer && !binding.covers(&self.metadata) {
             return None;
         }
@@ -119,7 +119,7 @@ impl Use {
     fn program(&self, pass: &Pass) -> Program {
         let name = self.path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let is_bound = |binding: &Binding| !self.is_original && binding.covers(&self.metadata);
-        let is_interposer = Inode::of(&self.metadata) == pass.site.interposer
+        let is_interposer = pass.site.interposer.is(&self.metadata)
             || pass.site.binding.as_ref().is_some_and(is_bound);
         if is_interposer || COORDINATORS.contains(&name) {
             Program::Coordinator

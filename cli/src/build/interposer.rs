@@ -1,128 +1,109 @@
-//! The interposer: this binary in a compiler's place, by a link early in `PATH` or bound over the
-//! compiler's own file ([`super::binding`]).
+//! The interposer's file: what stands in a tool's place.
 //!
-//! It hands the call to the supervisor and does what the answer says. Everything slow - caches,
-//! scanning, hashing - is in the supervisor, so a call costs little more than starting a process.
-//! With no supervisor about (a link that outlived its build, say), it is the real tool.
+//! The program is `cli/interposer/`, compiled by the build script. A build starts it for each call,
+//! by a link early in `PATH` or bound over the tool's own file ([`super::binding`]), and answers it
+//! ([`super::wire`]). It is written below this user's state once for each version, and stays: links
+//! to it may outlive their build.
 
-use std::collections::BTreeMap;
-use std::ffi::OsString;
-use std::io::{self, Read, Write};
-use std::os::unix::net::UnixStream;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::Path;
-use std::process::{Command, ExitCode};
+use std::fs::{Metadata, Permissions};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
-use rustix::fs::Mode;
+use mesh_cli::frontend::Inode;
+use mesh_protocol::name::Digest;
+use mesh_store::Store;
+use rustix::fs::StatVfsMountFlags;
 
-use super::stand_in::StandIn;
-use super::wire::{self, Reply, Request};
+use super::wire::frame::{ROOM, ROOM_MAGIC};
 
-/// Where the supervisor listens; set for the build command.
-pub(crate) const SOCKET_VARIABLE: &str = "MESH_BUILD_SOCKET";
+/// The program, with empty room for a path.
+const PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/interposer"));
 
-/// What a shell says of a program that it cannot find.
-const NOT_FOUND: u8 = 127;
+/// Where its files are, below this user's state.
+const DIRECTORY: &str = "interposers";
 
-/// Set by a GCC driver for what it runs, which is then a part of a compilation that runs here.
-const GCC_VARIABLE: &str = "COLLECT_GCC";
+/// Letters of a file's name.
+const SHORT_NAME: usize = 16;
 
-/// Does what its caller wanted of the tool.
-pub(crate) fn run(stand_in: &StandIn) -> ExitCode {
-    match attend(stand_in) {
-        Ok(Some((Reply::Done { stdout, stderr, status }, _))) => {
-            // A reader that has gone is the caller's business, as it would be the compiler's.
-            let _ = io::stdout().write_all(&stdout).and_then(|()| io::stdout().flush());
-            let _ = io::stderr().write_all(&stderr);
-            status.into()
+/// A file that can be executed.
+#[derive(Debug)]
+pub(crate) struct Interposer {
+    path: PathBuf,
+    inode: Inode,
+}
+
+impl Interposer {
+    /// Writes the program below `home`, if it is not there. `real`: the directory that stands for
+    /// `/` and has the tools themselves, if it is to be bound over them.
+    pub(crate) fn install(home: &Path, real: Option<&Path>) -> io::Result<Self> {
+        let bytes = program(real)?;
+        let mut name = Digest::of(&bytes).hex();
+        name.truncate(SHORT_NAME);
+        let directory = home.join(DIRECTORY);
+        std::fs::create_dir_all(&directory)?;
+        if rustix::fs::statvfs(&directory)?.f_flag.contains(StatVfsMountFlags::NOEXEC) {
+            let text = "nothing can be executed on this file system";
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
         }
-        Ok(Some((Reply::Local(program), _))) => become_tool(stand_in, Path::new(&program)),
-        Ok(Some((Reply::Report(program), socket))) => {
-            run_tool(stand_in, Path::new(&program), &socket)
+        let path = directory.canonicalize()?.join(name);
+        // Power may have failed while it was written.
+        if std::fs::read(&path).ok().as_ref() != Some(&bytes) {
+            write(&path, &bytes)?;
         }
-        // No supervisor, or a call that cannot be put into words: the real tool knows.
-        Ok(None) | Err(_) => match stand_in.behind() {
-            Some(program) => become_tool(stand_in, &program),
-            None => {
-                eprintln!("mesh: {}: not found", stand_in.called.display());
-                NOT_FOUND.into()
-            }
-        },
+        let inode = Inode::of(&std::fs::metadata(&path)?);
+        Ok(Self { path, inode })
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Is this what was found at a path?
+    pub(crate) fn is(&self, found: &Metadata) -> bool {
+        Inode::of(found) == self.inode
     }
 }
 
-/// Connects to the supervisor and asks it; `None` if there is none, or none of its business.
-fn attend(stand_in: &StandIn) -> io::Result<Option<(Reply, UnixStream)>> {
-    let Some(path) = std::env::var_os(SOCKET_VARIABLE) else { return Ok(None) };
-    if std::env::var_os(GCC_VARIABLE).is_some() {
-        return Ok(None);
+/// Is what was found at `path` the interposer of some build, of whatever home?
+pub(crate) fn is_any(path: &Path, found: &Metadata) -> bool {
+    let Ok(length) = usize::try_from(found.len()) else { return false };
+    if length != PROGRAM.len() || !found.is_file() {
+        return false;
     }
-    let socket = UnixStream::connect(path)?;
-    Ok(ask(stand_in, &socket)?.map(|reply| (reply, socket)))
+    let (Ok(bytes), Some(room)) = (std::fs::read(path), room()) else { return false };
+    bytes.get(..room) == PROGRAM.get(..room)
+        && bytes.get(room + ROOM..) == PROGRAM.get(room + ROOM..)
 }
 
-/// Asks the supervisor; `None` if an argument, a variable or the directory is not UTF-8.
-fn ask(stand_in: &StandIn, socket: &UnixStream) -> io::Result<Option<Reply>> {
-    let text = |text: OsString| text.into_string().ok();
-    let arguments: Option<Vec<String>> = std::env::args_os().map(text).collect();
-    let variables = std::env::vars_os().map(|(key, value)| Some((text(key)?, text(value)?)));
-    let environment: Option<BTreeMap<String, String>> = variables.collect();
-    let directory = text(std::env::current_dir()?.into_os_string());
-    let (Some(arguments), Some(environment), Some(working_directory)) =
-        (arguments, environment, directory)
-    else {
-        return Ok(None);
-    };
-    // It can only be read by setting it; this process has one thread.
-    let umask = rustix::process::umask(Mode::empty());
-    rustix::process::umask(umask);
-    let umask = umask.bits();
-    let file = stand_in.bound().and_then(Path::to_str).map(str::to_owned);
-    let request = Request { arguments, file, working_directory, environment, umask };
-    let (stdin, stdout, stderr) = (io::stdin(), io::stdout(), io::stderr());
-    let streams = wire::standard_streams(&stdin, &stdout, &stderr);
-    wire::send_request(socket, &request, streams)?;
-    wire::receive_reply(socket).map(Some)
+/// Where the path is to be, in [`PROGRAM`].
+fn room() -> Option<usize> {
+    let found = PROGRAM.windows(ROOM_MAGIC.len()).position(|bytes| bytes == ROOM_MAGIC)?;
+    Some(found + ROOM_MAGIC.len())
 }
 
-/// Executes the real tool in place of this process.
-fn become_tool(stand_in: &StandIn, program: &Path) -> ExitCode {
-    let error = real_tool(stand_in, program).exec();
-    eprintln!("mesh: {}: {error}", program.display());
-    NOT_FOUND.into()
+fn program(real: Option<&Path>) -> io::Result<Vec<u8>> {
+    let mut bytes = PROGRAM.to_vec();
+    let real = real.map_or(&b""[..], |path| path.as_os_str().as_bytes());
+    // The path ends with a zero byte.
+    let place = room().and_then(|room| bytes.get_mut(room..room + ROOM));
+    let place = place.and_then(|room| room.get_mut(..real.len() + 1));
+    let place = place.ok_or(io::ErrorKind::InvalidFilename)?;
+    place[..real.len()].copy_from_slice(real);
+    Ok(bytes)
 }
 
-/// Runs the real tool, tells the supervisor how it ended, and ends likewise.
-fn run_tool(stand_in: &StandIn, program: &Path, mut socket: &UnixStream) -> ExitCode {
-    let status = match real_tool(stand_in, program).status() {
-        Ok(status) => status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)),
-        Err(error) => {
-            eprintln!("mesh: {}: {error}", program.display());
-            NOT_FOUND.into()
-        }
-    };
-    let status = u8::try_from(status).unwrap_or(u8::MAX);
-    // The supervisor only counts with it.
-    let _ = socket.write_all(&[status]);
-    status.into()
+/// Complete or not at all, and ready to be executed: another build may be doing the same.
+fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let fresh = path.with_extension(std::process::id().to_string());
+    std::fs::write(&fresh, bytes)?;
+    std::fs::set_permissions(&fresh, Permissions::from_mode(0o755))?;
+    Store::settle_program(&fresh).map_err(io::Error::other)?;
+    std::fs::rename(&fresh, path)
 }
 
-/// The real tool with the words of this call. The tools that a compiler starts itself are not
-/// interposed: it has decided to run here. A script may call others, and those are.
-fn real_tool(stand_in: &StandIn, program: &Path) -> Command {
-    let file = stand_in.program_at(program);
-    let file = file.as_deref().unwrap_or(program);
-    let mut command = Command::new(file);
-    command.arg0(stand_in.name_for(program)).args(std::env::args_os().skip(1));
-    if !is_script(file) {
-        command.env_remove(SOCKET_VARIABLE);
-        command.envs(stand_in.path_without_links().map(|path| ("PATH", path)));
-    }
-    command
-}
-
-fn is_script(program: &Path) -> bool {
-    let mut head = [0; 2];
-    let read = std::fs::File::open(program).and_then(|mut file| file.read_exact(&mut head));
-    read.is_ok() && head == *b"#!"
-}
+#[cfg(test)]
+#[path = "interposer_tests.rs"]
+mod tests;

@@ -7,13 +7,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use mesh_cli::frontend::{Frontends, Inode, Settings, tool_names_in};
+use mesh_cli::frontend::{Frontends, Settings, tool_names_in};
 use mesh_node::exec::Engine;
 use mesh_protocol::name::{Digest, ValueName};
 use mesh_protocol::thunk::Thunk;
 use mesh_store::Store;
 
-use super::binding::Binding;
+use super::binding::{Binding, real_directory};
+use super::interposer::Interposer;
 use super::step::CallKey;
 use super::streams::OwnStreams;
 use super::terminal::Terminal;
@@ -32,12 +33,12 @@ pub(crate) struct Site {
     /// The build's terminal, if ours shows a live block.
     pub(crate) terminal: Option<Terminal>,
     pub(crate) own_streams: OwnStreams,
-    /// The directory of links to this binary, first in the build's `PATH` if it is needed.
+    /// The directory of links to the interposer, first in the build's `PATH` if it is needed.
     pub(crate) links: Option<PathBuf>,
-    /// Where this binary is bound over tools.
+    /// Where the interposer is bound over tools.
     pub(crate) binding: Option<Binding>,
-    /// This binary.
-    pub(crate) interposer: Inode,
+    /// What stands in the tools' places.
+    pub(crate) interposer: Interposer,
     /// Calls whose sandbox failed in an earlier pass, with the reason: they run here.
     marked: Mutex<BTreeMap<CallKey, String>>,
     /// Values that were given to thunks.
@@ -58,15 +59,15 @@ impl Site {
         home: &Path,
         bind: bool,
     ) -> Result<Self, CliError> {
-        let own = std::env::current_exe().map_err(CliError::io("/proc/self/exe"))?;
-        let metadata = std::fs::metadata(&own).map_err(CliError::io(&own))?;
         let directories = path_directories(home);
-        let binding = bind.then(|| Binding::new(&directories, &own, home)).flatten();
+        let real = bind.then(|| real_directory(home).ok()).flatten();
+        let interposer = Interposer::install(home, real.as_deref()).map_err(CliError::io(home))?;
+        let binding = real.and_then(|real| Binding::new(&directories, interposer.path(), real));
         let links = match &binding {
             Some(binding) => Links::of(home, binding.uncovered(&directories)),
             None => Links::all(home, &directories),
         };
-        links.make(&own).map_err(CliError::io(&links.directory))?;
+        links.make(interposer.path()).map_err(CliError::io(&links.directory))?;
         // Without one the block waits until the build command has ended.
         let terminal = Terminal::open(&console).ok().flatten();
         let own_streams = OwnStreams::new(terminal.as_ref().map(Terminal::file));
@@ -80,7 +81,7 @@ impl Site {
             own_streams,
             links: (!links.names.is_empty()).then_some(links.directory),
             binding,
-            interposer: Inode::of(&metadata),
+            interposer,
             marked: Mutex::default(),
             inputs: Mutex::default(),
             told: Mutex::default(),
@@ -148,7 +149,7 @@ fn path_directories(home: &Path) -> Vec<PathBuf> {
     std::env::split_paths(&path).filter(|directory| !is_ours(directory)).collect()
 }
 
-/// Links to this binary under tools' names. Their directory stays: a build that wrote a tool's
+/// Links to the interposer under tools' names. Their directory stays: a build that wrote a tool's
 /// path down, as configure scripts do, finds the real tool through it later.
 struct Links {
     directory: PathBuf,
@@ -172,16 +173,16 @@ impl Links {
         Self { directory: home.join(LINKS_OF_SOME).join(name), names }
     }
 
-    fn make(&self, own: &Path) -> std::io::Result<()> {
+    fn make(&self, interposer: &Path) -> std::io::Result<()> {
         std::fs::create_dir_all(&self.directory)?;
         for name in &self.names {
             let link = self.directory.join(name);
-            if std::fs::read_link(&link).is_ok_and(|target| target == own) {
+            if std::fs::read_link(&link).is_ok_and(|target| target == interposer) {
                 continue;
             }
             // Another build may be making the same link.
             let fresh = self.directory.join(format!(".{name}.{}", std::process::id()));
-            symlink(own, &fresh)?;
+            symlink(interposer, &fresh)?;
             std::fs::rename(&fresh, &link)?;
         }
         Ok(())

@@ -17,20 +17,22 @@ use tokio::net::UnixListener;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
+use super::answer::Reply;
 use super::binding::REAL_VARIABLE;
 use super::child::{Waiter, code_of};
 use super::guardian::Guardian;
-use super::interposer::SOCKET_VARIABLE;
 use super::jobserver::Jobserver;
 use super::journal::{self, Journal};
 use super::make::{BuildCommand, Client};
 use super::notify::{self, Given, Watch};
 use super::pass::{Mode, Pass};
 use super::placeholder::Placeholders;
+use super::real_tool::Caller;
 use super::renew::Renewed;
 use super::site::Site;
 use super::slot_keeper::SlotKeeper;
 use super::step::Step;
+use super::wire::Answer;
 use super::{force_on_use, wire};
 use crate::error::CliError;
 use crate::exit;
@@ -94,7 +96,11 @@ pub(crate) fn run(
             Ok(engine) => Arc::new(engine),
             Err(error) => return plain(options, console, &error).await,
         };
-        let site = Arc::new(Site::new(store.clone(), engine, console.clone(), home, options.bind)?);
+        let site = Site::new(store.clone(), engine, console.clone(), home, options.bind);
+        let site = match site {
+            Ok(site) => Arc::new(site),
+            Err(error) => return plain(options, console, &error).await,
+        };
         let build = Build { options, site, home, builds: &builds, open_files: raise_open_files() };
         build.passes().await
     });
@@ -231,7 +237,7 @@ impl Build<'_> {
     /// The build command with its environment.
     fn command(&self, attempt: &Attempt) -> Result<Command, CliError> {
         let mut process = plain_command(&attempt.command.words)?;
-        process.env(SOCKET_VARIABLE, &attempt.socket);
+        process.env(wire::frame::SOCKET_VARIABLE, &attempt.socket);
         if let Some(links) = &self.site.links {
             process.env("PATH", path_with(links)?);
         }
@@ -365,6 +371,11 @@ fn attend(socket: &UnixStream, pass: &Arc<Pass>, pid: u32) {
         return;
     }
     let Ok(Some((request, streams))) = wire::receive_request(socket) else { return };
-    let reply = pass.answer(request, streams, pid);
-    drop(wire::send_reply(socket, &reply));
+    let caller = Caller::of(&request);
+    let answer = match pass.answer(request, streams, pid) {
+        Reply::Done { stdout, stderr, status } => Answer::Done { stdout, stderr, status },
+        Reply::Local(program) => Answer::Tool(caller.become_tool(&pass.site, &program, false)),
+        Reply::Report(program) => Answer::Tool(caller.become_tool(&pass.site, &program, true)),
+    };
+    drop(wire::send_answer(socket, &answer));
 }

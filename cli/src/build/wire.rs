@@ -1,37 +1,35 @@
 //! What an interposed tool and the supervisor say to each other, over a Unix socket.
 //!
-//! One call is one connection: a request with the caller's standard streams attached, then a
-//! reply. Frames are a length (u32 LE) and a canonical encoding. Both ends are the same binary of
-//! the same user, but a program of the build could connect as well, so lengths are bounded before
-//! memory is given.
+//! One call is one connection: a request with the caller's standard streams attached, then an
+//! answer, in the format of [`frame`]. A program of the build could connect as well, so lengths are
+//! bounded before memory is given.
 
 use std::collections::BTreeMap;
-use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::io::{self, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 
-use mesh_protocol::codec::{self, Format};
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
-};
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use mesh_cli::frontend::Frontends;
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+
+use frame::{ANSWER_HEAD, DONE, MAGIC, REQUEST_HEAD, SCRUBBED, TOOL, WATCHED_TOOL};
+
+// The interposer has the same file.
+#[path = "../../interposer/frame.rs"]
+pub(crate) mod frame;
 
 /// Linux gives a program at most 6 MiB of arguments and environment (3/4 of the largest stack that
 /// exec takes into account).
-const REQUEST: Format = Format { magic: *b"\x89MCALL\0\x02", bytes_max: 8 * 1024 * 1024 };
-
-/// What a tool wrote, twice [`mesh_protocol::limits::STREAM_BYTES`], and a little.
-const REPLY: Format = Format { magic: *b"\x89MDONE\0\x01", bytes_max: 33 * 1024 * 1024 };
+const REQUEST_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
 /// One call of a tool.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Request {
     /// `argv`, as the tool was called.
     pub(crate) arguments: Vec<String>,
-    /// The tool's own file, without symbolic links, where it is known.
+    /// The tool's own file, without symbolic links, if the interposer is bound over it.
     pub(crate) file: Option<String>,
     /// Where.
     pub(crate) working_directory: String,
@@ -42,8 +40,8 @@ pub(crate) struct Request {
 }
 
 /// What the interposed tool is to do.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub(crate) enum Reply {
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Answer {
     /// Write this and exit with that status.
     Done {
         /// For standard output.
@@ -53,37 +51,41 @@ pub(crate) enum Reply {
         /// The exit status.
         status: u8,
     },
-    /// Become the real tool: the program at this path.
-    Local(String),
-    /// Run the real tool, and report its exit status in one byte.
-    Report(String),
+    /// Become the real tool.
+    Tool(RealTool),
+}
+
+/// How the real tool is called.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct RealTool {
+    /// Where the caller can execute it.
+    pub(crate) file: PathBuf,
+    /// Its `argv[0]`; if none, the caller's.
+    pub(crate) name: Option<String>,
+    /// Unless what it starts is to be interposed.
+    pub(crate) scrub: Option<Scrub>,
+    /// Run it, and report its exit status in one byte.
+    pub(crate) is_watched: bool,
+}
+
+/// What a tool's environment has to be for the tools that it starts not to be interposed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Scrub {
+    /// Its `PATH`, if it is to have another.
+    pub(crate) path: Option<String>,
 }
 
 /// The caller's standard input, output and error.
 pub(crate) type Streams = [OwnedFd; 3];
 
-/// Sends a request with three streams.
-pub(crate) fn send_request(
-    socket: &UnixStream,
-    request: &Request,
-    streams: [BorrowedFd<'_>; 3],
-) -> io::Result<()> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
-    let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    ancillary.push(SendAncillaryMessage::ScmRights(&streams));
-    let frame = frame(REQUEST, request)?;
-    let sent = sendmsg(socket, &[IoSlice::new(&frame)], &mut ancillary, SendFlags::NOSIGNAL)?;
-    (&mut &*socket).write_all(&frame[sent..])
-}
-
 /// Takes a request; `None` if the other end closed without one.
 pub(crate) fn receive_request(socket: &UnixStream) -> io::Result<Option<(Request, Streams)>> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    let mut length = [0; 4];
+    let mut head = [0; REQUEST_HEAD];
     let read = recvmsg(
         socket,
-        &mut [IoSliceMut::new(&mut length)],
+        &mut [IoSliceMut::new(&mut head)],
         &mut ancillary,
         RecvFlags::CMSG_CLOEXEC | RecvFlags::WAITALL,
     )?;
@@ -99,105 +101,153 @@ pub(crate) fn receive_request(socket: &UnixStream) -> io::Result<Option<(Request
         .flatten()
         .collect();
     let streams = Streams::try_from(streams).map_err(|_| malformed("three streams are missing"))?;
-    if read.bytes < length.len() {
+    if read.bytes < head.len() {
         return Err(malformed("the request ends early"));
     }
-    let body = read_body(&mut &*socket, REQUEST, length)?;
-    Ok(Some((body, streams)))
+    Ok(Some((read_request(&mut &*socket, &head)?, streams)))
 }
 
-/// Sends a reply.
-pub(crate) fn send_reply(mut socket: impl Write, reply: &Reply) -> io::Result<()> {
-    socket.write_all(&frame(REPLY, reply)?)
-}
-
-/// Waits for the reply.
-pub(crate) fn receive_reply(mut socket: impl Read) -> io::Result<Reply> {
-    let mut length = [0; 4];
-    socket.read_exact(&mut length)?;
-    read_body(&mut socket, REPLY, length)
-}
-
-fn frame<T: Serialize>(format: Format, value: &T) -> io::Result<Vec<u8>> {
-    let body = codec::encode(format, value).map_err(malformed)?;
-    // The format's bound fits.
-    let length = u32::try_from(body.len()).map_err(malformed)?;
-    Ok([&length.to_le_bytes(), body.as_slice()].concat())
-}
-
-fn read_body<T: Serialize + DeserializeOwned>(
-    socket: &mut dyn Read,
-    format: Format,
-    length: [u8; 4],
-) -> io::Result<T> {
-    let length = u64::from(u32::from_le_bytes(length));
-    if length > format.bytes_max {
+fn read_request(socket: &mut dyn Read, head: &[u8; REQUEST_HEAD]) -> io::Result<Request> {
+    let numbers = head.strip_prefix(&MAGIC).ok_or_else(|| malformed("it is no request"))?;
+    let mut numbers = numbers.as_chunks().0.iter().copied().map(u32::from_le_bytes);
+    let mut next = || numbers.next().unwrap_or(0);
+    let lengths = [next(), next(), next(), next()];
+    let (count, umask) = (next() as usize, next());
+    let length: u64 = lengths.iter().copied().map(u64::from).sum();
+    if length > REQUEST_BYTES_MAX {
         return Err(malformed("a longer message than is allowed"));
     }
-    let mut body = Vec::new();
-    socket.take(length).read_to_end(&mut body)?;
-    codec::decode(format, &body).map_err(malformed)
+    let mut body = String::new();
+    // What is not UTF-8 is refused here: the real tool knows what to do with it.
+    if socket.take(length).read_to_string(&mut body)? as u64 != length {
+        return Err(malformed("the request ends early"));
+    }
+    let mut rest = body.as_str();
+    let mut parts = lengths.into_iter().map(|length| {
+        let (part, after) = rest.split_at_checked(length as usize)?;
+        rest = after;
+        Some(part)
+    });
+    let mut part = || parts.next().flatten().ok_or_else(|| malformed("a letter is split"));
+    let (arguments, variables, directory, file) = (part()?, part()?, part()?, part()?);
+    let arguments: Vec<String> = texts(arguments).map(str::to_owned).collect();
+    if arguments.len() != count {
+        return Err(malformed("another number of arguments than it says"));
+    }
+    // The first letter may be one of a name in any case, as std::env has it.
+    let variables = texts(variables).filter_map(|text| {
+        let at = text.char_indices().skip(1).find(|(_, letter)| *letter == '=')?.0;
+        Some((text[..at].to_owned(), text[at + 1..].to_owned()))
+    });
+    let is_bound = Path::new(file).file_name().and_then(|name| name.to_str());
+    Ok(Request {
+        arguments,
+        file: is_bound.is_some_and(Frontends::is_modelled).then(|| file.to_owned()),
+        working_directory: directory.to_owned(),
+        environment: variables.collect(),
+        umask,
+    })
+}
+
+/// Texts that each end with a zero byte.
+fn texts(block: &str) -> impl Iterator<Item = &str> {
+    block.split_terminator('\0')
+}
+
+/// Sends an answer.
+pub(crate) fn send_answer(mut socket: impl Write, answer: &Answer) -> io::Result<()> {
+    let (kind, status, [first, second]) = match answer {
+        Answer::Done { stdout, stderr, status } => (DONE, *status, [stdout, stderr]),
+        Answer::Tool(tool) => {
+            let kind = if tool.is_watched { WATCHED_TOOL } else { TOOL };
+            let status = if tool.scrub.is_some() { SCRUBBED } else { 0 };
+            (kind, status, [&tool.words()?, &Vec::new()])
+        }
+    };
+    let mut message = Vec::with_capacity(ANSWER_HEAD + first.len() + second.len());
+    message.extend([kind, status, 0, 0]);
+    for part in [first, second] {
+        message.extend(u32::try_from(part.len()).map_err(malformed)?.to_le_bytes());
+    }
+    message.extend(first);
+    message.extend(second);
+    socket.write_all(&message)
+}
+
+impl RealTool {
+    fn words(&self) -> io::Result<Vec<u8>> {
+        let file = self.file.to_str().ok_or_else(|| malformed("a path that is not UTF-8"))?;
+        let path = self.scrub.as_ref().and_then(|scrub| scrub.path.as_ref());
+        let path = path.map(|path| format!("PATH={path}"));
+        let words = [file, self.name.as_deref().unwrap_or(""), path.as_deref().unwrap_or("")];
+        Ok(words.map(|word| format!("{word}\0")).concat().into_bytes())
+    }
 }
 
 fn malformed(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
-/// The three standard streams of this process.
-pub(crate) fn standard_streams<'a>(
-    stdin: &'a io::Stdin,
-    stdout: &'a io::Stdout,
-    stderr: &'a io::Stderr,
-) -> [BorrowedFd<'a>; 3] {
-    [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::fs::File;
+    use std::os::fd::AsFd;
+    use std::os::unix::net::UnixStream;
 
-    fn request() -> Request {
-        Request {
-            arguments: vec!["gcc".into(), "-c".into(), "a b.c".into()],
-            file: Some("/usr/bin/gcc-12".into()),
-            working_directory: "/tmp".into(),
-            // Larger than a socket's buffer.
-            environment: BTreeMap::from([("BIG".into(), "x".repeat(1_000_000))]),
-            umask: 0o022,
+    use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+
+    /// What [`receive_request`] makes of these bytes, with streams or without.
+    fn received(bytes: &[u8], with_streams: bool) -> io::Result<Option<(Request, Streams)>> {
+        let (mut caller, supervisor) = UnixStream::pair().unwrap();
+        let null = File::open("/dev/null").unwrap();
+        let streams = [null.as_fd(); 3];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        if with_streams {
+            ancillary.push(SendAncillaryMessage::ScmRights(&streams));
         }
+        let (head, rest) = bytes.split_at(REQUEST_HEAD.min(bytes.len()));
+        let parts = [std::io::IoSlice::new(head)];
+        sendmsg(&caller, &parts, &mut ancillary, SendFlags::NOSIGNAL).unwrap();
+        caller.write_all(rest).unwrap();
+        drop(caller);
+        receive_request(&supervisor)
+    }
+
+    fn bytes(numbers: [u32; 6], words: &[u8]) -> Vec<u8> {
+        let numbers = numbers.map(u32::to_le_bytes);
+        [&MAGIC[..], numbers.as_flattened(), words].concat()
     }
 
     #[test]
-    fn a_call_and_its_answer() {
-        let (caller, supervisor) = UnixStream::pair().unwrap();
-        let (mut theirs, ours) = io::pipe().unwrap();
-        let null = File::open("/dev/null").unwrap();
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                send_request(&caller, &request(), [null.as_fd(), ours.as_fd(), null.as_fd()])
-                    .unwrap();
-                drop(ours);
-            });
-            let (received, [_, stdout, _]) = receive_request(&supervisor).unwrap().unwrap();
-            assert_eq!(received, request());
-            File::from(stdout).write_all(b"through their own stream").unwrap();
-        });
-        let mut text = String::new();
-        theirs.read_to_string(&mut text).unwrap();
-        assert_eq!(text, "through their own stream");
-        let reply = Reply::Done { stdout: vec![], stderr: b"warning".to_vec(), status: 3 };
-        send_reply(&supervisor, &reply).unwrap();
-        assert_eq!(receive_reply(&caller).unwrap(), reply);
+    fn variables_as_the_standard_library_has_them() {
+        let words = b"gcc\0-c\0A=1\0=B=2\0A=3\0none\0/tmp/usr/bin/gcc-12";
+        let (request, _) = received(&bytes([7, 18, 4, 15, 2, 0o22], words), true).unwrap().unwrap();
+        assert_eq!(request.arguments, ["gcc", "-c"]);
+        let environment = [("A", "3"), ("=B", "2")].map(|(k, v)| (k.to_owned(), v.to_owned()));
+        assert_eq!(request.environment, BTreeMap::from(environment));
+        assert_eq!(request.working_directory, "/tmp");
+        assert_eq!(request.file.as_deref(), Some("/usr/bin/gcc-12"));
+        assert_eq!(request.umask, 0o22);
     }
 
     #[test]
     fn what_is_no_call_is_refused_without_memory() {
-        let (mut caller, supervisor) = UnixStream::pair().unwrap();
-        caller.write_all(&u32::MAX.to_le_bytes()).unwrap();
-        assert!(receive_request(&supervisor).is_err(), "no streams");
-        caller.write_all(&u32::MAX.to_le_bytes()).unwrap();
-        assert!(receive_reply(&supervisor).is_err(), "too long");
+        let right = [4, 0, 1, 0, 1, 0];
+        assert!(received(&bytes(right, b"gcc\0/"), true).is_ok());
+        for (numbers, words, with_streams) in [
+            (right, &b"gcc\0/"[..], false),
+            ([u32::MAX, u32::MAX, 0, 0, 0, 0], b"", true),
+            (right, b"gcc", true),
+            (right, b"g\xffc\0/", true),
+            ([4, 0, 1, 0, 2, 0], b"gcc\0/", true),
+            ([1, 3, 1, 0, 1, 0], "\u{e9}c\0/".as_bytes(), true),
+        ] {
+            assert!(received(&bytes(numbers, words), with_streams).is_err(), "{numbers:?}");
+        }
+        assert!(received(b"something else, and as long as a head is", true).is_err());
+        assert!(received(b"short", true).is_err());
         let (caller, supervisor) = UnixStream::pair().unwrap();
         drop(caller);
         assert!(receive_request(&supervisor).unwrap().is_none());

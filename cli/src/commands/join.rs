@@ -64,6 +64,7 @@ fn options(args: &JoinArgs, home: PathBuf) -> ServeOptions {
         slots: args.slots.unwrap_or(default.slots),
         memory_bytes: args.memory.unwrap_or(default.memory_bytes),
         only_when_idle: args.only_when_idle,
+        check_permille: args.check * 10,
     };
     ServeOptions { home, node, idle_exit: args.idle_exit.map(Duration::from_secs) }
 }

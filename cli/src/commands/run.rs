@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use mesh_cli::frontend::{
-    CommandError, CommandLine, FileSource, Files, Frontends, Inode, LocalReason, PlannedCommand,
+    CommandError, CommandLine, FileSource, Files, Frontends, LocalReason, PlannedCommand,
     ReadError, Settings, StoreFiles, regular_file,
 };
 use mesh_node::driver::{Progress, Watcher};
@@ -23,7 +23,7 @@ use serde_json::json;
 use super::bring::Bring;
 use super::{print_bytes, print_line};
 use crate::args::RunArgs;
-use crate::build::placeholder;
+use crate::build::{interposer, placeholder};
 use crate::error::CliError;
 use crate::forcing::{Forcing, Where};
 use crate::ui::{Console, Verbosity};
@@ -199,13 +199,11 @@ fn stdin(store: &Store, path: &Path) -> Result<ValueName, CliError> {
 
 /// Directories of `PATH` in which this program stands in for compilers (`mesh build`).
 fn interposers(path: Option<&String>) -> Vec<PathBuf> {
-    let Ok(own) = std::fs::metadata("/proc/self/exe") else { return Vec::new() };
-    let is_own = |path: &Path| {
-        std::fs::metadata(path).is_ok_and(|found| Inode::of(&found) == Inode::of(&own))
-    };
+    let is_one =
+        |path: &Path| std::fs::metadata(path).is_ok_and(|found| interposer::is_any(path, &found));
     let directories = path.map(String::as_str).unwrap_or_default().split(':').map(PathBuf::from);
     directories
-        .filter(|directory| ["cc", "gcc", "ld"].iter().any(|n| is_own(&directory.join(n))))
+        .filter(|directory| ["cc", "gcc", "ld"].iter().any(|n| is_one(&directory.join(n))))
         .collect()
 }
 

@@ -29,6 +29,8 @@ pub(crate) struct Report {
     retries: Vec<Retry>,
     /// Runs of which a second copy was begun because they were late.
     speculated: u64,
+    /// Results of others that were computed once more here.
+    checked: u64,
     /// How long copies ran in vain.
     wasted_ms: u64,
     /// What ran in the mesh; empty without one.
@@ -93,6 +95,7 @@ impl Report {
             retried: summary.retried,
             retries: summary.retries.clone(),
             speculated: summary.speculated,
+            checked: summary.checked,
             wasted_ms: summary.wasted_us / 1000,
             peers,
             local_count: summary.local,

@@ -191,6 +191,7 @@ impl State {
             }
             News::PutBack { reason, .. } => self.retry(reason),
             News::Speculated(_) => self.summary.speculated += 1,
+            News::Checked(_) => self.summary.checked += 1,
             News::Wasted(_, us) => self.summary.wasted_us += us,
         }
     }

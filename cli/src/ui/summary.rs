@@ -44,6 +44,8 @@ pub(crate) struct Summary {
     pub(crate) retries: Vec<Retry>,
     /// Runs of which a second copy was begun because they were late.
     pub(crate) speculated: u64,
+    /// Results of others that were computed once more here.
+    pub(crate) checked: u64,
     /// How long copies ran in vain, in microseconds.
     pub(crate) wasted_us: u64,
     /// Who ran how much; none is this machine, as far as its node ran it.
@@ -88,6 +90,9 @@ impl fmt::Display for Summary {
         if self.retried > 0 {
             write!(f, "{} retried, ", self.retried)?;
         }
+        if self.checked > 0 {
+            write!(f, "{} checked, ", self.checked)?;
+        }
         if self.speculated > 0 {
             write!(f, "{} speculated, ", self.speculated)?;
         }
@@ -112,11 +117,11 @@ mod tests {
         (summary.failed, summary.retried) = (2, 3);
         let line = "352 thunks, 340 run, 12 reused, 2 failed, 3 retried, 0 local, 38.2 s";
         assert_eq!(summary.to_string(), line);
-        (summary.failed, summary.speculated) = (0, 2);
+        (summary.failed, summary.speculated, summary.checked) = (0, 2, 9);
         let share = Share { executed: 100, busy_us: 1 };
         let peer = |number: u8| Some(PeerId([number; 32]));
         summary.shares = [peer(1), peer(2), peer(3), None].map(|at| (at, share)).into();
-        let line = "352 thunks, 340 run, 300 on 3 peers, 12 reused, 3 retried, 2 speculated, 0 local, 38.2 s";
+        let line = "352 thunks, 340 run, 300 on 3 peers, 12 reused, 3 retried, 9 checked, 2 speculated, 0 local, 38.2 s";
         assert_eq!(summary.to_string(), line);
         summary.learned = [(peer(1), 3), (None, 1)].into();
         let line = line.replace("12 reused", "12 reused, 4 of them known to the mesh");

@@ -39,7 +39,7 @@ fn known(record: Record) -> Option<(Box<mesh_protocol::thunk::Reduction>, PeerId
 /// Brings it into the store; a tree with all that is in it.
 pub(super) async fn bring(node: &Node, key: RecordKey) -> Result<(), String> {
     if let RecordKey::Reduction(thunk) = key {
-        let learned = node.records().learn(thunk).await;
+        let learned = node.records().learn(thunk, None).await;
         return match learned {
             Some(_) => Ok(()),
             None => Err(format!("no member that can be reached knows what came of {thunk}")),

@@ -74,6 +74,8 @@ pub enum News {
     Speculated(ThunkName),
     /// A copy of it was in vain, after so many microseconds.
     Wasted(ThunkName, u64),
+    /// What somebody said came of it was held against a run on this machine.
+    Checked(ThunkName),
 }
 
 /// A driver's end.

@@ -118,11 +118,13 @@ impl Workshop {
     pub(super) async fn run(self, name: ThunkName, thunk: Arc<Thunk>) -> JobEnd {
         let executor = sign::executor(self.own);
         let known = self.store.recall(name).ok().flatten();
-        let reduction = match known.filter(|known| known.executor == executor) {
+        let known = known.filter(|known| known.executor == executor);
+        let remembered = known.is_some();
+        let reduction = match known {
             Some(known) => Ok((*known).clone()),
             None => self.reduce(name, thunk).await.1,
         };
-        match reduction.and_then(|reduction| self.sign(reduction)) {
+        match reduction.and_then(|reduction| self.sign(reduction, remembered)) {
             Ok((signed, objects)) => (Ok(signed), objects),
             Err(failure) => (Err(failure), Vec::new()),
         }
@@ -135,11 +137,15 @@ impl Workshop {
         }
     }
 
-    fn sign(&self, reduction: Reduction) -> Result<(SignedReduction, Vec<InlineObject>), Failure> {
+    fn sign(
+        &self,
+        reduction: Reduction,
+        remembered: bool,
+    ) -> Result<(SignedReduction, Vec<InlineObject>), Failure> {
         let (files, _) = results(&reduction);
         let objects = inline(&self.store, files, limits::CLAIM_INLINE_BYTES as u64);
         let class = FailureClass::Machine;
-        let signed = sign::signed(&*self.signer, reduction);
+        let signed = sign::signed(&*self.signer, reduction, remembered);
         let signed = signed.map_err(|reason| Failure { class, reason: reason.into() })?;
         Ok((signed, objects))
     }

@@ -18,6 +18,7 @@
 //!                            └───────────────┘
 //! ```
 
+mod check;
 pub mod client;
 mod compose;
 mod job;
@@ -78,8 +79,10 @@ pub struct MeshParts {
     pub slots: u32,
     /// Who gets what of the own builds' thunks.
     pub policy: LeasePolicy,
-    /// Breaks ties between requesters.
+    /// Breaks ties between requesters, and chooses what is checked: a secret.
     pub seed: u64,
+    /// The share of others' results that are computed once more here, in thousandths.
+    pub check_permille: u32,
     /// Hears what happens to leases; called from the task, so it must be quick.
     pub watcher: Box<dyn FnMut(lease::Event) + Send>,
 }

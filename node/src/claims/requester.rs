@@ -6,6 +6,7 @@ use std::sync::Arc;
 use mesh_protocol::limits;
 use mesh_protocol::name::{ThunkName, ValueName};
 use mesh_protocol::peer::{PeerId, StreamId};
+use mesh_protocol::sched::audit::Verdict;
 use mesh_protocol::sched::force::{Failure, FailureClass, RunId};
 use mesh_protocol::sched::lease::{Effect, Event, Input};
 use mesh_protocol::thunk::{Reduction, Thunk};
@@ -14,6 +15,7 @@ use mesh_protocol::wire::claim::{
 };
 use tokio::task::AbortHandle;
 
+use super::check::{Check, Settled};
 use super::client::News;
 use super::compose::{self, LeaseDraft};
 use super::job::{self, OwnEnd};
@@ -49,6 +51,7 @@ pub(super) struct Requester {
 struct Granted {
     stream: StreamId,
     name: ThunkName,
+    thunk: Arc<Thunk>,
 }
 
 impl Requester {
@@ -130,35 +133,44 @@ impl Shell {
     /// Brings the outputs first: what force hears of is here.
     fn on_receipt(&mut self, stream: StreamId, receipt: Receipt) {
         let granted = self.requester.granted.get(&receipt.lease);
-        let ours = granted.is_some_and(|granted| granted.stream == stream);
-        let (Some((peer, _)), Ok(signed), true) =
-            (self.requester.workers.get(&stream), &receipt.end, ours)
+        let granted = match granted.filter(|granted| granted.stream == stream) {
+            Some(_) => self.requester.granted.remove(&receipt.lease),
+            None => None,
+        };
+        let (Some((peer, _)), Ok(signed), Some(granted)) =
+            (self.requester.workers.get(&stream), &receipt.end, granted)
         else {
-            if ours {
-                self.requester.granted.remove(&receipt.lease);
-            }
             return self.lease(Input::Received(stream, FromWorker::Receipt(Box::new(receipt))));
         };
-        self.requester.granted.remove(&receipt.lease);
+        let peer = *peer;
         self.requester.settling.insert(receipt.lease, stream);
-        let settle = self.workshop.clone().settle(*peer, signed.reduction.clone());
+        let settle = self.workshop.clone().settle(peer, signed.reduction.clone());
+        let check = self.audits.wants(peer).then(|| Check {
+            name: granted.name,
+            thunk: granted.thunk,
+            told: Arc::new(signed.reduction.outputs.clone()),
+            workshop: self.workshop.clone(),
+            turns: Arc::clone(&self.check_turns),
+        });
         let failure = LeaseFailure { class: FailureClass::Machine, reason: job::BROKEN.to_owned() };
         let end = Err(failure);
         let broken = Receipt { lease: receipt.lease, end, objects: Vec::new() };
-        let broken = Done::Settled(stream, Box::new(broken), Ok(()));
+        let broken = Done::Settled(stream, Box::new(broken), Ok(None));
         self.tasks.spawn(broken, async move {
-            let settled = settle.await;
+            let settled = match (settle.await, check) {
+                (Ok(()), Some(check)) => Ok(check.run().await.map(|verdict| (peer, verdict))),
+                (settled, _) => settled.map(|()| None),
+            };
             Done::Settled(stream, Box::new(receipt), settled)
         });
     }
 
-    pub(super) fn on_settled(
-        &mut self,
-        stream: StreamId,
-        mut receipt: Receipt,
-        settled: Result<(), String>,
-    ) {
+    pub(super) fn on_settled(&mut self, stream: StreamId, mut receipt: Receipt, settled: Settled) {
         self.requester.settling.remove(&receipt.lease);
+        let settled = settled.and_then(|check| match check {
+            Some((peer, verdict)) => self.on_checked(peer, &receipt, verdict),
+            None => Ok(()),
+        });
         if let Err(reason) = settled {
             receipt.end = Err(LeaseFailure {
                 class: FailureClass::Machine,
@@ -168,6 +180,33 @@ impl Shell {
         self.lease(Input::Received(stream, FromWorker::Receipt(Box::new(receipt))));
         if self.requester.ending.contains(&stream) {
             self.on_served_closed(stream);
+        }
+    }
+
+    fn on_checked(
+        &mut self,
+        peer: PeerId,
+        receipt: &Receipt,
+        verdict: Verdict,
+    ) -> Result<(), String> {
+        self.audits.record(peer, verdict);
+        let name = match &receipt.end {
+            Ok(signed) => signed.reduction.thunk,
+            Err(_) => return Ok(()),
+        };
+        self.requester.runs.news(name, &News::Checked(name));
+        match verdict {
+            Verdict::Agrees => Ok(()),
+            Verdict::Varies => {
+                tracing::info!(%name, "what comes of it varies, so it says nothing of whoever ran it");
+                Ok(())
+            }
+            Verdict::Lied => {
+                let what = format!("other outputs than its own come of {name} here");
+                self.workshop.transfers.lied(peer, what);
+                self.liars.push(peer);
+                Err("its outputs are not those that come of the thunk here".to_owned())
+            }
         }
     }
 
@@ -211,7 +250,7 @@ impl Shell {
     fn grant(&mut self, stream: StreamId, lease: LeaseId, name: ThunkName, thunk: Arc<Thunk>) {
         let Some((worker, _)) = self.requester.workers.get(&stream) else { return };
         let sources = self.sources(*worker, &thunk, lease);
-        let granted = Granted { stream, name };
+        let granted = Granted { stream, name, thunk: Arc::clone(&thunk) };
         self.requester.granted.insert(lease, granted);
         let draft = LeaseDraft { lease, name, thunk, sources };
         self.requester.queue(stream, Outgoing::Lease(draft));
@@ -248,9 +287,14 @@ impl Shell {
 
     fn record(&mut self, signed: &SignedReduction) {
         let reduction = &signed.reduction;
-        self.requester.runs.tried(reduction.thunk, &Ok(runs::outcome(reduction)));
         let at = sign::peer_of(&reduction.executor);
-        self.requester.runs.news(reduction.thunk, &ran(reduction, at));
+        let runs = &mut self.requester.runs;
+        if signed.remembered {
+            runs.learned(reduction.thunk, &Arc::new(reduction.outputs.clone()), at);
+        } else {
+            runs.tried(reduction.thunk, &Ok(runs::outcome(reduction)));
+            runs.news(reduction.thunk, &ran(reduction, at));
+        }
         match self.workshop.store.record(reduction) {
             Ok(()) => self.workshop.publish(reduction),
             Err(error) => {

@@ -1,9 +1,11 @@
 //! Which driver wants which run: drivers number their own, the machines need one numbering.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use mesh_protocol::graph::Outputs;
 use mesh_protocol::name::ThunkName;
+use mesh_protocol::peer::PeerId;
 use mesh_protocol::sched::force::{Failure, RunId};
 use mesh_protocol::thunk::Reduction;
 
@@ -69,10 +71,19 @@ impl Runs {
 
     /// Something for the books of whoever wants that thunk.
     pub(super) fn news(&mut self, thunk: ThunkName, news: &News) {
+        self.tell_all(thunk, || FromMesh::News(news.clone()));
+    }
+
+    /// A thunk was run before, for somebody else.
+    pub(super) fn learned(&mut self, thunk: ThunkName, outputs: &Outputs, by: Option<PeerId>) {
+        self.tell_all(thunk, || FromMesh::Learned(thunk, Arc::clone(outputs), by));
+    }
+
+    fn tell_all(&mut self, thunk: ThunkName, message: impl Fn() -> FromMesh) {
         let runs = self.by_name.get(&thunk).into_iter().flatten();
         let clients: BTreeSet<ClientId> =
             runs.filter_map(|id| self.wanted.get(id)).map(|wanted| wanted.client).collect();
-        self.told.extend(clients.into_iter().map(|id| (id, FromMesh::News(news.clone()))));
+        self.told.extend(clients.into_iter().map(|id| (id, message())));
     }
 
     /// A try of a thunk ended.

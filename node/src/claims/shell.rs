@@ -7,13 +7,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use mesh_protocol::limits;
 use mesh_protocol::name::{ThunkName, ValueName};
 use mesh_protocol::peer::PeerId;
+use mesh_protocol::sched::audit::Audits;
 use mesh_protocol::sched::claim::{self, Claims};
 use mesh_protocol::sched::lease::{self, Leases};
 use mesh_protocol::sched::offer::{self, Offerer};
 use mesh_protocol::thunk::Reduction;
 use mesh_protocol::time::Time;
 use mesh_protocol::wire::offer::Offer;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::client::{ClientId, FromMesh, ToMesh};
@@ -36,6 +37,10 @@ pub(super) struct Shell {
     pub(super) leases: Leases,
     offerer: Offerer,
     pub(super) claims: Claims,
+    /// Whose results are checked here, and who was found out to lie.
+    pub(super) audits: Audits,
+    pub(super) check_turns: Arc<Semaphore>,
+    pub(super) liars: Vec<PeerId>,
     pub(super) requester: Requester,
     pub(super) worker: Worker,
     pub(super) tasks: Tasks,
@@ -79,6 +84,9 @@ impl Shell {
             leases: Leases::new(parts.policy, parts.capabilities),
             offerer: Offerer::new(first_offer),
             claims: Claims::new(parts.capabilities, parts.seed),
+            audits: Audits::new(parts.check_permille, parts.seed),
+            check_turns: Arc::new(Semaphore::new(parts.slots.max(1) as usize)),
+            liars: Vec::new(),
             requester: Requester::default(),
             worker: Worker::default(),
             tasks: Tasks::default(),
@@ -247,8 +255,10 @@ impl Shell {
             return;
         }
         self.recalls += 1;
+        // What one checks of runs one does not take from hearsay.
+        let from = self.audits.is_on().then(|| self.audits.proven());
         self.tasks.spawn(Done::Recalled(client, name, None), async move {
-            let known = records.learn(name).await;
+            let known = records.learn(name, from.as_ref()).await;
             Done::Recalled(client, name, known.map(|known| known.reduction))
         });
     }
@@ -291,6 +301,9 @@ impl Shell {
 
     /// After anything happened.
     fn settle(&mut self) {
+        for liar in std::mem::take(&mut self.liars) {
+            self.lease(lease::Input::Lied(liar));
+        }
         while let Some(stream) = self.requester.broken.pop() {
             self.lease(lease::Input::Closed(stream));
         }

@@ -36,9 +36,13 @@ pub(crate) fn peer_of(executor: &str) -> Option<PeerId> {
 
 /// The reduction with this node's word for it. What is signed are its canonical bytes, which begin
 /// with their format's magic: they are no other message.
-pub(super) fn signed(signer: &dyn Signer, reduction: Reduction) -> Result<SignedReduction, String> {
+pub(super) fn signed(
+    signer: &dyn Signer,
+    reduction: Reduction,
+    remembered: bool,
+) -> Result<SignedReduction, String> {
     let bytes = reduction.encode().map_err(|error| error.to_string())?;
-    Ok(SignedReduction { signature: signer.sign(&bytes), reduction })
+    Ok(SignedReduction { signature: signer.sign(&bytes), reduction, remembered })
 }
 
 /// Did this peer run it, by its own word?

@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::task::AbortHandle;
 
+use super::check::Settled;
 use super::client::ClientId;
 use super::job::{self, JobEnd, OwnEnd};
 use super::line::ToRequester;
@@ -42,7 +43,7 @@ pub(super) enum Done {
     Fetched(Job, Result<Arc<Thunk>, String>),
     Ran(Job, Box<JobEnd>),
     Own(LeaseId, ThunkName, Box<OwnEnd>),
-    Settled(StreamId, Box<Receipt>, Result<(), String>),
+    Settled(StreamId, Box<Receipt>, Settled),
     /// What others know of a thunk that a build needs.
     Recalled(ClientId, ThunkName, Option<Arc<Reduction>>),
 }

@@ -23,11 +23,20 @@ pub struct Learned {
 
 impl Records {
     /// Looks a thunk up, brings its outputs, and writes the reduction into the memo. None if
-    /// nobody knows it, or the outputs cannot be had.
-    pub async fn learn(&self, thunk: ThunkName) -> Option<Learned> {
+    /// nobody knows it, or the outputs cannot be had. `from`: who must have run it and vouch for it, if
+    /// not anybody may.
+    pub async fn learn(
+        &self,
+        thunk: ThunkName,
+        from: Option<&BTreeSet<PeerId>>,
+    ) -> Option<Learned> {
         let record = self.reduction(thunk).await?;
         let publisher = record.statement.publisher;
         let Fact::Reduced(reduction) = record.statement.fact else { return None };
+        let is_of = |peer: &PeerId| from.is_none_or(|peers| peers.contains(peer));
+        if !is_of(&publisher) || !peer_of(&reduction.executor).is_none_or(|peer| is_of(&peer)) {
+            return None;
+        }
         if let Err(error) = self.bring(publisher, &reduction).await {
             tracing::debug!(%thunk, %publisher, %error, "a reduction's outputs cannot be had");
             return None;

@@ -169,7 +169,7 @@ async fn what_one_found_out_all_can_use_also_when_it_has_gone() {
     a.records.publish_reduction(&reduction);
     // The reduction, the thunk and its output.
     b.knows(3).await;
-    let learned = b.records.learn(reduction.thunk).await.unwrap();
+    let learned = b.records.learn(reduction.thunk, None).await.unwrap();
     assert_eq!((&*learned.reduction, learned.publisher), (&reduction, a.peer));
     assert_eq!(*b.store.recall(reduction.thunk).unwrap().unwrap(), reduction);
     a.leave(&net).await;
@@ -177,7 +177,7 @@ async fn what_one_found_out_all_can_use_also_when_it_has_gone() {
     let c = Node::start(&net, 3).await;
     c.sees(1).await;
     assert_eq!(c.records.providers(text(&reduction)).await, [b.peer], "who has gone has nothing");
-    let learned = c.records.learn(reduction.thunk).await.unwrap();
+    let learned = c.records.learn(reduction.thunk, None).await.unwrap();
     assert_eq!(learned.publisher, b.peer);
     assert_eq!(learned.reduction.executor, peer(1).to_string(), "who ran it is not forgotten");
     assert_eq!(c.store.read(text(&reduction), 100).unwrap(), b"hello");
@@ -200,7 +200,7 @@ async fn kept_records_outlive_their_keeper_but_not_their_publishers_presence() {
     c.sees(1).await;
     let record = c.records.reduction(reduction.thunk).await.unwrap();
     assert_eq!(record.statement.publisher, a.peer);
-    assert!(c.records.learn(reduction.thunk).await.is_none(), "nobody has the output");
+    assert!(c.records.learn(reduction.thunk, None).await.is_none(), "nobody has the output");
     assert!(c.store.recall(reduction.thunk).unwrap().is_none());
     assert_eq!(c.records.providers(text(&reduction)).await, [], "a is away, as c sees it");
     net.heal(a.peer, c.peer).await;
@@ -303,7 +303,7 @@ async fn a_lie_is_not_believed() {
     liar(&net, 9, vec![record(peer(9), peer(9), &false_outputs, now_s)]).await;
     asks.sees(2).await;
     assert!(asks.records.reduction(wanted.thunk).await.is_some());
-    assert_eq!(asks.records.learn(wanted.thunk).await, None);
+    assert_eq!(asks.records.learn(wanted.thunk, None).await, None);
     assert!(asks.store.recall(wanted.thunk).unwrap().is_none());
 }
 

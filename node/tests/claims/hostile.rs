@@ -6,8 +6,10 @@ use std::sync::atomic::Ordering::SeqCst;
 use mesh_node::claims::Signer;
 use mesh_node::net::memory::MemoryMesh;
 use mesh_node::net::{BoxStream, Network, Service};
+use mesh_node::transfer::Suspicion;
 use mesh_protocol::limits;
 use mesh_protocol::name::ValueName;
+use mesh_protocol::peer::PeerId;
 use mesh_protocol::sched::lease::Event;
 use mesh_protocol::thunk::{OutputObject, Reduction, Usage};
 use mesh_protocol::wire::claim::{
@@ -15,7 +17,7 @@ use mesh_protocol::wire::claim::{
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::world::{Hashing, Node, PLATFORM, build, many, peer, tag, until};
+use crate::world::{Hashing, Node, PLATFORM, answers, build, many, peer, tag, until};
 
 async fn send(stream: &mut BoxStream, message: &FromWorker) -> std::io::Result<()> {
     send_bytes(stream, &message.encode().unwrap()).await
@@ -37,6 +39,49 @@ fn open(slots: u32) -> FromWorker {
         Capabilities { platform: PLATFORM, cores: 8, memory_mib: 1024, speed_permille: 1000 };
     let window = Window { slots, prefetch: 0 };
     FromWorker::Open(Open { capabilities, window, holds: BTreeSet::new() })
+}
+
+fn misbehaved(node: &Node) -> BTreeSet<PeerId> {
+    let events = node.events.lock().unwrap();
+    let peers = events.iter().filter_map(|event| match event {
+        Event::Misbehaved(peer, _) => Some(*peer),
+        _ => None,
+    });
+    peers.collect()
+}
+
+/// Well-formed, signed, and there: only a second run tells.
+#[tokio::test(start_paused = true)]
+async fn false_outputs_are_found_out_by_who_checks() {
+    let net = MemoryMesh::new();
+    let requester = Node::start_checking(&net, 1, 0).await;
+    let (liar, honest) = (Node::start(&net, 2, 4).await, Node::start(&net, 3, 4).await);
+    liar.engine.falsifies.store(true, SeqCst);
+    let driver = requester.driver(0);
+    build(&requester, &driver, many(&requester, 60, 50)).await;
+    assert!(liar.engine.runs() > 0 && honest.engine.runs() >= 60);
+    assert!(requester.engine.runs() >= 60, "each is run here once more");
+    assert_eq!(misbehaved(&requester), BTreeSet::from([liar.peer]));
+    let lied = liar.engine.runs();
+    let suspicions = requester.transfers.suspicions();
+    assert!(matches!(&suspicions[..], [(peer, Suspicion::Lied(_))] if *peer == liar.peer));
+    build(&requester, &driver, many(&requester, 90, 60)).await;
+    assert_eq!(liar.engine.runs(), lied, "it is left out");
+}
+
+#[tokio::test(start_paused = true)]
+async fn outputs_that_vary_bring_nobody_into_disrepute() {
+    let net = MemoryMesh::new();
+    let requester = Node::start_checking(&net, 1, 0).await;
+    let worker = Node::start(&net, 2, 4).await;
+    worker.engine.varies.store(true, SeqCst);
+    requester.engine.varies.store(true, SeqCst);
+    // They differ from each other's, and from their own.
+    worker.engine.runs.store(1000, SeqCst);
+    let answers = answers(&requester.driver(0), &many(&requester, 10, 50)).await;
+    assert!(answers.iter().all(Result::is_ok));
+    assert_eq!(misbehaved(&requester), BTreeSet::new());
+    assert_eq!((worker.engine.runs(), requester.engine.runs()), (1010, 20));
 }
 
 #[tokio::test(start_paused = true)]
@@ -95,7 +140,7 @@ async fn lie(network: std::sync::Arc<dyn Network>, requester: u8, lie: Lie) -> s
         };
         let receipt = Receipt {
             lease: lease.lease,
-            end: Ok(SignedReduction { reduction, signature }),
+            end: Ok(SignedReduction { reduction, signature, remembered: false }),
             objects: vec![InlineObject { name, bytes }],
         };
         send(&mut stream, &FromWorker::Started(lease.lease)).await?;

@@ -6,6 +6,7 @@ use mesh_node::driver::Progress;
 use mesh_node::net::memory::MemoryMesh;
 use mesh_protocol::peer::PeerId;
 use mesh_protocol::sched::force::Event;
+use mesh_protocol::thunk::Thunk;
 
 use crate::world::*;
 
@@ -29,6 +30,13 @@ fn watch(seen: &Arc<Mutex<Seen>>) -> impl FnMut(Progress) + Send + 'static {
     }
 }
 
+/// Both have the same sources.
+fn give_inputs(from: &Node, to: &Node, thunks: &[Thunk]) {
+    for input in thunks.iter().flat_map(Thunk::values) {
+        to.put(&from.store.read(input.digest(), 1000).unwrap());
+    }
+}
+
 /// Pretended time, far beyond any look-up: no run ends before its answer comes.
 const LONG_MS: u64 = 120_000;
 
@@ -40,11 +48,7 @@ async fn runs_end_when_somebody_else_knows() {
     build(&first, &first.driver(2), thunks.clone()).await;
     assert_eq!(first.engine.runs(), 8);
     let second = Node::start_with_records(&net, 2, 2).await;
-    for thunk in &thunks {
-        for input in thunk.values() {
-            second.put(&first.store.read(input.digest(), 1000).unwrap());
-        }
-    }
+    give_inputs(&first, &second, &thunks);
     first.mesh.give(0).await;
     let seen = Arc::new(Mutex::new(Seen::default()));
     let began = tokio::time::Instant::now();
@@ -69,4 +73,22 @@ async fn what_nobody_knows_runs_as_if_nobody_had_been_asked() {
     let took = began.elapsed().as_millis();
     assert!(took < 1000, "nothing waits for an answer: {took} ms of pretended time");
     assert_eq!((seen.lock().unwrap().executed, node.engine.runs()), (4, 4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_worker_ran_for_somebody_else_is_reused_and_not_counted_as_run() {
+    let net = MemoryMesh::new();
+    let worker = Node::start(&net, 1, 2).await;
+    let first = Node::start(&net, 2, 0).await;
+    let thunks = many(&first, 6, 10);
+    build(&first, &first.driver(0), thunks.clone()).await;
+    assert_eq!(worker.engine.runs(), 6);
+    let second = Node::start(&net, 3, 0).await;
+    give_inputs(&first, &second, &thunks);
+    let seen = Arc::new(Mutex::new(Seen::default()));
+    build(&second, &second.watched_driver(0, watch(&seen)), thunks).await;
+    assert_eq!(worker.engine.runs(), 6, "nothing runs twice");
+    let seen = seen.lock().unwrap();
+    assert_eq!((seen.executed, seen.reused), (0, 6));
+    assert_eq!(seen.learned, [Some(worker.peer); 6]);
 }

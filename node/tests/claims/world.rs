@@ -66,6 +66,10 @@ pub(crate) struct Pretend {
     pub(crate) running_max: AtomicU32,
     /// Says that it made what it did not make.
     pub(crate) lies: AtomicBool,
+    /// Makes something else than others do.
+    pub(crate) falsifies: AtomicBool,
+    /// Makes something else each time.
+    pub(crate) varies: AtomicBool,
     pub(crate) never_ends: AtomicBool,
     pub(crate) panics: AtomicBool,
     /// How many of these were in the store at the end of each run.
@@ -81,6 +85,8 @@ impl Pretend {
             running: AtomicU32::new(0),
             running_max: AtomicU32::new(0),
             lies: AtomicBool::new(false),
+            falsifies: AtomicBool::new(false),
+            varies: AtomicBool::new(false),
             never_ends: AtomicBool::new(false),
             panics: AtomicBool::new(false),
             looks_for: Mutex::default(),
@@ -89,7 +95,7 @@ impl Pretend {
     }
 
     async fn pretend(&self, job: Job) -> Result<Outcome, EngineError> {
-        self.runs.fetch_add(1, SeqCst);
+        let run = self.runs.fetch_add(1, SeqCst);
         let _running = Running::enter(self);
         let arguments = &job.thunk.spec().function.arguments;
         let took = Duration::from_millis(arguments[1].parse().unwrap());
@@ -101,7 +107,13 @@ impl Pretend {
         let found = sought.iter().filter(|name| self.store.contains(name.digest())).count();
         self.found.lock().unwrap().push(found);
         drop(sought);
-        let bytes = output_of(&self.store, &job.thunk);
+        let mut bytes = output_of(&self.store, &job.thunk);
+        if self.falsifies.load(SeqCst) {
+            bytes.extend(b"false");
+        }
+        if self.varies.load(SeqCst) {
+            bytes.extend(run.to_le_bytes());
+        }
         let empty = ValueName(self.store.put_bytes(b"").unwrap());
         let name = match self.lies.load(SeqCst) {
             true => ValueName::of(&[&bytes, b"not".as_slice()].concat()),
@@ -216,15 +228,26 @@ pub(crate) fn peer(number: u8) -> PeerId {
 
 impl Node {
     pub(crate) async fn start(net: &MemoryMesh, number: u8, slots: u32) -> Self {
-        Self::start_as(net, number, slots, false).await
+        Self::start_as(net, number, slots, false, 0).await
+    }
+
+    /// One that takes nobody's word.
+    pub(crate) async fn start_checking(net: &MemoryMesh, number: u8, slots: u32) -> Self {
+        Self::start_as(net, number, slots, false, 1000).await
     }
 
     /// One that tells others what it found out, and asks them.
     pub(crate) async fn start_with_records(net: &MemoryMesh, number: u8, slots: u32) -> Self {
-        Self::start_as(net, number, slots, true).await
+        Self::start_as(net, number, slots, true, 0).await
     }
 
-    async fn start_as(net: &MemoryMesh, number: u8, slots: u32, with_records: bool) -> Self {
+    async fn start_as(
+        net: &MemoryMesh,
+        number: u8,
+        slots: u32,
+        with_records: bool,
+        check_permille: u32,
+    ) -> Self {
         let own = peer(number);
         let directory = tempfile::tempdir().unwrap();
         let store = Store::open(StoreOptions::new(directory.path())).unwrap();
@@ -262,6 +285,7 @@ impl Node {
             },
             slots,
             policy: LeasePolicy::default(),
+            check_permille,
             seed: u64::from(number),
             watcher: Box::new(move |event| hears.lock().unwrap().push(event)),
         });

@@ -78,6 +78,7 @@ async fn join(
         capabilities,
         slots,
         policy: LeasePolicy::default(),
+        check_permille: 0,
         seed: u64::from(number),
         watcher: Box::new(move |event| {
             if matches!(event, Event::Leased(..)) {

@@ -15,6 +15,7 @@
 //! ([`lease::Input::OwnSlots`]) and its claim machine ([`claim::Input::Slots`]): what one keeps busy
 //! is taken from the other before it may start more, and the node's own work goes first.
 
+pub mod audit;
 pub mod claim;
 pub mod force;
 pub mod kinds;

@@ -98,7 +98,13 @@ impl Scores {
         score.failed += 1;
         let doubled = limits::BACKOFF_US_MIN << score.failures_in_a_row.min(20);
         score.failures_in_a_row += 1;
-        score.until = now + doubled.min(limits::BACKOFF_US_MAX);
+        score.until = score.until.max(now + doubled.min(limits::BACKOFF_US_MAX));
+    }
+
+    /// It gets nothing any more.
+    pub fn bar(&mut self, now: Time, peer: PeerId) {
+        self.failed(now, Some(peer));
+        self.entry(now, Some(peer)).until = Time::MAX;
     }
 
     fn entry(&mut self, now: Time, peer: Option<PeerId>) -> &mut Score {
@@ -119,6 +125,14 @@ mod tests {
     use super::*;
 
     const PEER: Option<PeerId> = Some(PeerId([1; 32]));
+
+    #[test]
+    fn who_is_barred_stays_so() {
+        let mut scores = Scores::default();
+        scores.bar(Time::ZERO, PeerId([1; 32]));
+        scores.failed(Time::ZERO, PEER);
+        assert_eq!(scores.trust(Time::from_us(u64::MAX - 1), PEER), Trust::Nothing(Time::MAX));
+    }
 
     #[test]
     fn failures_back_off_twice_as_long_each_time_and_success_ends_it() {

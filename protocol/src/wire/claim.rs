@@ -29,7 +29,7 @@ use crate::thunk::{Platform, Reduction};
 
 /// `\x89MCLAIM` and the version: what workers say.
 pub const CLAIM_FORMAT: Format =
-    Format { magic: *b"\x89MCLAIM\x01", bytes_max: limits::CLAIM_BYTES };
+    Format { magic: *b"\x89MCLAIM\x02", bytes_max: limits::CLAIM_BYTES };
 
 /// `\x89MLEASE` and the version: what requesters say.
 pub const LEASE_FORMAT: Format =
@@ -115,6 +115,8 @@ pub struct SignedReduction {
     pub reduction: Reduction,
     /// The executor's ed25519 signature of the reduction's canonical bytes, in two halves.
     pub signature: [[u8; 32]; 2],
+    /// Nothing ran for this lease: the executor had run it before, for somebody else.
+    pub remembered: bool,
 }
 
 /// Why there is no reduction.

@@ -12,6 +12,10 @@ use super::admission::{
 };
 use super::claim::{CLAIM_FORMAT, FromRequester, FromWorker, LEASE_FORMAT};
 use super::offer::{OFFER_FORMAT, Offer};
+use super::records::tests::{askers, holders, records};
+use super::records::{
+    FromAsker, FromHolder, RECORD_FORMAT, RECORDS_ASK_FORMAT, RECORDS_TELL_FORMAT, Record,
+};
 use super::roster::{ROSTER_FORMAT, Roster, RosterMember};
 use super::tests::{from_requesters, from_workers, offers, reductions, values};
 use super::transfer::{Answer, Encoding, PIECE_FORMAT, WANT_FORMAT, Want, WantedRange};
@@ -26,7 +30,7 @@ type Again = fn(&[u8]) -> Result<Vec<u8>, CodecError>;
 
 /// All kinds: those of streams and gossip, and objects that are read when they have come. A new
 /// message belongs here.
-const KINDS: [(&str, [u8; 8], Again); 13] = [
+const KINDS: [(&str, [u8; 8], Again); 16] = [
     ("offer", OFFER_FORMAT.magic, |bytes| Offer::decode(bytes)?.encode()),
     ("from worker", CLAIM_FORMAT.magic, |bytes| FromWorker::decode(bytes)?.encode()),
     ("from requester", LEASE_FORMAT.magic, |bytes| FromRequester::decode(bytes)?.encode()),
@@ -36,6 +40,9 @@ const KINDS: [(&str, [u8; 8], Again); 13] = [
     ("from dialer", ADMISSION_FORMAT.magic, |bytes| FromDialer::decode(bytes)?.encode()),
     ("certificate", CERTIFICATE_FORMAT.magic, |bytes| Certificate::decode(bytes)?.encode()),
     ("revocation", REVOCATION_FORMAT.magic, |bytes| Revocation::decode(bytes)?.encode()),
+    ("from asker", RECORDS_ASK_FORMAT.magic, |bytes| FromAsker::decode(bytes)?.encode()),
+    ("from holder", RECORDS_TELL_FORMAT.magic, |bytes| FromHolder::decode(bytes)?.encode()),
+    ("record", RECORD_FORMAT.magic, |bytes| Record::decode(bytes)?.encode()),
     ("roster", ROSTER_FORMAT.magic, |bytes| Roster::decode(bytes)?.encode()),
     ("tree", TREE_FORMAT.magic, |bytes| Tree::decode(bytes)?.encode()),
     ("thunk", THUNK_FORMAT.magic, |bytes| Ok(Thunk::decode(bytes)?.encode()?.1)),
@@ -137,6 +144,9 @@ fn messages() -> impl Strategy<Value = Vec<u8>> {
         certificates().prop_map(|message| message.encode().unwrap()),
         revocations().prop_map(|message| message.encode().unwrap()),
         rosters().prop_map(|message| message.encode().unwrap()),
+        askers().prop_map(|message| message.encode().unwrap()),
+        holders().prop_map(|message| message.encode().unwrap()),
+        records(2).prop_map(|records| records[0].encode().unwrap()),
         trees().prop_map(|message| message.encode().unwrap()),
         reductions().prop_map(|message| message.encode().unwrap()),
     ]

@@ -71,8 +71,9 @@ pub(super) fn reductions() -> impl Strategy<Value = Reduction> {
 }
 
 fn receipts() -> impl Strategy<Value = Receipt> {
-    let signed = (reductions(), any::<[[u8; 32]; 2]>())
-        .prop_map(|(reduction, signature)| SignedReduction { reduction, signature });
+    let signed = (reductions(), any::<[[u8; 32]; 2]>(), any::<bool>()).prop_map(
+        |(reduction, signature, remembered)| SignedReduction { reduction, signature, remembered },
+    );
     let class = prop_oneof![Just(FailureClass::Program), Just(FailureClass::Machine)];
     let failure = (class, ".{0,40}").prop_map(|(class, reason)| LeaseFailure { class, reason });
     let end = prop_oneof![signed.prop_map(Ok), failure.prop_map(Err)];

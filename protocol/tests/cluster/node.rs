@@ -425,6 +425,7 @@ impl Node {
                         finished_at_s: now.us(),
                     },
                     signature: [[0; 32]; 2],
+                    remembered: false,
                 });
                 self.claim(now, claim::Input::Ended(job, end, Vec::new()), world);
             }

@@ -642,5 +642,5 @@ fn signed(thunk: mesh_protocol::name::ThunkName, host: HostId, now: Time) -> Sig
         executor: format!("{:?}", peer(host)),
         finished_at_s: now.us() / 1_000_000,
     };
-    SignedReduction { signature: [[0; 32]; 2], reduction }
+    SignedReduction { signature: [[0; 32]; 2], reduction, remembered: false }
 }

@@ -56,6 +56,7 @@ fn reduced() -> SignedReduction {
             finished_at_s: 0,
         },
         signature: [[0; 32]; 2],
+        remembered: false,
     }
 }
 

@@ -138,6 +138,17 @@ impl Leases {
         self.evict(now, seat, what, effects);
     }
 
+    /// What it holds goes to others, and it is never served again.
+    pub(super) fn on_liar(&mut self, now: Time, peer: PeerId, effects: &mut Vec<Effect>) {
+        self.scores.bar(now, peer);
+        let what = "other outputs come of its thunks here";
+        effects.push(Effect::Event(Event::Misbehaved(peer, what)));
+        let seats = self.seats.iter().filter(|(_, claimant)| claimant.peer == Some(peer));
+        for seat in seats.map(|(seat, _)| *seat).collect::<Vec<_>>() {
+            self.evict(now, seat, "it gave false results", effects);
+        }
+    }
+
     pub(super) fn stray(&mut self, lease: LeaseId, effects: &mut Vec<Effect>) {
         self.counts.stray += 1;
         effects.push(Effect::Event(Event::Stray(lease)));

@@ -139,9 +139,14 @@ impl Leases {
     ) {
         let Some(work) = self.works.get(&granted.run) else { return };
         let kind = &work.thunk.spec().function.executable;
-        let took = now - granted.started.unwrap_or(granted.at);
-        self.scores.succeeded(now, Some(peer), took, self.kinds.get(kind).mean_us);
-        self.kinds.record(kind, took);
+        if signed.remembered {
+            // It says nothing of how long such thunks take.
+            self.scores.succeeded(now, Some(peer), 0, 0);
+        } else {
+            let took = now - granted.started.unwrap_or(granted.at);
+            self.scores.succeeded(now, Some(peer), took, self.kinds.get(kind).mean_us);
+            self.kinds.record(kind, took);
+        }
         self.blame(now, work.name, Some(peer));
         if let Some(claimant) = self.seats.get_mut(&granted.seat) {
             signed.reduction.values().for_each(|name| claimant.holds.insert(name));

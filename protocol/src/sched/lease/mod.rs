@@ -83,6 +83,8 @@ pub enum Input {
     Received(StreamId, FromWorker),
     /// A claim stream is no more.
     Closed(StreamId),
+    /// A peer was found out to give false results: it gets nothing any more.
+    Lied(PeerId),
 }
 
 /// What the machine wants done.
@@ -318,6 +320,7 @@ impl Leases {
                     return;
                 }
             }
+            Input::Lied(peer) => self.on_liar(now, peer, effects),
             Input::Closed(stream) => {
                 self.lose(now, Seat::Stream(stream), "its stream broke", effects);
             }

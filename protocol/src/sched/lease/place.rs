@@ -256,12 +256,26 @@ impl Leases {
             .map(|granted| granted.run)
     }
 
-    /// Does it wait for a slot? (Where there are slots for all leases, it waits for its inputs, and
-    /// would do so again elsewhere.)
+    /// Does it wait for a slot, and will so for long? (Where there are slots for all leases, it waits
+    /// for its inputs, and would do so again elsewhere.)
     fn is_stuck(&self, now: Time, granted: &Granted) -> bool {
-        let holder = self.seats.get(&granted.seat);
-        let full = holder.is_some_and(|holder| holder.cores > holder.window.slots);
-        full && granted.started.is_none() && granted.at + limits::LEASE_STALE_US <= now
+        let Some(holder) = self.seats.get(&granted.seat) else { return false };
+        holder.cores > holder.window.slots
+            && granted.started.is_none()
+            && (granted.at + limits::LEASE_STALE_US <= now
+                || self.next_free_us(now, holder) >= limits::LEASE_STALE_US)
+    }
+
+    /// When a slot of a claimant's will be free, from now, as far as usual times tell; 0 if they do
+    /// not.
+    fn next_free_us(&self, now: Time, holder: &Claimant) -> u64 {
+        let running = holder.leases.iter().filter_map(|lease| {
+            let granted = self.granted.get(lease)?;
+            let work = self.works.get(&granted.run)?;
+            let usual = self.kinds.get(&work.thunk.spec().function.executable).mean_us;
+            Some(usual.saturating_sub(now - granted.started?))
+        });
+        running.min().unwrap_or(0)
     }
 
     /// Those of them that are worth a copy, the most urgent first.

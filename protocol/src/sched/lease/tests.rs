@@ -62,6 +62,7 @@ fn reduced(name: ThunkName) -> SignedReduction {
             finished_at_s: 0,
         },
         signature: [[0; 32]; 2],
+        remembered: false,
     }
 }
 
@@ -417,6 +418,50 @@ fn what_waits_in_a_queue_is_taken_to_an_idle_slot() {
     assert_eq!(bench.leases.counts().moved, 1);
     bench.pass(limits::SILENCE_US / 2);
     assert_eq!(bench.given(), [], "and not on from there");
+}
+
+/// Is what waits behind a run of a kind that usually takes `usual_us` moved after `waited_us`?
+fn is_moved(usual_us: u64, remembered: bool, waited_us: u64) -> bool {
+    let mut bench = Bench::new();
+    bench.open(1, 1, 1).ready("usual");
+    let (lease, name) = bench.one();
+    let receipt = SignedReduction { remembered, ..reduced(name) };
+    bench.hear(1, FromWorker::Started(lease)).pass(usual_us).receipt(1, lease, Ok(receipt));
+    bench.effects.clear();
+    bench.ready("runs");
+    bench.ready("waits");
+    let given = bench.given();
+    bench.hear(1, FromWorker::Started(given[0].1)).open(2, 1, 0).pass(waited_us);
+    bench.leases.counts().moved > 0
+}
+
+#[test]
+fn what_will_wait_for_long_is_moved_at_once() {
+    let stale = limits::LEASE_STALE_US;
+    assert!(is_moved(4 * stale, false, stale / 4));
+    assert!(!is_moved(stale, false, stale / 2), "its slot will be free soon");
+    assert!(!is_moved(4 * stale, true, stale / 2), "nobody knows how long");
+    assert!(is_moved(4 * stale, true, stale));
+}
+
+#[test]
+fn a_liar_loses_what_it_holds_and_gets_nothing_more() {
+    let mut bench = Bench::new();
+    let run = bench.open(1, 1, 1).ready("a");
+    bench.given();
+    bench.tell(Input::Lied(peer(1)));
+    assert!(bench.effects.contains(&Effect::Close(StreamId(1))));
+    assert_eq!(bench.leases.load(), (0, 1), "it waits for somebody else");
+    bench.effects.clear();
+    bench.open(3, 1, 0).given();
+    let open = Open {
+        capabilities: MACHINE,
+        window: Window { slots: 1, prefetch: 0 },
+        holds: BTreeSet::new(),
+    };
+    bench.pass(limits::BACKOFF_US_MAX).tell(Input::Opened(StreamId(2), peer(1), open));
+    assert!(bench.effects.contains(&Effect::Close(StreamId(2))), "it is not served again");
+    let _ = run;
 }
 
 #[test]
