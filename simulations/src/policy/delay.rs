@@ -23,7 +23,7 @@ use crate::workload::{JobId, TaskId};
 /// How many jobs are looked at.
 const JOBS_MAX: usize = 64;
 /// How many ready tasks of each.
-const TASKS_MAX: usize = 256;
+const TASKS_MAX: usize = 64;
 /// How many free hosts, and how many holders of an input.
 const HOSTS_MAX: usize = 64;
 
@@ -50,9 +50,57 @@ impl Delay {
     }
 }
 
+/// The hosts that may be given something now.
+struct Free {
+    /// The fastest first.
+    hosts: Vec<HostId>,
+    /// Whether only idle cores count: those that take leases in advance do when there are none.
+    is_idle: bool,
+}
+
+impl Free {
+    fn of(view: &View<'_>) -> Self {
+        let is_idle = view.free_hosts().next().is_some_and(|first| view.is_idle(first));
+        let hosts = view.free_hosts().take(HOSTS_MAX);
+        let hosts = hosts.filter(|&host| view.is_idle(host) || !is_idle).collect();
+        Self { hosts, is_idle }
+    }
+
+    /// The fastest for a task.
+    fn first(&self, view: &View<'_>, task: TaskId) -> Option<HostId> {
+        self.hosts.iter().copied().find(|&host| view.fits(host, task))
+    }
+
+    /// The fastest to which a task is local.
+    fn local(&self, view: &View<'_>, task: TaskId) -> Option<HostId> {
+        let inputs = view.graph().inputs(task).iter();
+        let holders = inputs.flat_map(|&input| view.holders(input).iter().copied().take(HOSTS_MAX));
+        let holders = holders.chain([view.home(task)]).filter(|&host| view.is_up(host));
+        let fits = |host: HostId| view.fits(host, task) && (view.is_idle(host) || !self.is_idle);
+        let free = self.hosts.iter().copied().chain(holders.clone()).filter(|&host| fits(host));
+        let (missing, host) = least(free.map(|host| (view.missing_bytes(host, task), host)))?;
+        let is_least = |other: HostId| view.missing_bytes(other, task) >= missing;
+        (missing == 0 || holders.into_iter().all(is_least)).then_some(host)
+    }
+}
+
+/// The first that misses least; nothing is less than nothing.
+fn least(candidates: impl Iterator<Item = (u64, HostId)>) -> Option<(u64, HostId)> {
+    let mut best: Option<(u64, HostId)> = None;
+    for candidate in candidates {
+        if best.is_none_or(|(missing, _)| candidate.0 < missing) {
+            best = Some(candidate);
+        }
+        if candidate.0 == 0 {
+            break;
+        }
+    }
+    best
+}
+
 impl Queue {
-    fn next(&mut self, view: &View<'_>, wait: Span) -> Option<Placement> {
-        if let Some(placement) = self.first(view, |task| local_host(view, task)) {
+    fn next(&mut self, view: &View<'_>, free: &Free, wait: Span) -> Option<Placement> {
+        if let Some(placement) = self.first(view, |task| free.local(view, task)) {
             (self.passed, self.anywhere) = (None, false);
             return Some(placement);
         }
@@ -61,7 +109,7 @@ impl Queue {
         if !self.anywhere {
             return None;
         }
-        let placement = self.first(view, |task| free(view, task).next())?;
+        let placement = self.first(view, |task| free.first(view, task))?;
         self.passed = None;
         Some(placement)
     }
@@ -78,29 +126,6 @@ impl Queue {
         let (at, host) = ready.find_map(|(at, &task)| Some((at, host(task)?)))?;
         self.ready.remove(at).map(|task| Placement { task, host })
     }
-}
-
-/// Free hosts for a task, fastest first: with idle cores, or where there are none, others with room.
-fn free<'a>(view: &View<'a>, task: TaskId) -> impl Iterator<Item = HostId> + use<'a> {
-    let (view, hosts) = (*view, view.free_hosts());
-    hosts.take(HOSTS_MAX).filter(move |&host| suits(&view, host, task))
-}
-
-fn suits(view: &View<'_>, host: HostId, task: TaskId) -> bool {
-    let is_any_idle = view.free_hosts().next().is_some_and(|first| view.is_idle(first));
-    view.fits(host, task) && (view.is_idle(host) || !is_any_idle)
-}
-
-/// The fastest free host to which a task is local.
-fn local_host(view: &View<'_>, task: TaskId) -> Option<HostId> {
-    let inputs = view.graph().inputs(task).iter();
-    let holders = inputs.flat_map(|&input| view.holders(input).iter().copied().take(HOSTS_MAX));
-    let holders = holders.chain([view.home(task)]).filter(|&host| view.is_up(host));
-    let missing = |&host: &HostId| view.missing_bytes(host, task);
-    let least = holders.clone().map(|host| missing(&host)).min();
-    let free = free(view, task).chain(holders.filter(|&host| suits(view, host, task)));
-    let host = free.min_by_key(missing)?;
-    least.is_none_or(|least| missing(&host) <= least).then_some(host)
 }
 
 impl Policy for Delay {
@@ -120,8 +145,8 @@ impl Policy for Delay {
             }
             !queue.ready.is_empty()
         });
-        let wait = self.wait;
-        self.jobs.values_mut().take(JOBS_MAX).find_map(|queue| queue.next(view, wait))
+        let (wait, free) = (self.wait, Free::of(view));
+        self.jobs.values_mut().take(JOBS_MAX).find_map(|queue| queue.next(view, &free, wait))
     }
 
     fn unready(&mut self, view: &View<'_>, task: TaskId) {
