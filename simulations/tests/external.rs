@@ -208,7 +208,7 @@ fn a_program_that_cannot_start_is_no_mistake_of_the_scenario_but_ends_its_run() 
     let empty = read("policy.command=[]");
     assert_eq!(
         empty,
-        "--set: policy.command: 0 of them; allowed: the program and its arguments, such as [\"python3\", \"policy.py\"]"
+        "--set: policy.command: 0 of them; allowed: an array of the program and its arguments, such as [\"python3\", \"policy.py\"]"
     );
     let text = read("policy.command='python3 policy.py'");
     assert!(text.contains("policy.command: text; allowed: an array"), "{text}");

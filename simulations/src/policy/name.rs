@@ -163,7 +163,7 @@ impl PolicyChoice {
 }
 
 fn read_invocation(section: &Section<'_>) -> Result<Invocation, ConfigError> {
-    let allowed = "the program and its arguments, such as [\"python3\", \"policy.py\"]";
+    let allowed = "an array of the program and its arguments, such as [\"python3\", \"policy.py\"]";
     let command = section.texts("command", WORDS_MAX, allowed)?;
     let command = section.need("command", command, allowed)?;
     let timeout = section.number("timeout", Unit::Seconds, 1e-3..=TIMEOUT_MAX)?;
