@@ -189,7 +189,9 @@ fn write_all(
     bytes: &mut File,
     executable: Option<bool>,
 ) -> io::Result<()> {
-    file.set_len(0)?;
+    // Whoever asks for its size, and so does not wait, never sees an empty file: that is a mistake to
+    // objcopy, for one.
+    file.set_len(bytes.metadata()?.len())?;
     file.rewind()?;
     io::copy(bytes, file)?;
     let mode = before.mode();
@@ -261,6 +263,31 @@ mod tests {
             assert_eq!(metadata.modified().unwrap(), past);
             assert_eq!(metadata.mode() & 0o777, 0o755);
         }
+    }
+
+    /// Nobody waits for us to learn a size.
+    #[test]
+    fn while_it_is_filled_it_has_its_old_size_or_its_new_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a");
+        let table = Placeholders::new(None);
+        let inode = table.create(&path, output(), 0o644).unwrap();
+        let (old, new) = (fs::metadata(&path).unwrap().len(), 32 << 20);
+        let mut content = bytes(&vec![7; new as usize]);
+        let is_filled = std::sync::atomic::AtomicBool::new(false);
+        let sizes = std::thread::scope(|scope| {
+            let watcher = scope.spawn(|| {
+                let mut sizes = std::collections::BTreeSet::new();
+                while !is_filled.load(std::sync::atomic::Ordering::Relaxed) {
+                    sizes.insert(fs::metadata(&path).unwrap().len());
+                }
+                sizes
+            });
+            table.fill(inode, &mut content, false).unwrap();
+            is_filled.store(true, std::sync::atomic::Ordering::Relaxed);
+            watcher.join().unwrap()
+        });
+        assert!(sizes.iter().all(|size| [old, new].contains(size)), "{sizes:?}");
     }
 
     #[test]
