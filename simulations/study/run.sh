@@ -3,10 +3,10 @@
 #
 #   simulations/study/run.sh [MESH [NODES_MAX]]
 #
-# MESH is the program (default: mesh), NODES_MAX the largest mesh (default: 10000).
+# MESH is the program (default: mesh), NODES_MAX the largest mesh (default: 100000).
 set -eu
 mesh=${1:-mesh}
-nodes_max=${2:-10000}
+nodes_max=${2:-100000}
 here=$(dirname "$0")
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
@@ -79,21 +79,21 @@ means copies makespan_s speculated wasted_core_s | awk -F, '
             100 * (1 - $3 / without), $4, 100 * $5 / (2000 * 10)
     }'
 
-# mesh_of NODES USERS: makespan, messages of each node, of each node and second.
+# mesh_of NODES USERS TASKS: makespan, messages of each node, of each node and second.
 mesh_of() {
     sweep "mesh$1-$2" mesh.toml --set "workload.arrivals.count=$2" --set workload.arrivals.users=1000000 \
-        --set "workload.tasks=$((2 * $1 / $2))" --over "platform.hosts.0.count=$1"
-    means "mesh$1-$2" makespan_s messages | awk -F, -v users="$2" '
-        { printf "| %d | %d | %.0f | %.0f | %.1f |\n", $1, users, $2, $3 / $1, $3 / $1 / $2 }'
+        --set "workload.tasks=$3" --over "platform.hosts.0.count=$1"
+    means "mesh$1-$2" makespan_s messages | awk -F, -v users="$2" -v tasks="$3" '
+        { printf "| %d | %d | %d | %.0f | %.0f | %.1f |\n", $1, users, tasks, $2, $3 / $1, $3 / $1 / $2 }'
 }
 
 echo
 echo "## What a node says"
-echo "| nodes | users | makespan, s | messages of a node | a second |"
-echo "|---|---|---|---|---|"
+echo "| nodes | users | tasks of each | makespan, s | messages of a node | a second |"
+echo "|---|---|---|---|---|---|"
 for nodes in 10 100 1000 10000 100000; do
-    [ "$nodes" -gt "$nodes_max" ] || mesh_of "$nodes" 10
+    [ "$nodes" -gt "$nodes_max" ] || mesh_of "$nodes" 1 2000
 done
-for users in 1 100; do
-    [ 10000 -gt "$nodes_max" ] || mesh_of 10000 $users
+for users in 10 100; do
+    [ 10000 -gt "$nodes_max" ] || mesh_of 10000 $users $((20000 / users))
 done
