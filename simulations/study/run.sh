@@ -69,7 +69,7 @@ paste -d, "$out/lengths" "$out"/centre*.makespans "$out/mesh.makespans" | awk -F
 echo
 echo "## What second copies are worth"
 sweep copies cluster.toml --over platform.hosts.1.stragglers.share=0,0.002,0.01,0.05,0.2 \
-    --over speculation=none,stragglers
+    --over speculation=none,ours
 echo "| slow runs | makespan without, s | with, s | gain | second copies | work in vain |"
 echo "|---|---|---|---|---|---|"
 means copies makespan_s speculated wasted_core_s | awk -F, '
