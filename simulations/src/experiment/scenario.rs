@@ -1,12 +1,16 @@
 //! Scenarios.
 
+use mesh_protocol::sched::named::allowed;
+use mesh_protocol::sched::policy::PlacementName;
+use mesh_protocol::sched::speculation::SpeculationName;
+
 use crate::config::{ConfigError, Document, Section, Unit};
 use crate::kernel::{SimTime, Span};
 use crate::limits::AHEAD_MAX;
 use crate::network::Model;
 use crate::platform::Platform;
-use crate::policy::{Estimates, Policy, PolicyChoice, PolicyName};
-use crate::protocol::{self, LocalPolicy, Policies, SpeculationName};
+use crate::policy::{Estimates, Policy, PolicyChoice};
+use crate::protocol::{self, PolicyNames};
 use crate::run::{DataModel, Outcome, RunError, Setup, run};
 use crate::workload::{Graph, TooLarge, Workload};
 
@@ -26,7 +30,7 @@ pub struct Scenario {
     /// The policy.
     pub policy: PolicyChoice,
     /// The policies of the protocol's own machines, if those are simulated.
-    protocol: Option<Policies>,
+    protocol: Option<PolicyNames>,
     estimates: Estimates,
     network: Model,
     data: DataModel,
@@ -169,20 +173,15 @@ fn read_policy(root: &Section<'_>) -> Result<(PolicyChoice, Estimates, u32), Con
 }
 
 /// What the machines of the protocol go by: a policy that sees no more than a requester does.
-fn read_protocol(root: &Section<'_>, policy: &PolicyChoice) -> Result<Policies, ConfigError> {
-    let placement = match policy {
-        PolicyChoice::Named(PolicyName::Fifo) => LocalPolicy::Fifo,
-        PolicyChoice::Named(PolicyName::Lifo) => LocalPolicy::Lifo,
-        PolicyChoice::Named(PolicyName::Random) => LocalPolicy::Random,
-        PolicyChoice::Named(PolicyName::CriticalPath) => LocalPolicy::CriticalPath,
-        _ => {
-            let problem = "protocol, with a policy that sees everything";
-            let allowed = "the policies fifo, lifo, random and critical-path, or another fidelity";
-            return Err(root.wrong("fidelity", problem, allowed));
-        }
+fn read_protocol(root: &Section<'_>, policy: &PolicyChoice) -> Result<PolicyNames, ConfigError> {
+    let Some(placement) = policy.placement() else {
+        let problem = "protocol, with a policy that sees everything";
+        let allowed = allowed(&PlacementName::ALL);
+        let allowed = format!("one of the policies {allowed}, or another fidelity");
+        return Err(root.wrong("fidelity", problem, allowed));
     };
     let speculation = root.choice("speculation", &SpeculationName::ALL)?.unwrap_or_default();
-    Ok(Policies { placement, speculation })
+    Ok(PolicyNames { placement, speculation })
 }
 
 /// The group from which users submit: the first, or the one that `home` names.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use mesh_protocol::sched::policy::PlacementName;
+
 use super::Policy;
 use super::batch::{Batch, Rule};
 use super::delay::Delay;
@@ -68,10 +70,10 @@ impl PolicyName {
     /// All of them, with the names that scenarios use, and their settings unless a scenario says
     /// otherwise.
     pub const ALL: [(&'static str, Self); 14] = [
-        ("fifo", Self::Fifo),
-        ("lifo", Self::Lifo),
-        ("random", Self::Random),
-        ("critical-path", Self::CriticalPath),
+        (PlacementName::Fifo.name(), Self::Fifo),
+        (PlacementName::Lifo.name(), Self::Lifo),
+        (PlacementName::Random.name(), Self::Random),
+        (PlacementName::CriticalPath.name(), Self::CriticalPath),
         ("b-level", Self::BLevel),
         ("heft", Self::Heft),
         ("peft", Self::Peft),
@@ -150,6 +152,17 @@ impl PolicyChoice {
         match name {
             Some(name) => Ok(Self::Named(name.with_settings(section)?)),
             None => Ok(Self::External(read_invocation(section)?)),
+        }
+    }
+
+    /// The policy of a node that is called the same, if there is one.
+    pub fn placement(&self) -> Option<PlacementName> {
+        match self {
+            Self::Named(PolicyName::Fifo) => Some(PlacementName::Fifo),
+            Self::Named(PolicyName::Lifo) => Some(PlacementName::Lifo),
+            Self::Named(PolicyName::Random) => Some(PlacementName::Random),
+            Self::Named(PolicyName::CriticalPath) => Some(PlacementName::CriticalPath),
+            Self::Named(_) | Self::External(_) => None,
         }
     }
 

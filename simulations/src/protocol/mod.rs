@@ -20,53 +20,15 @@ mod liars;
 mod node;
 mod world;
 
-use mesh_protocol::sched::policy::{CriticalPath, Fifo, Lifo, Placement, Shuffled};
-pub use mesh_protocol::sched::speculation::SpeculationName;
+pub use mesh_protocol::sched::named::PolicyNames;
 
-use crate::kernel::{Draws, Purpose};
 use crate::run::{Outcome, RunError, Setup};
 
 /// How many others a host passes a gossip message on to (gossipsub's degree D).
 pub const GOSSIP_DEGREE: u64 = 6;
 
-/// Which of its ready tasks a requester leases next.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum LocalPolicy {
-    /// In the order in which they became ready.
-    Fifo,
-    /// The last one first.
-    Lifo,
-    /// Any order.
-    Random,
-    /// What holds up most first, then what the worker has most of: the node's default.
-    CriticalPath,
-}
-
-impl LocalPolicy {
-    /// The node's own.
-    pub fn make(self, seed: u64) -> Box<dyn Placement> {
-        match self {
-            Self::Fifo => Box::new(Fifo),
-            Self::Lifo => Box::new(Lifo),
-            Self::Random => {
-                Box::new(Shuffled::new(Draws::new(seed, Purpose::Policy, 0).next_u64()))
-            }
-            Self::CriticalPath => Box::new(CriticalPath),
-        }
-    }
-}
-
-/// The policies of all requesters.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Policies {
-    /// What is leased next.
-    pub placement: LocalPolicy,
-    /// What is leased twice.
-    pub speculation: SpeculationName,
-}
-
 /// Runs it. Of the setup, `network`, `data`, `estimates` and `ahead` are not used: the machines have
 /// their own ways.
-pub fn run(setup: Setup<'_>, policies: Policies) -> Result<Outcome, RunError> {
+pub fn run(setup: Setup<'_>, policies: PolicyNames) -> Result<Outcome, RunError> {
     world::World::new(setup, policies)?.play()
 }

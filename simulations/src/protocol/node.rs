@@ -6,15 +6,15 @@ use std::sync::Arc;
 use mesh_protocol::name::ThunkName;
 use mesh_protocol::peer::{PeerId, StreamId};
 use mesh_protocol::sched::claim::{self, Claims, Job};
-use mesh_protocol::sched::lease::{self, LeasePolicy, Leases};
+use mesh_protocol::sched::lease::{self, Leases};
 use mesh_protocol::sched::offer::{self, Offerer};
 use mesh_protocol::thunk::Thunk;
 use mesh_protocol::time::Time;
 use mesh_protocol::wire::claim::{Capabilities, FromRequester, FromWorker, Lease, LeaseId, Open};
 use mesh_protocol::wire::offer::Offer;
 
-use super::Policies;
-use crate::kernel::{EventId, SimTime};
+use super::PolicyNames;
+use crate::kernel::{Draws, EventId, Purpose, SimTime};
 use crate::platform::HostId;
 
 /// What a host wants of the world.
@@ -90,12 +90,11 @@ impl Node {
     pub(super) fn new(
         now: Time,
         me: Capabilities,
-        policies: Option<Policies>,
+        policies: Option<PolicyNames>,
         (seed, slots): (u64, u32),
     ) -> Self {
         let requester = policies.map(|policies| {
-            let placement = policies.placement.make(seed);
-            let policy = LeasePolicy { placement, speculation: policies.speculation.make() };
+            let policy = policies.make(Draws::new(seed, Purpose::Policy, 0).next_u64());
             Box::new(Requester { leases: Leases::new(policy, me), offerer: Offerer::new(now.us()) })
         });
         Self {

@@ -19,7 +19,7 @@ use mesh_protocol::wire::offer::Offer;
 use super::books::{self, Books, PLATFORM};
 use super::liars::Liars;
 use super::node::{Fetched, Node, Run, Running, Wish, host_of, peer};
-use super::{GOSSIP_DEGREE, Policies};
+use super::{GOSSIP_DEGREE, PolicyNames};
 use crate::kernel::{Draws, EventQueue, Purpose, SimTime, Span};
 use crate::network::Topology;
 use crate::platform::{Absences, Cache, HostId, Hosts};
@@ -66,7 +66,7 @@ struct Link {
 
 pub(super) struct World<'a> {
     setup: Setup<'a>,
-    policies: Policies,
+    policies: PolicyNames,
     hosts: Hosts,
     topology: Topology,
     queue: EventQueue<Event>,
@@ -94,7 +94,7 @@ pub(super) struct World<'a> {
 }
 
 impl<'a> World<'a> {
-    pub(super) fn new(setup: Setup<'a>, policies: Policies) -> Result<Self, RunError> {
+    pub(super) fn new(setup: Setup<'a>, policies: PolicyNames) -> Result<Self, RunError> {
         setup.refuse_huge_tasks()?;
         let hosts = Hosts::new(setup.platform, setup.seed);
         let tasks = setup.graph.tasks().len();
