@@ -59,7 +59,7 @@ const KEYS: [(&str, &str); 5] = [
 ];
 
 /// The most probes per task: as many messages each would take.
-const PROBES_MAX: u64 = 64;
+pub(crate) const PROBES_MAX: u64 = 64;
 /// The longest wait for locality, in seconds.
 const WAIT_MAX: f64 = 86_400.0;
 /// How long a program may think, in seconds: unless the scenario says otherwise, and at most.
@@ -137,16 +137,23 @@ pub enum PolicyChoice {
 }
 
 impl PolicyChoice {
-    /// Reads `name` and the keys of that policy.
-    pub fn read(section: &Section<'_>) -> Result<Self, ConfigError> {
+    /// Reads `name` and the keys of that policy, of which `taken` belong to somebody else.
+    pub fn read(section: &Section<'_>, taken: &[&str]) -> Result<Self, ConfigError> {
         let mut names = PolicyName::ALL.map(|(name, policy)| (name, Some(policy))).to_vec();
         names.push(("external", None));
         let allowed: Vec<&str> = names.iter().map(|(name, _)| *name).collect();
         let name = section.need("name", section.choice("name", &names)?, &allowed.join(", "))?;
         for (key, owner) in KEYS {
-            if section.has(key) && section.text("name")? != Some(owner) {
+            if section.has(key) && !taken.contains(&key) && section.text("name")? != Some(owner) {
                 let problem = format!("without {owner}");
-                return Err(section.wrong(key, problem, format!("only with name = {owner:?}")));
+                return Err(section.wrong(
+                    key,
+                    problem,
+                    match key {
+                        "probes" => format!("only with name = {owner:?} or claims = \"probing\""),
+                        _ => format!("only with name = {owner:?}"),
+                    },
+                ));
             }
         }
         match name {

@@ -12,23 +12,34 @@
 //! that are checked twice, and time that the machines themselves take. Fetches of one worker do not
 //! share its link ([`crate::network::Model::Constant`]).
 //!
+//! How offers travel, and to whom, is an axis ([`ClaimProtocol`]); what comes of them is up to the machines.
+//!
 //! Gossip: a message is at every host after one to `log(hosts) / log(GOSSIP_DEGREE)` hops, each as
 //! long as `control` and a little more; it costs each host as many messages as its degree.
 
 mod books;
 mod liars;
 mod node;
+mod offers;
 mod world;
 
-pub use mesh_protocol::sched::named::PolicyNames;
+use mesh_protocol::sched::named::PolicyNames;
+
+pub use self::offers::{ClaimProtocol, GOSSIP_DEGREE};
 
 use crate::run::{Outcome, RunError, Setup};
 
-/// How many others a host passes a gossip message on to (gossipsub's degree D).
-pub const GOSSIP_DEGREE: u64 = 6;
+/// What all requesters and workers go by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Policies {
+    /// What is leased next, and what is leased twice.
+    pub names: PolicyNames,
+    /// How work and slots find each other.
+    pub claims: ClaimProtocol,
+}
 
 /// Runs it. Of the setup, `network`, `data`, `estimates` and `ahead` are not used: the machines have
 /// their own ways.
-pub fn run(setup: Setup<'_>, policies: PolicyNames) -> Result<Outcome, RunError> {
+pub fn run(setup: Setup<'_>, policies: Policies) -> Result<Outcome, RunError> {
     world::World::new(setup, policies)?.play()
 }
