@@ -9,10 +9,14 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use clap_complete::Shell;
 use mesh_node::metrics::{Loopback, NotLoopback};
 use mesh_protocol::limits;
+use mesh_protocol::sched::named::UnknownPolicy;
+use mesh_protocol::sched::policy::PlacementName;
+use mesh_protocol::sched::speculation::SpeculationName;
 use mesh_protocol::wire::admission::Roles;
 
 pub(crate) use sim::{
@@ -418,6 +422,12 @@ pub(crate) struct JoinArgs {
     /// Serve metrics for Prometheus at this loopback address; port 0: any (mesh status --json has it); or off
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) metrics: Option<Metrics>,
+    /// Which ready thunk of a build here goes to others first (default: critical-path)
+    #[arg(long, value_name = "NAME", value_parser = named(&PlacementName::ALL))]
+    pub(crate) placement: Option<PlacementName>,
+    /// Which runs of a build here get a second copy on idle slots (default: ours)
+    #[arg(long, value_name = "NAME", value_parser = named(&SpeculationName::ALL))]
+    pub(crate) speculation: Option<SpeculationName>,
     /// It was started by --detach
     #[arg(long, hide = true, conflicts_with = "detach")]
     pub(crate) detached: bool,
@@ -496,6 +506,15 @@ pub(crate) enum IdleExit {
 }
 
 /// `never`, or a span.
+/// One of the policies of a table.
+fn named<T>(table: &[(&'static str, T)]) -> impl TypedValueParser<Value = T>
+where
+    T: FromStr<Err = UnknownPolicy> + Clone + Send + Sync + 'static,
+{
+    let names: Vec<&'static str> = table.iter().map(|(name, _)| *name).collect();
+    PossibleValuesParser::new(names).try_map(|name| name.parse())
+}
+
 pub(crate) fn parse_idle_exit(text: &str) -> Result<IdleExit, String> {
     match text {
         "never" => Ok(IdleExit::Never),

@@ -17,7 +17,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mesh_protocol::owner::Wishes;
 use mesh_protocol::peer::PeerId;
-use mesh_protocol::sched::lease::{self, LeasePolicy};
+use mesh_protocol::sched::lease;
+use mesh_protocol::sched::named::PolicyNames;
 use mesh_protocol::thunk::Platform;
 use mesh_protocol::wire::admission::{Roles, Verifier as _};
 use mesh_protocol::wire::claim::Capabilities;
@@ -56,6 +57,8 @@ pub struct NodeOptions {
     pub only_when_idle: bool,
     /// The share of others' results that are computed once more here, in thousandths.
     pub check_permille: u32,
+    /// How what is built from here is leased to others.
+    pub policies: PolicyNames,
 }
 
 impl Default for NodeOptions {
@@ -63,8 +66,14 @@ impl Default for NodeOptions {
     fn default() -> Self {
         let information = rustix::system::sysinfo();
         let memory_bytes = information.totalram.saturating_mul(u64::from(information.mem_unit));
-        let (network, slots) = (SwarmConfig::default(), cores());
-        Self { network, slots, memory_bytes, only_when_idle: false, check_permille: 0 }
+        Self {
+            network: SwarmConfig::default(),
+            slots: cores(),
+            memory_bytes,
+            only_when_idle: false,
+            check_permille: 0,
+            policies: PolicyNames::default(),
+        }
     }
 }
 
@@ -109,6 +118,7 @@ pub struct Node {
     swarm: SwarmHandle,
     own: PeerId,
     owner: Keeper,
+    policies: PolicyNames,
     /// Members that are connected.
     here: Arc<AtomicUsize>,
 }
@@ -169,15 +179,17 @@ impl Node {
                 speed_permille: 1000,
             },
             slots,
-            policy: LeasePolicy::default(),
-            seed: RandomState::new().build_hasher().finish(),
+            policy: options.policies.make(chance()),
+            seed: chance(),
             check_permille: options.check_permille,
             watcher: Box::new(log),
         });
         let wishes = Wishes { slots: options.slots, only_when_idle: options.only_when_idle };
         let owner = Keeper::start(wishes, mesh.clone());
         let here = Arc::default();
-        let node = Self { store, mesh, transfers, records, swarm: handle, own, owner, here };
+        let policies = options.policies;
+        let node =
+            Self { store, mesh, transfers, records, swarm: handle, own, owner, policies, here };
         let (tell, told) = mpsc::channel(EVENTS_MAX);
         tokio::spawn(node.clone().pump(events, tell));
         Ok(StartedNode { node, events: told, network: task })
@@ -211,6 +223,11 @@ impl Node {
     /// How much its owner lets others have.
     pub fn owner(&self) -> &Keeper {
         &self.owner
+    }
+
+    /// How it leases.
+    pub fn policies(&self) -> PolicyNames {
+        self.policies
     }
 
     /// Takes no more work, finishes or hands back what there is, and leaves the network. After
@@ -316,6 +333,11 @@ impl Verifier for PeerKeys {
     fn verify(&self, peer: PeerId, bytes: &[u8], signature: &[[u8; 32]; 2]) -> bool {
         Ed25519.verify(&peer.0, bytes, signature)
     }
+}
+
+/// Different each time.
+fn chance() -> u64 {
+    RandomState::new().build_hasher().finish()
 }
 
 /// Different for each node: whoever hears the same offer should not choose the same.

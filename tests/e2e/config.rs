@@ -66,6 +66,11 @@ fn what_is_wrong_is_told_with_its_place_by_each_command_that_reads_it() {
         ("memory = '8 GB'", "join.memory: \"8 GB\"; allowed: bytes, or text such as \"8G\""),
         ("metrics = '0.0.0.0:9474'", "join.metrics: \"0.0.0.0:9474\"; allowed: \"off\", or a loop"),
         ("listen = ['tcp']", "join.listen: \"tcp\" is no address; allowed: an array of multiaddr"),
+        (
+            "placement = 'heft'",
+            "join.placement: \"heft\" is unknown; allowed: fifo, lifo, random, critical-path",
+        ),
+        ("speculation = true", "join.speculation: true or false; allowed: none, ours, late, clone"),
         ("slots = = 1", ""),
     ] {
         fs::write(&file, format!("[join]\n\n{line}\n")).unwrap();
@@ -82,22 +87,36 @@ fn what_is_wrong_is_told_with_its_place_by_each_command_that_reads_it() {
     let refused = mesh.run(["join", "--metrics", "192.0.2.1:9474"]);
     assert_eq!(refused.code, Some(64));
     assert!(refused.stderr.contains("has to be a loopback one"), "{refused:?}");
+    let refused = mesh.run(["join", "--placement", "heft"]);
+    assert_eq!(refused.code, Some(64));
+    assert!(refused.stderr.contains("fifo, lifo, random, critical-path"), "{refused:?}");
 }
 
 #[test]
 fn a_node_is_as_the_file_says_and_flags_go_first() {
     let mesh = Mesh::new();
     let file = mesh.home().join("config.toml");
-    fs::write(&file, "name = 'attic'\n[join]\nslots = 1\n[build]\nquiet = true\n").unwrap();
+    let text = "name = 'attic'\n[join]\nslots = 1\nplacement = 'fifo'\nspeculation = 'late'\n\
+                [build]\nquiet = true\n";
+    fs::write(&file, text).unwrap();
     mesh.ok(["init"]);
     let status = || -> Value { serde_json::from_str(&mesh.ok(["status", "--json"])).unwrap() };
     let mut node = Node::join(&mesh, &[]);
     node.says("listening on");
     assert_eq!((&status()["name"], &status()["cores"]["given"]), (&json!("attic"), &json!(1)));
+    let policies = "policies: placement fifo, speculation late";
+    assert!(mesh.ok(["status"]).contains(policies));
     node.interrupt();
-    let mut node = Node::join(&mesh, &["--slots", "0"]);
+    let ours = ["--placement", "critical-path", "--speculation", "ours"];
+    let mut node = Node::join(&mesh, &[&["--slots", "0"][..], &ours].concat());
     node.says("listening on");
-    assert_eq!(status()["cores"]["given"], 0);
+    let known = status();
+    assert_eq!(known["cores"]["given"], 0);
+    assert_eq!(
+        (&known["placement"], &known["speculation"]),
+        (&json!("critical-path"), &json!("ours"))
+    );
+    assert!(!mesh.ok(["status"]).contains("policies"));
     node.interrupt();
     let says = |arguments: &[&str]| mesh.run(arguments).stderr;
     assert_eq!(says(&["build", "--", "true"]), "");

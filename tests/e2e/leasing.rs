@@ -21,9 +21,14 @@ impl Cluster {
     }
 
     pub(crate) fn with(workers: usize, role: &str) -> Self {
+        Self::joined(workers, role, &[])
+    }
+
+    /// One whose requester joins with these options.
+    fn joined(workers: usize, role: &str, options: &[&str]) -> Self {
         let mesh = Mesh::new();
         mesh.ok(["init", "--name", "desk"]);
-        let mut node = Node::join(&mesh, &[]);
+        let mut node = Node::join(&mesh, options);
         node.says("listening on");
         let ticket = mesh.ok(["invite", "--role", role, "--uses", "16"]);
         let mut cluster = Self { requester: (mesh, node), workers: Vec::new(), ticket };
@@ -179,6 +184,26 @@ fn a_build_may_stay_at_home_and_one_that_nobody_helps_does() {
     let (said, report) = end(&project, child);
     assert!(said.stderr.contains("no other member came for it"), "{said:?}");
     assert!(number(&report, "executed") > 0 && elsewhere(&report) == (0, 0), "{report}");
+}
+
+#[test]
+fn a_node_with_other_policies_builds_what_it_would_build_with_ours() {
+    let project = Project::own("jobs");
+    let expected = plain(&project, "make -j4");
+    for (placement, speculation) in [("lifo", "none"), ("random", "clone")] {
+        let options = ["--placement", placement, "--speculation", speculation];
+        let cluster = Cluster::joined(1, "worker", &options);
+        let status = cluster.status();
+        assert_eq!(
+            (&status["placement"], &status["speculation"]),
+            (&placement.into(), &speculation.into())
+        );
+        let child = start(&project, cluster.home(), &["--slots", "0"], "make -j4");
+        let (said, report) = end(&project, child);
+        project.snapshot().differences(&expected, &[]).assert_none(&said.stderr);
+        let executed = number(&report, "executed");
+        assert!(executed > 0 && elsewhere(&report).0 == executed, "{report}");
+    }
 }
 
 #[test]

@@ -44,8 +44,10 @@ fn command(words: &[OsString]) -> Result<Option<Command>, CliError> {
         Ok(args) => Ok(Some(args.command)),
         Err(error) => {
             let text = error.to_string();
-            let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
-            Err(CliError::new(exit::USAGE, first).hint("behind -- is a command with its flags"))
+            // What is wrong, and below it perhaps what is allowed.
+            let told = text.split("\n\n").next().unwrap_or_default().trim_start_matches("error: ");
+            let told = told.lines().map(str::trim).collect::<Vec<_>>().join(" ");
+            Err(CliError::new(exit::USAGE, told).hint("behind -- is a command with its flags"))
         }
     }
 }

@@ -1,6 +1,7 @@
 //! `mesh status`
 
 use mesh_node::api::{NodeStatus, PeerStatus};
+use mesh_protocol::sched::named::PolicyNames;
 use serde_json::{Value, json};
 
 use super::{node_status, print_line, short, size};
@@ -32,7 +33,11 @@ fn lines(status: &NodeStatus) -> Vec<String> {
     ];
     lines.extend(status.held.map(|reason| format!("gives others nothing: {reason}")));
     lines.extend(status.metrics.map(|address| format!("metrics: http://{address}/metrics")));
-    let NodeStatus { builds, leases, wanted, .. } = status;
+    let NodeStatus { builds, leases, wanted, policies, .. } = status;
+    if *policies != PolicyNames::default() {
+        let PolicyNames { placement, speculation } = policies;
+        lines.push(format!("policies: placement {placement}, speculation {speculation}"));
+    }
     let plural = if *builds == 1 { "" } else { "s" };
     lines.push(format!("builds: {builds} build{plural}, {leases} of {wanted} thunks leased"));
     let counts = &status.counts;
@@ -76,6 +81,8 @@ fn json(status: &NodeStatus) -> Value {
             "held": status.held.map(|reason| reason.to_string()),
             "own": status.own_cores, "others": status.others_cores,
         },
+        "placement": status.policies.placement.name(),
+        "speculation": status.policies.speculation.name(),
         "builds": status.builds,
         "leases": status.leases,
         "wanted": status.wanted,
@@ -112,6 +119,7 @@ mod tests {
     use super::*;
     use mesh_node::api::LeaseCounts;
     use mesh_protocol::peer::PeerId;
+    use mesh_protocol::sched::speculation::SpeculationName;
 
     #[test]
     fn a_status_in_words() {
@@ -137,6 +145,7 @@ mod tests {
             held: None,
             own_cores: 1,
             others_cores: 0,
+            policies: PolicyNames::default(),
             builds: 1,
             leases: 4,
             wanted: 9,
@@ -154,5 +163,8 @@ mod tests {
             ),
         ];
         assert_eq!(lines(&status), expected);
+        let policies = PolicyNames { speculation: SpeculationName::Late, ..PolicyNames::default() };
+        let other = lines(&NodeStatus { policies, ..status });
+        assert_eq!(other[2], "policies: placement critical-path, speculation late");
     }
 }

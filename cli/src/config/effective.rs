@@ -2,6 +2,9 @@
 
 use mesh_node::net::swarm::SwarmConfig;
 use mesh_node::node::{NodeOptions, cores};
+use mesh_protocol::sched::named::PolicyNames;
+use mesh_protocol::sched::policy::PlacementName;
+use mesh_protocol::sched::speculation::SpeculationName;
 use serde_json::{Value, json};
 
 use super::file::Config;
@@ -50,6 +53,8 @@ pub(crate) struct JoinSettings {
     pub(crate) check_percent: Setting<u32>,
     pub(crate) idle_exit: Setting<IdleExit>,
     pub(crate) metrics: Setting<Metrics>,
+    pub(crate) placement: Setting<PlacementName>,
+    pub(crate) speculation: Setting<SpeculationName>,
 }
 
 impl JoinSettings {
@@ -66,6 +71,12 @@ impl JoinSettings {
             check_percent: Setting::pick(args.check, &keys.check_percent, || 0),
             idle_exit: Setting::pick(args.idle_exit, &keys.idle_exit, || IdleExit::Never),
             metrics: Setting::pick(args.metrics, &keys.metrics, || Metrics::Off),
+            placement: Setting::pick(args.placement, &keys.placement, PlacementName::default),
+            speculation: Setting::pick(
+                args.speculation,
+                &keys.speculation,
+                SpeculationName::default,
+            ),
         }
     }
 
@@ -82,6 +93,10 @@ impl JoinSettings {
             memory_bytes: self.memory_bytes.value,
             only_when_idle: self.only_when_idle.value,
             check_permille: 10 * self.check_percent.value,
+            policies: PolicyNames {
+                placement: self.placement.value,
+                speculation: self.speculation.value,
+            },
         }
     }
 
@@ -99,6 +114,8 @@ impl JoinSettings {
             self.check_percent.row("join.check", |percent| json!(percent)),
             self.idle_exit.row("join.idle-exit", idle_exit),
             self.metrics.row("join.metrics", |metrics| json!(metrics.to_string())),
+            self.placement.row("join.placement", |placement| json!(placement.name())),
+            self.speculation.row("join.speculation", |speculation| json!(speculation.name())),
         ]
     }
 }

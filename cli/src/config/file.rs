@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use mesh_node::net::swarm::check_address;
 use mesh_protocol::limits;
+use mesh_protocol::sched::policy::PlacementName;
+use mesh_protocol::sched::speculation::SpeculationName;
 use mesh_simulations::config::{ConfigError, Document, Section};
 
 use super::setting::{Origin, Setting};
@@ -44,6 +46,8 @@ pub(super) struct JoinKeys {
     pub(super) check_percent: Key<u32>,
     pub(super) idle_exit: Key<IdleExit>,
     pub(super) metrics: Key<Metrics>,
+    pub(super) placement: Key<PlacementName>,
+    pub(super) speculation: Key<SpeculationName>,
 }
 
 /// `[build]`
@@ -101,9 +105,9 @@ impl JoinKeys {
             listen: listen(&table)?,
             mdns: flag(&table, "mdns")?,
             slots: number(&table, "slots", SLOTS)?,
-            check_percent: number(&table, "check", 0..=u64::from(PERCENT_MAX))?,
             memory_bytes: keep(&table, "memory", table.parsed("memory", SIZE, parse_size)?),
             only_when_idle: flag(&table, "only-when-idle")?,
+            check_percent: number(&table, "check", 0..=u64::from(PERCENT_MAX))?,
             idle_exit: keep(
                 &table,
                 "idle-exit",
@@ -121,6 +125,12 @@ impl JoinKeys {
                     "\"off\", or a loopback address and a port, such as \"127.0.0.1:9474\"",
                     str::parse,
                 )?,
+            ),
+            placement: keep(&table, "placement", table.choice("placement", &PlacementName::ALL)?),
+            speculation: keep(
+                &table,
+                "speculation",
+                table.choice("speculation", &SpeculationName::ALL)?,
             ),
         };
         table.finish()?;

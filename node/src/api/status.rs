@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use mesh_protocol::owner::Reason;
 use mesh_protocol::peer::PeerId;
+use mesh_protocol::sched::named::PolicyNames;
 use serde::{Deserialize, Serialize};
 
 use crate::claims;
@@ -30,6 +31,8 @@ pub struct NodeStatus {
     pub own_cores: u32,
     /// Cores that are busy for others.
     pub others_cores: u32,
+    /// How what is built from here is leased.
+    pub policies: PolicyNames,
     /// Builds of this machine.
     pub builds: u64,
     /// Leases of theirs that run or wait, here and elsewhere.
@@ -104,6 +107,7 @@ impl NodeStatus {
             held: node.owner().reason(),
             own_cores: status.cores.0,
             others_cores: status.cores.1,
+            policies: node.policies(),
             builds: status.builds as u64,
             leases: status.leases.0 as u64,
             wanted: status.leases.1 as u64,

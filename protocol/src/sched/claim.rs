@@ -111,6 +111,8 @@ pub struct Claims {
     next_order: u64,
     /// When to look for a requester.
     next_claim: Option<Time>,
+    /// Claims to one offer come within this span of each other.
+    spread_us: u64,
     last_claim: Option<Time>,
     drain: Option<Time>,
     is_drained: bool,
@@ -131,10 +133,17 @@ impl Claims {
             next_stream: 0,
             next_order: 0,
             next_claim: None,
+            spread_us: limits::CLAIM_SPREAD_US,
             last_claim: None,
             drain: None,
             is_drained: false,
         }
+    }
+
+    /// The same, but a claim follows an offer after at most so many microseconds in place of
+    /// [`limits::CLAIM_SPREAD_US`].
+    pub fn with_spread(self, spread_us: u64) -> Self {
+        Self { spread_us, ..self }
     }
 
     /// Cores that run for others.

@@ -21,6 +21,7 @@ pub mod force;
 pub mod kinds;
 pub mod lease;
 mod level;
+pub mod named;
 pub mod offer;
 pub mod policy;
 pub mod score;

@@ -50,6 +50,23 @@ pub struct Offerer {
     said_at: Option<Time>,
     wanted: Offer,
     due: Option<Time>,
+    pace: Pace,
+}
+
+/// How long an offer waits before it is said, in microseconds. Gossip has its reasons to; who tells by
+/// other means may have none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Pace {
+    /// For more of the same burst.
+    pub settle_us: u64,
+    /// After the offer before.
+    pub interval_us: u64,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { settle_us: limits::OFFER_SETTLE_US, interval_us: limits::OFFER_INTERVAL_US }
+    }
 }
 
 impl Offerer {
@@ -63,7 +80,13 @@ impl Offerer {
             said_at: None,
             wanted: nothing,
             due: None,
+            pace: Pace::default(),
         }
+    }
+
+    /// The same with another pace.
+    pub fn with_pace(self, pace: Pace) -> Self {
+        Self { pace, ..self }
     }
 
     /// Takes one input and appends what is to be done about it.
@@ -94,9 +117,8 @@ impl Offerer {
 
     /// At once after a pause, else when the interval is over; what is due already stays so.
     fn due_soon(&self, now: Time) -> Time {
-        let settled = now + limits::OFFER_SETTLE_US;
-        let earliest =
-            self.said_at.map_or(settled, |at| settled.max(at + limits::OFFER_INTERVAL_US));
+        let settled = now + self.pace.settle_us;
+        let earliest = self.said_at.map_or(settled, |at| settled.max(at + self.pace.interval_us));
         self.due.map_or(earliest, |due| due.min(earliest))
     }
 

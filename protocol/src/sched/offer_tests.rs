@@ -141,3 +141,17 @@ fn a_thousand_strangers_cost_a_bounded_board() {
     assert!(board.served.len() <= 3 * limits::OFFERS_KEPT);
     assert!(board.alone.len() <= limits::SCORES_KEPT);
 }
+
+#[test]
+fn whoever_may_be_told_at_once_is() {
+    let mut offerer = Offerer::new(0).with_pace(Pace { settle_us: 0, interval_us: 0 });
+    let mut said: Vec<u32> = Vec::new();
+    for count in [1, 100, 0] {
+        let mut effects = Vec::new();
+        offerer.handle(Time::from_us(5), unplaced(count), &mut effects);
+        for Effect::Publish(offer) in effects {
+            said.push(offer.ready.values().sum());
+        }
+    }
+    assert_eq!(said, [1, 100, 0]);
+}

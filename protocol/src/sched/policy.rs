@@ -4,6 +4,8 @@
 //! A policy sees what one requester knows: the graph so far, and what claimants said or were sent.
 //! Nobody has a view of the mesh.
 
+use serde::{Deserialize, Serialize};
+
 use crate::random::Random;
 use crate::wire::claim::Capabilities;
 
@@ -86,6 +88,32 @@ impl Placement for CriticalPath {
         let level = candidates.first().map(|first| first.level);
         let equals = candidates.iter().enumerate().filter(|(_, c)| Some(c.level) == level);
         equals.min_by_key(|(_, c)| (c.missing_bytes, c.order)).map_or(0, |(i, _)| i)
+    }
+}
+
+/// The choices, by [name](super::named).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub enum PlacementName {
+    /// [`Fifo`].
+    Fifo,
+    /// [`Lifo`].
+    Lifo,
+    /// [`Shuffled`].
+    Random,
+    /// [`CriticalPath`].
+    #[default]
+    CriticalPath,
+}
+
+impl PlacementName {
+    /// The policy of this name; the seed is for the one that draws.
+    pub fn make(self, seed: u64) -> Box<dyn Placement> {
+        match self {
+            Self::Fifo => Box::new(Fifo),
+            Self::Lifo => Box::new(Lifo),
+            Self::Random => Box::new(Shuffled::new(seed)),
+            Self::CriticalPath => Box::new(CriticalPath),
+        }
     }
 }
 

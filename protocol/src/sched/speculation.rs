@@ -12,6 +12,8 @@
 //! has at most two, on different machines, and what has not even started after
 //! [`limits::UNSTARTED_US`] is late under each of them.
 
+use serde::{Deserialize, Serialize};
+
 use crate::limits;
 use crate::sched::kinds::KindTimes;
 
@@ -165,8 +167,8 @@ impl Speculation for Clones {
     }
 }
 
-/// The choices, by name.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+/// The choices, by [name](super::named).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub enum SpeculationName {
     /// [`NoSpeculation`].
     None,
@@ -180,10 +182,6 @@ pub enum SpeculationName {
 }
 
 impl SpeculationName {
-    /// All of them, with their names.
-    pub const ALL: [(&'static str, Self); 4] =
-        [("none", Self::None), ("ours", Self::Ours), ("late", Self::Late), ("clone", Self::Clone)];
-
     /// The policy of this name.
     pub fn make(self) -> Box<dyn Speculation> {
         match self {

@@ -23,6 +23,8 @@ impl Summary {
             ("speculated", self.speculated as f64),
             ("messages", self.messages as f64),
             ("wasted_core_s", self.wasted),
+            ("offer_messages", self.offer_messages as f64),
+            ("offers_sent", self.offers_sent as f64),
             ("lies_found", self.lies_found as f64),
             ("false_results", self.false_results as f64),
             ("latency_mean_s", self.latency.mean),

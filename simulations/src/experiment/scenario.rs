@@ -1,12 +1,16 @@
 //! Scenarios.
 
+use mesh_protocol::sched::named::{PolicyNames, allowed};
+use mesh_protocol::sched::policy::PlacementName;
+use mesh_protocol::sched::speculation::SpeculationName;
+
 use crate::config::{ConfigError, Document, Section, Unit};
 use crate::kernel::{SimTime, Span};
 use crate::limits::AHEAD_MAX;
 use crate::network::Model;
 use crate::platform::Platform;
-use crate::policy::{Estimates, Policy, PolicyChoice, PolicyName};
-use crate::protocol::{self, LocalPolicy, Policies, SpeculationName};
+use crate::policy::{Estimates, PROBES_MAX, Policy, PolicyChoice};
+use crate::protocol::{self, ClaimProtocol, Policies};
 use crate::run::{DataModel, Outcome, RunError, Setup, run};
 use crate::workload::{Graph, TooLarge, Workload};
 
@@ -66,8 +70,8 @@ impl Scenario {
         let platform = Platform::read(&root.need("platform", platform, "a table [platform]")?)?;
         let workload = root.section("workload")?;
         let workload = Workload::read(&root.need("workload", workload, "a table [workload]")?)?;
-        let (policy, estimates, ahead) = read_policy(&root)?;
-        let protocol = is_protocol.then(|| read_protocol(&root, &policy)).transpose()?;
+        let (policy, claims, estimates, ahead) = read_policy(&root, is_protocol)?;
+        let protocol = is_protocol.then(|| read_protocol(&root, &policy, claims)).transpose()?;
         let horizon = root.number("horizon", Unit::Seconds, 1.0..=1e9)?.unwrap_or(HORIZON_S);
         let scenario = Self {
             title: root.need("title", title, "one line of text")?.to_owned(),
@@ -137,10 +141,16 @@ impl Scenario {
     }
 }
 
-fn read_policy(root: &Section<'_>) -> Result<(PolicyChoice, Estimates, u32), ConfigError> {
+fn read_policy(
+    root: &Section<'_>,
+    is_protocol: bool,
+) -> Result<(PolicyChoice, ClaimProtocol, Estimates, u32), ConfigError> {
     let section = root.section("policy")?;
     let section = root.need("policy", section, "a table [policy]")?;
-    let name = PolicyChoice::read(&section)?;
+    let claims = read_claims(&section, is_protocol)?;
+    let probing: &[&str] =
+        if matches!(claims, ClaimProtocol::Probing(_)) { &["probes"] } else { &[] };
+    let name = PolicyChoice::read(&section, probing)?;
     let kinds = [
         ("exact", Estimates::Exact),
         ("noisy", Estimates::Noisy(0.5)),
@@ -165,24 +175,39 @@ fn read_policy(root: &Section<'_>) -> Result<(PolicyChoice, Estimates, u32), Con
     };
     let ahead = section.integer("ahead", 0..=AHEAD_MAX)?.unwrap_or(0) as u32;
     section.finish()?;
-    Ok((name, estimates, ahead))
+    Ok((name, claims, estimates, ahead))
+}
+
+/// How work and slots find each other.
+fn read_claims(section: &Section<'_>, is_protocol: bool) -> Result<ClaimProtocol, ConfigError> {
+    let claims = section.choice("claims", &ClaimProtocol::ALL)?;
+    if claims.is_some() && !is_protocol {
+        let problem = "without the protocol";
+        return Err(section.wrong("claims", problem, "only with fidelity = \"protocol\""));
+    }
+    Ok(match claims.unwrap_or_default() {
+        ClaimProtocol::Probing(usual) => {
+            let probes = section.integer("probes", 1..=PROBES_MAX)?;
+            ClaimProtocol::Probing(probes.map_or(usual, |probes| probes as u32))
+        }
+        other => other,
+    })
 }
 
 /// What the machines of the protocol go by: a policy that sees no more than a requester does.
-fn read_protocol(root: &Section<'_>, policy: &PolicyChoice) -> Result<Policies, ConfigError> {
-    let placement = match policy {
-        PolicyChoice::Named(PolicyName::Fifo) => LocalPolicy::Fifo,
-        PolicyChoice::Named(PolicyName::Lifo) => LocalPolicy::Lifo,
-        PolicyChoice::Named(PolicyName::Random) => LocalPolicy::Random,
-        PolicyChoice::Named(PolicyName::CriticalPath) => LocalPolicy::CriticalPath,
-        _ => {
-            let problem = "protocol, with a policy that sees everything";
-            let allowed = "the policies fifo, lifo, random and critical-path, or another fidelity";
-            return Err(root.wrong("fidelity", problem, allowed));
-        }
+fn read_protocol(
+    root: &Section<'_>,
+    policy: &PolicyChoice,
+    claims: ClaimProtocol,
+) -> Result<Policies, ConfigError> {
+    let Some(placement) = policy.placement() else {
+        let problem = "protocol, with a policy that sees everything";
+        let allowed = allowed(&PlacementName::ALL);
+        let allowed = format!("one of the policies {allowed}, or another fidelity");
+        return Err(root.wrong("fidelity", problem, allowed));
     };
     let speculation = root.choice("speculation", &SpeculationName::ALL)?.unwrap_or_default();
-    Ok(Policies { placement, speculation })
+    Ok(Policies { names: PolicyNames { placement, speculation }, claims })
 }
 
 /// The group from which users submit: the first, or the one that `home` names.

@@ -37,6 +37,7 @@ mod sparrow;
 mod stealing;
 
 pub use estimate::Estimates;
+pub(crate) use name::PROBES_MAX;
 pub use name::{PolicyChoice, PolicyName};
 pub use stealing::Push;
 

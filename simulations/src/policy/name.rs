@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use mesh_protocol::sched::policy::PlacementName;
+
 use super::Policy;
 use super::batch::{Batch, Rule};
 use super::delay::Delay;
@@ -57,7 +59,7 @@ const KEYS: [(&str, &str); 5] = [
 ];
 
 /// The most probes per task: as many messages each would take.
-const PROBES_MAX: u64 = 64;
+pub(crate) const PROBES_MAX: u64 = 64;
 /// The longest wait for locality, in seconds.
 const WAIT_MAX: f64 = 86_400.0;
 /// How long a program may think, in seconds: unless the scenario says otherwise, and at most.
@@ -68,10 +70,10 @@ impl PolicyName {
     /// All of them, with the names that scenarios use, and their settings unless a scenario says
     /// otherwise.
     pub const ALL: [(&'static str, Self); 14] = [
-        ("fifo", Self::Fifo),
-        ("lifo", Self::Lifo),
-        ("random", Self::Random),
-        ("critical-path", Self::CriticalPath),
+        (PlacementName::Fifo.name(), Self::Fifo),
+        (PlacementName::Lifo.name(), Self::Lifo),
+        (PlacementName::Random.name(), Self::Random),
+        (PlacementName::CriticalPath.name(), Self::CriticalPath),
         ("b-level", Self::BLevel),
         ("heft", Self::Heft),
         ("peft", Self::Peft),
@@ -135,21 +137,39 @@ pub enum PolicyChoice {
 }
 
 impl PolicyChoice {
-    /// Reads `name` and the keys of that policy.
-    pub fn read(section: &Section<'_>) -> Result<Self, ConfigError> {
+    /// Reads `name` and the keys of that policy, of which `taken` belong to somebody else.
+    pub fn read(section: &Section<'_>, taken: &[&str]) -> Result<Self, ConfigError> {
         let mut names = PolicyName::ALL.map(|(name, policy)| (name, Some(policy))).to_vec();
         names.push(("external", None));
         let allowed: Vec<&str> = names.iter().map(|(name, _)| *name).collect();
         let name = section.need("name", section.choice("name", &names)?, &allowed.join(", "))?;
         for (key, owner) in KEYS {
-            if section.has(key) && section.text("name")? != Some(owner) {
+            if section.has(key) && !taken.contains(&key) && section.text("name")? != Some(owner) {
                 let problem = format!("without {owner}");
-                return Err(section.wrong(key, problem, format!("only with name = {owner:?}")));
+                return Err(section.wrong(
+                    key,
+                    problem,
+                    match key {
+                        "probes" => format!("only with name = {owner:?} or claims = \"probing\""),
+                        _ => format!("only with name = {owner:?}"),
+                    },
+                ));
             }
         }
         match name {
             Some(name) => Ok(Self::Named(name.with_settings(section)?)),
             None => Ok(Self::External(read_invocation(section)?)),
+        }
+    }
+
+    /// The policy of a node that is called the same, if there is one.
+    pub fn placement(&self) -> Option<PlacementName> {
+        match self {
+            Self::Named(PolicyName::Fifo) => Some(PlacementName::Fifo),
+            Self::Named(PolicyName::Lifo) => Some(PlacementName::Lifo),
+            Self::Named(PolicyName::Random) => Some(PlacementName::Random),
+            Self::Named(PolicyName::CriticalPath) => Some(PlacementName::CriticalPath),
+            Self::Named(_) | Self::External(_) => None,
         }
     }
 

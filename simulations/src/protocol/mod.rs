@@ -12,57 +12,30 @@
 //! that are checked twice, and time that the machines themselves take. Fetches of one worker do not
 //! share its link ([`crate::network::Model::Constant`]).
 //!
+//! How offers travel, and to whom, is an axis ([`ClaimProtocol`]); what comes of them is up to the machines.
+//!
 //! Gossip: a message is at every host after one to `log(hosts) / log(GOSSIP_DEGREE)` hops, each as
 //! long as `control` and a little more; it costs each host as many messages as its degree.
 
 mod books;
 mod liars;
 mod node;
+mod offers;
 mod world;
 
-use mesh_protocol::sched::policy::{CriticalPath, Fifo, Lifo, Placement, Shuffled};
-pub use mesh_protocol::sched::speculation::SpeculationName;
+use mesh_protocol::sched::named::PolicyNames;
 
-use crate::kernel::{Draws, Purpose};
+pub use self::offers::{ClaimProtocol, GOSSIP_DEGREE};
+
 use crate::run::{Outcome, RunError, Setup};
 
-/// How many others a host passes a gossip message on to (gossipsub's degree D).
-pub const GOSSIP_DEGREE: u64 = 6;
-
-/// Which of its ready tasks a requester leases next.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum LocalPolicy {
-    /// In the order in which they became ready.
-    Fifo,
-    /// The last one first.
-    Lifo,
-    /// Any order.
-    Random,
-    /// What holds up most first, then what the worker has most of: the node's default.
-    CriticalPath,
-}
-
-impl LocalPolicy {
-    /// The node's own.
-    pub fn make(self, seed: u64) -> Box<dyn Placement> {
-        match self {
-            Self::Fifo => Box::new(Fifo),
-            Self::Lifo => Box::new(Lifo),
-            Self::Random => {
-                Box::new(Shuffled::new(Draws::new(seed, Purpose::Policy, 0).next_u64()))
-            }
-            Self::CriticalPath => Box::new(CriticalPath),
-        }
-    }
-}
-
-/// The policies of all requesters.
+/// What all requesters and workers go by.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Policies {
-    /// What is leased next.
-    pub placement: LocalPolicy,
-    /// What is leased twice.
-    pub speculation: SpeculationName,
+    /// What is leased next, and what is leased twice.
+    pub names: PolicyNames,
+    /// How work and slots find each other.
+    pub claims: ClaimProtocol,
 }
 
 /// Runs it. Of the setup, `network`, `data`, `estimates` and `ahead` are not used: the machines have

@@ -6,15 +6,15 @@ use std::sync::Arc;
 use mesh_protocol::name::ThunkName;
 use mesh_protocol::peer::{PeerId, StreamId};
 use mesh_protocol::sched::claim::{self, Claims, Job};
-use mesh_protocol::sched::lease::{self, LeasePolicy, Leases};
+use mesh_protocol::sched::lease::{self, Leases};
 use mesh_protocol::sched::offer::{self, Offerer};
 use mesh_protocol::thunk::Thunk;
 use mesh_protocol::time::Time;
 use mesh_protocol::wire::claim::{Capabilities, FromRequester, FromWorker, Lease, LeaseId, Open};
-use mesh_protocol::wire::offer::Offer;
+use mesh_protocol::wire::offer::{Offer, ResourceClass};
 
 use super::Policies;
-use crate::kernel::{EventId, SimTime};
+use crate::kernel::{Draws, EventId, Purpose, SimTime};
 use crate::platform::HostId;
 
 /// What a host wants of the world.
@@ -54,6 +54,8 @@ pub(super) struct Running {
 struct Requester {
     leases: Leases,
     offerer: Offerer,
+    /// Of what will be ready at once, although it is not yet.
+    expected: Option<ResourceClass>,
 }
 
 /// A host.
@@ -90,18 +92,19 @@ impl Node {
     pub(super) fn new(
         now: Time,
         me: Capabilities,
-        policies: Option<Policies>,
+        (policies, is_home): (Policies, bool),
         (seed, slots): (u64, u32),
     ) -> Self {
-        let requester = policies.map(|policies| {
-            let placement = policies.placement.make(seed);
-            let policy = LeasePolicy { placement, speculation: policies.speculation.make() };
-            Box::new(Requester { leases: Leases::new(policy, me), offerer: Offerer::new(now.us()) })
+        let (pace, spread_us) = policies.claims.waits();
+        let requester = is_home.then(|| {
+            let policy = policies.names.make(Draws::new(seed, Purpose::Policy, 0).next_u64());
+            let offerer = Offerer::new(now.us()).with_pace(pace);
+            Box::new(Requester { leases: Leases::new(policy, me), offerer, expected: None })
         });
         Self {
             slots,
             requester,
-            claims: Claims::new(me, seed),
+            claims: Claims::new(me, seed).with_spread(spread_us),
             set_own: 0,
             set_claims: 0,
             timer: None,
@@ -138,6 +141,21 @@ impl Node {
         let mut effects = Vec::new();
         self.claims.handle(now, input, &mut effects);
         wish_of_claims(effects, wishes);
+    }
+
+    /// Offers a thunk of that class before it is ready, until [`Node::ready`].
+    pub(super) fn expect(&mut self, class: ResourceClass) {
+        if let Some(requester) = &mut self.requester {
+            requester.expected = Some(class);
+        }
+    }
+
+    /// It is.
+    pub(super) fn ready(&mut self, now: Time, input: lease::Input, wishes: &mut Vec<Wish>) {
+        if let Some(requester) = &mut self.requester {
+            requester.expected = None;
+        }
+        self.lease(now, input, wishes);
     }
 
     pub(super) fn joined(&mut self, now: Time, wishes: &mut Vec<Wish>) {
@@ -190,7 +208,10 @@ impl Node {
             self.claim(now, claim::Input::Slots(others), wishes);
         }
         if let Some(requester) = &self.requester {
-            let (ready, trees) = requester.leases.unplaced();
+            let (mut ready, trees) = requester.leases.unplaced();
+            if let Some(class) = requester.expected {
+                ready.entry(class).or_insert(1);
+            }
             self.offer(now, offer::Input::Unplaced(ready, trees), wishes);
         }
     }

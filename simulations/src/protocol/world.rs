@@ -14,12 +14,12 @@ use mesh_protocol::time::Time;
 use mesh_protocol::wire::claim::{
     Capabilities, FromRequester, FromWorker, Lease, Open, Receipt, SignedReduction,
 };
-use mesh_protocol::wire::offer::Offer;
+use mesh_protocol::wire::offer::{Offer, ResourceClass};
 
 use super::books::{self, Books, PLATFORM};
 use super::liars::Liars;
 use super::node::{Fetched, Node, Run, Running, Wish, host_of, peer};
-use super::{GOSSIP_DEGREE, Policies};
+use super::{ClaimProtocol, Policies};
 use crate::kernel::{Draws, EventQueue, Purpose, SimTime, Span};
 use crate::network::Topology;
 use crate::platform::{Absences, Cache, HostId, Hosts};
@@ -29,10 +29,10 @@ use crate::workload::{JobId, ObjectId, ObjectOrigin, TaskId};
 /// A lease names no bytes and no memory below this.
 const MIB: u64 = 1 << 20;
 
-enum Event {
+pub(super) enum Event {
     Arrive(JobId),
     Timer(HostId, u32),
-    Gossip(HostId, PeerId, Rc<Offer>),
+    Offer(HostId, PeerId, Rc<Offer>),
     /// The next message of a link, at that end.
     On(u32, End),
     Fetched(HostId, u32, claim::Job, Fetched),
@@ -51,7 +51,7 @@ enum Message {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum End {
+pub(super) enum End {
     Worker,
     Requester,
 }
@@ -65,12 +65,12 @@ struct Link {
 }
 
 pub(super) struct World<'a> {
-    setup: Setup<'a>,
-    policies: Policies,
-    hosts: Hosts,
+    pub(super) setup: Setup<'a>,
+    pub(super) policies: Policies,
+    pub(super) hosts: Hosts,
     topology: Topology,
-    queue: EventQueue<Event>,
-    nodes: Vec<Option<Box<Node>>>,
+    pub(super) queue: EventQueue<Event>,
+    pub(super) nodes: Vec<Option<Box<Node>>>,
     /// How often a host began; what is for an earlier time finds nobody.
     lives: Vec<u32>,
     is_home: Vec<bool>,
@@ -87,8 +87,8 @@ pub(super) struct World<'a> {
     /// How many times each task was begun: two copies at once are two executions.
     executions: Vec<u32>,
     job_done_at: Vec<SimTime>,
-    totals: Totals,
-    gossips: u64,
+    pub(super) totals: Totals,
+    pub(super) offers: u64,
     liars: Liars,
     error: Option<RunError>,
 }
@@ -120,7 +120,7 @@ impl<'a> World<'a> {
             executions: vec![0; tasks],
             job_done_at: vec![SimTime::ZERO; setup.graph.jobs().len()],
             totals: Totals::default(),
-            gossips: 0,
+            offers: 0,
             liars,
             error: None,
             hosts,
@@ -178,7 +178,7 @@ impl<'a> World<'a> {
                     });
                 }
             }
-            Event::Gossip(to, from, offer) => {
+            Event::Offer(to, from, offer) => {
                 let input = claim::Input::Offer(from, (*offer).clone());
                 self.drive(to, |node, now, wishes| node.claim(now, input, wishes));
             }
@@ -209,11 +209,26 @@ impl<'a> World<'a> {
 
     /// Lets the machines of a host that is there do something, and carries out what they want.
     fn drive(&mut self, host: HostId, act: impl FnOnce(&mut Node, Time, &mut Vec<Wish>)) {
+        let wishes = self.decide(host, act);
+        self.carry_out(host, wishes);
+    }
+
+    /// What the machines want then.
+    pub(super) fn decide(
+        &mut self,
+        host: HostId,
+        act: impl FnOnce(&mut Node, Time, &mut Vec<Wish>),
+    ) -> Vec<Wish> {
         let now = self.time();
-        let Some(node) = &mut self.nodes[host.index()] else { return };
         let mut wishes = Vec::new();
-        act(node, now, &mut wishes);
-        node.settle(now, &mut wishes);
+        if let Some(node) = &mut self.nodes[host.index()] {
+            act(node, now, &mut wishes);
+            node.settle(now, &mut wishes);
+        }
+        wishes
+    }
+
+    pub(super) fn carry_out(&mut self, host: HostId, wishes: Vec<Wish>) {
         for wish in wishes {
             self.perform(host, wish);
         }
@@ -232,7 +247,7 @@ impl<'a> World<'a> {
 
     fn perform(&mut self, host: HostId, wish: Wish) {
         match wish {
-            Wish::Publish(offer) => self.gossip(host, offer),
+            Wish::Publish(offer) => self.publish(host, offer),
             Wish::Open(stream, to, open) => self.open(host, stream, host_of(to), open),
             Wish::ToRequester(stream, message) => {
                 let link = self.node(host).and_then(|node| node.claimed.get(&stream).copied());
@@ -284,7 +299,7 @@ impl<'a> World<'a> {
             memory_mib: (group.memory / MIB).max(1),
             speed_permille: (self.hosts.speed(host) * 1000.0) as u32,
         };
-        let policies = self.is_home[host.index()].then_some(self.policies);
+        let policies = (self.policies, self.is_home[host.index()]);
         let seed = Draws::new(self.setup.seed, Purpose::Policy, u64::from(host.0)).next_u64();
         let now = self.time();
         let node = Node::new(now, me, policies, (seed, group.cores));
@@ -363,8 +378,12 @@ impl<'a> World<'a> {
         let home = self.setup.home(self.setup.graph.task(task).job);
         let Some(thunk) = self.thunks[task.index()].clone() else { return };
         let (run, name) = (RunId(u64::from(task.0)), books::thunk_name(task));
+        let class = ResourceClass::of(&thunk.spec().limits);
         let input = lease::Input::Ready { run, name, thunk, level: self.books.level(task) };
-        self.drive(home, |node, now, wishes| node.lease(now, input, wishes));
+        if self.policies.claims == ClaimProtocol::Central {
+            self.drive(home, |node, _, _| node.expect(class));
+        }
+        self.drive(home, |node, now, wishes| node.ready(now, input, wishes));
     }
 
     fn on_ended(&mut self, home: HostId, task: TaskId, succeeded: bool) {
@@ -388,24 +407,6 @@ impl<'a> World<'a> {
         }
         for task in ready {
             self.ready(task);
-        }
-    }
-
-    fn gossip(&mut self, from: HostId, offer: Offer) {
-        let offer = Rc::new(offer);
-        let hosts = self.hosts.len() as u64;
-        let hops_max = f64::log2(hosts.max(2) as f64) / f64::log2(GOSSIP_DEGREE as f64);
-        let mut draws = Draws::new(self.setup.seed, Purpose::Gossip, self.gossips);
-        self.gossips += 1;
-        self.totals.messages += hosts.saturating_sub(1) * GOSSIP_DEGREE / 2;
-        for to in (0..self.hosts.len() as u32).map(HostId).filter(|to| *to != from) {
-            // Most hosts are at the rim of the tree that a message grows.
-            let hops = (hops_max * draws.unit_positive().sqrt()).ceil().max(1.0);
-            let delay = self.setup.platform.control.seconds() * hops * (1.0 + draws.unit() / 2.0);
-            let at = self.queue.now() + Span::from_seconds(delay);
-            if self.nodes[to.index()].is_some() {
-                self.queue.schedule(at, Event::Gossip(to, peer(from), Rc::clone(&offer)));
-            }
         }
     }
 
@@ -438,6 +439,10 @@ impl<'a> World<'a> {
         }
         if let Some(node) = self.node(requester) {
             node.served.insert(served, number);
+        }
+        if self.policies.claims == ClaimProtocol::Central {
+            self.totals.messages += 1;
+            return self.hear(requester, served, End::Requester, Message::Opened(open));
         }
         self.send(Some(number), End::Requester, Message::Opened(open));
     }

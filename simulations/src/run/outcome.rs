@@ -61,6 +61,10 @@ pub(crate) struct Totals {
     pub(crate) speculated: u64,
     /// Messages of the protocol.
     pub(crate) messages: u64,
+    /// Those that said that there is work.
+    pub(crate) offer_messages: u64,
+    /// Those of them that their requester sent itself.
+    pub(crate) offers_sent: u64,
     /// Receipts that were found to be lies.
     pub(crate) lies_found: u64,
     /// Tasks whose result is false, and nobody knows.
@@ -95,6 +99,10 @@ pub struct Summary {
     pub speculated: u64,
     /// Messages of the protocol, gossip included; none where a policy is told everything.
     pub messages: u64,
+    /// Of them those that said that there is work, every copy.
+    pub offer_messages: u64,
+    /// Of those the copies that a requester sent itself; others were passed on.
+    pub offers_sent: u64,
     /// Core-seconds of work in vain.
     pub wasted: f64,
     /// Receipts that were found to be false; only the protocol looks.
@@ -204,6 +212,8 @@ impl Ended<'_> {
             speculated: self.totals.speculated,
             messages: self.totals.messages,
             wasted: self.totals.wasted,
+            offer_messages: self.totals.offer_messages,
+            offers_sent: self.totals.offers_sent,
             lies_found: self.totals.lies_found,
             false_results: self.totals.false_results,
             latency: seconds(|r| r.ready, |r| r.received),

@@ -358,3 +358,13 @@ fn what_cannot_be_fetched_is_a_failure_of_this_machine() {
     assert!(receipt.end.as_ref().is_err_and(|failure| failure.class == FailureClass::Machine));
     assert!(message.encode().is_ok(), "the reason was cut to what may be sent");
 }
+
+#[test]
+fn claims_come_within_their_spread() {
+    let mut bench = Bench::new(2);
+    bench.claims = Claims::new(MACHINE, 7).with_spread(0);
+    bench.tell(Input::Slots(2)).offer(1);
+    assert_eq!(bench.claims.next_deadline(), Some(bench.now));
+    bench.claims.handle_timeout(bench.now, &mut bench.effects);
+    assert_eq!(bench.opened(), [(StreamId(0), peer(1))]);
+}

@@ -80,14 +80,14 @@ impl Claims {
     /// Plans to look for another requester, if there is room for one.
     pub(super) fn plan_claim(&mut self, now: Time) {
         let idle = self.has_idle();
-        let soon = if idle { now + limits::CLAIM_SPREAD_US } else { now + limits::CLAIM_SHARE_US };
+        let soon = if idle { now + self.spread_us } else { now + limits::CLAIM_SHARE_US };
         let planned = self.next_claim.is_some_and(|claim| now < claim && claim <= soon);
         if planned || !self.could_claim() {
             return;
         }
         let share = self.last_claim.map_or(now, |last| last + limits::CLAIM_SHARE_US);
         let at = if idle { now } else { share.max(now) };
-        let spread = at + self.random.below(limits::CLAIM_SPREAD_US);
+        let spread = at + self.random.below(self.spread_us);
         let attached = self.attached();
         let choice =
             self.board.choose(now, &self.me, &self.holds, &attached, &mut self.random.clone());
