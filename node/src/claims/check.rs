@@ -11,15 +11,21 @@ use mesh_protocol::thunk::Thunk;
 use tokio::sync::Semaphore;
 
 use super::job::Workshop;
-use super::sign;
-use crate::exec::Job;
-use crate::verdict;
 
-/// Are a receipt's outputs here, and if they were checked: whose they are, and what was found.
-pub(super) type Settled = Result<Option<(PeerId, Verdict)>, String>;
+/// Are a receipt's outputs here, and what was found if they were checked?
+pub(super) type Settled = Result<Option<Checked>, String>;
+
+/// What a check found.
+pub(super) struct Checked {
+    pub(super) peer: PeerId,
+    pub(super) name: ThunkName,
+    pub(super) verdict: Verdict,
+}
 
 /// What a check needs.
 pub(super) struct Check {
+    /// Who says that it ran it.
+    pub(super) peer: PeerId,
     pub(super) name: ThunkName,
     pub(super) thunk: Arc<Thunk>,
     /// What somebody said.
@@ -31,8 +37,13 @@ pub(super) struct Check {
 
 impl Check {
     /// None: this machine cannot tell.
-    pub(super) async fn run(self) -> Option<Verdict> {
+    pub(super) async fn run(self) -> Option<Checked> {
         let _turn = self.turns.acquire().await.ok()?;
+        let verdict = self.verdict().await?;
+        Some(Checked { peer: self.peer, name: self.name, verdict })
+    }
+
+    async fn verdict(&self) -> Option<Verdict> {
         let first = self.outputs().await?;
         if let Some(verdict) = compare(&self.told, first.as_ref(), None) {
             return Some(verdict);
@@ -44,13 +55,7 @@ impl Check {
     /// What comes of it here; none within if it fails. Nothing is written into the memo: whoever ran
     /// it first is who ran it.
     async fn outputs(&self) -> Option<Option<Outputs>> {
-        let job = Job { name: self.name, thunk: Arc::clone(&self.thunk) };
-        let Workshop { store, engine, own, .. } = &self.workshop;
-        let ended = engine.run(job).await;
-        let reduced = match &ended {
-            Ok(outcome) => verdict::judge(store, self.name, outcome, &sign::executor(*own)),
-            Err(error) => Err(verdict::machine(error)),
-        };
+        let (_, reduced) = self.workshop.execute(self.name, Arc::clone(&self.thunk)).await;
         match reduced {
             Ok(reduction) => Some(Some(Arc::new(reduction.outputs))),
             Err(failure) if failure.class == FailureClass::Program => Some(None),

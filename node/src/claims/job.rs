@@ -150,13 +150,19 @@ impl Workshop {
         Ok((signed, objects))
     }
 
-    /// Runs a thunk and writes down what it came to.
-    pub(super) async fn reduce(&self, name: ThunkName, thunk: Arc<Thunk>) -> OwnEnd {
+    /// Runs a thunk. Nothing is written down.
+    pub(super) async fn execute(&self, name: ThunkName, thunk: Arc<Thunk>) -> OwnEnd {
         let ended = self.engine.run(Job { name, thunk }).await;
         let reduction = match &ended {
             Ok(outcome) => verdict::judge(&self.store, name, outcome, &sign::executor(self.own)),
             Err(error) => Err(verdict::machine(error)),
         };
+        (ended.map_err(|error| verdict::chain(&error)), reduction)
+    }
+
+    /// Runs a thunk and writes down what it came to.
+    pub(super) async fn reduce(&self, name: ThunkName, thunk: Arc<Thunk>) -> OwnEnd {
+        let (ended, reduction) = self.execute(name, thunk).await;
         let recorded = reduction.and_then(|reduction| match self.store.record(&reduction) {
             Ok(()) => {
                 self.publish(&reduction);
@@ -164,6 +170,6 @@ impl Workshop {
             }
             Err(error) => Err(verdict::machine(&error)),
         });
-        (ended.map_err(|error| verdict::chain(&error)), recorded)
+        (ended, recorded)
     }
 }

@@ -15,7 +15,7 @@ use mesh_protocol::wire::claim::{
 };
 use tokio::task::AbortHandle;
 
-use super::check::{Check, Settled};
+use super::check::{Check, Checked, Settled};
 use super::client::News;
 use super::compose::{self, LeaseDraft};
 use super::job::{self, OwnEnd};
@@ -146,6 +146,7 @@ impl Shell {
         self.requester.settling.insert(receipt.lease, stream);
         let settle = self.workshop.clone().settle(peer, signed.reduction.clone());
         let check = self.audits.wants(peer).then(|| Check {
+            peer,
             name: granted.name,
             thunk: granted.thunk,
             told: Arc::new(signed.reduction.outputs.clone()),
@@ -158,7 +159,7 @@ impl Shell {
         let broken = Done::Settled(stream, Box::new(broken), Ok(None));
         self.tasks.spawn(broken, async move {
             let settled = match (settle.await, check) {
-                (Ok(()), Some(check)) => Ok(check.run().await.map(|verdict| (peer, verdict))),
+                (Ok(()), Some(check)) => Ok(check.run().await),
                 (settled, _) => settled.map(|()| None),
             };
             Done::Settled(stream, Box::new(receipt), settled)
@@ -167,10 +168,7 @@ impl Shell {
 
     pub(super) fn on_settled(&mut self, stream: StreamId, mut receipt: Receipt, settled: Settled) {
         self.requester.settling.remove(&receipt.lease);
-        let settled = settled.and_then(|check| match check {
-            Some((peer, verdict)) => self.on_checked(peer, &receipt, verdict),
-            None => Ok(()),
-        });
+        let settled = settled.and_then(|check| check.map_or(Ok(()), |it| self.on_checked(it)));
         if let Err(reason) = settled {
             receipt.end = Err(LeaseFailure {
                 class: FailureClass::Machine,
@@ -183,17 +181,8 @@ impl Shell {
         }
     }
 
-    fn on_checked(
-        &mut self,
-        peer: PeerId,
-        receipt: &Receipt,
-        verdict: Verdict,
-    ) -> Result<(), String> {
+    fn on_checked(&mut self, Checked { peer, name, verdict }: Checked) -> Result<(), String> {
         self.audits.record(peer, verdict);
-        let name = match &receipt.end {
-            Ok(signed) => signed.reduction.thunk,
-            Err(_) => return Ok(()),
-        };
         self.requester.runs.news(name, &News::Checked(name));
         match verdict {
             Verdict::Agrees => Ok(()),
