@@ -595,7 +595,6 @@ pub(crate) fn umask() -> u32 {
 }
 
 /// What is at a path: a few of the fields of statx(2).
-#[derive(PartialEq, Eq)]
 pub(crate) struct Kind {
     mode: u16,
     inode: u64,

@@ -20,7 +20,7 @@ use super::pass::{Mode, Pass, failed_reason, file_of};
 use super::slots::Pid;
 use super::step::{CallKey, End, Step};
 use super::streams::Diagnostics;
-use super::wire::{Request, Streams};
+use super::wire::{Done, Request, Streams};
 use crate::error::CliError;
 
 /// How often a call may find that it needs the content of one more placeholder.
@@ -29,15 +29,8 @@ const PLANS_MAX: usize = 64;
 /// What a call's caller is to do.
 #[derive(Debug)]
 pub(super) enum Reply {
-    /// Write this and exit with that status.
-    Done {
-        /// For standard output.
-        stdout: Vec<u8>,
-        /// For standard error.
-        stderr: Vec<u8>,
-        /// The exit status.
-        status: u8,
-    },
+    /// It is done.
+    Done(Done),
     /// Become the tool at this path.
     Local(String),
     /// Run the tool at this path, and report its exit status.
@@ -45,7 +38,7 @@ pub(super) enum Reply {
 }
 
 /// To a call that needs what will not come: the build command will run again.
-const DOOMED: Reply = Reply::Done { stdout: vec![], stderr: vec![], status: 1 };
+const DOOMED: Reply = Reply::Done(Done { stdout: vec![], stderr: vec![], status: 1 });
 
 impl Pass {
     /// Decides about one call. Blocks as long as the caller has to wait.
@@ -64,7 +57,8 @@ impl Pass {
         }
         let Some(program) = found else {
             let text = format!("mesh: {called}: not found in PATH\n");
-            return Reply::Done { stdout: vec![], stderr: text.into_bytes(), status: 127 };
+            let stderr = text.into_bytes();
+            return Reply::Done(Done { stdout: vec![], stderr, status: 127 });
         };
         let key = CallKey { arguments: arguments.clone(), working_directory };
         let call = Call { program, arguments, working_directory: directory, environment };
@@ -215,7 +209,7 @@ impl Pass {
         if self.mode == Mode::Lazy {
             self.begin(&step);
         }
-        Ok(Reply::Done { stdout: vec![], stderr: vec![], status: 0 })
+        Ok(Reply::Done(Done { stdout: vec![], stderr: vec![], status: 0 }))
     }
 
     fn lay_placeholders(
@@ -295,7 +289,7 @@ impl Pass {
 
     fn replay(&self, reduction: &Reduction, strip: bool) -> Result<Reply, CliError> {
         let (stdout, stderr) = self.words(reduction, strip)?;
-        Ok(Reply::Done { stdout, stderr, status: 0 })
+        Ok(Reply::Done(Done { stdout, stderr, status: 0 }))
     }
 
     pub(super) fn words(

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::build::wire::frame::SOCKET_VARIABLE;
-use crate::build::wire::{Answer, RealTool, Request, Scrub, receive_request, send_answer};
+use crate::build::wire::{Answer, Done, RealTool, Request, Scrub, receive_request, send_answer};
 
 /// A place with an interposer, and links to it.
 struct World {
@@ -81,7 +81,7 @@ fn a_call_that_others_do() {
     }
     call.args(["-c", "a b.c", ""]);
     let (stdout, stderr) = (b"out\n".repeat(20_000), b"warning".to_vec());
-    let answer = Answer::Done { stdout: stdout.clone(), stderr: stderr.clone(), status: 3 };
+    let answer = Answer::Done(Done { stdout: stdout.clone(), stderr: stderr.clone(), status: 3 });
     let (output, request, after) = world.answered(call, answer);
     assert_eq!(output.status.code(), Some(3));
     assert_eq!(output.stdout, [&b"through its own stream\n"[..], &stdout].concat());
@@ -98,7 +98,8 @@ fn a_call_whose_streams_are_closed() {
     world.link("gcc");
     let mut call = world.command("sh");
     call.args(["-c", "exec gcc <&- 2>&-"]);
-    let answer = Answer::Done { stdout: b"out".to_vec(), stderr: b"lost".to_vec(), status: 0 };
+    let answer =
+        Answer::Done(Done { stdout: b"out".to_vec(), stderr: b"lost".to_vec(), status: 0 });
     let (output, _, _) = world.answered(call, answer);
     assert_eq!(text(&output.stdout), "through its own stream\nout");
     assert!(output.stderr.is_empty());

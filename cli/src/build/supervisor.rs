@@ -373,7 +373,7 @@ fn attend(socket: &UnixStream, pass: &Arc<Pass>, pid: u32) {
     let Ok(Some((request, streams))) = wire::receive_request(socket) else { return };
     let caller = Caller::of(&request);
     let answer = match pass.answer(request, streams, pid) {
-        Reply::Done { stdout, stderr, status } => Answer::Done { stdout, stderr, status },
+        Reply::Done(done) => Answer::Done(done),
         Reply::Local(program) => Answer::Tool(caller.become_tool(&pass.site, &program, false)),
         Reply::Report(program) => Answer::Tool(caller.become_tool(&pass.site, &program, true)),
     };

@@ -42,17 +42,21 @@ pub(crate) struct Request {
 /// What the interposed tool is to do.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Answer {
-    /// Write this and exit with that status.
-    Done {
-        /// For standard output.
-        stdout: Vec<u8>,
-        /// For standard error.
-        stderr: Vec<u8>,
-        /// The exit status.
-        status: u8,
-    },
+    /// The tool need not run.
+    Done(Done),
     /// Become the real tool.
     Tool(RealTool),
+}
+
+/// What to write, and to exit with.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Done {
+    /// For standard output.
+    pub(crate) stdout: Vec<u8>,
+    /// For standard error.
+    pub(crate) stderr: Vec<u8>,
+    /// The exit status.
+    pub(crate) status: u8,
 }
 
 /// How the real tool is called.
@@ -157,7 +161,7 @@ fn texts(block: &str) -> impl Iterator<Item = &str> {
 /// Sends an answer.
 pub(crate) fn send_answer(mut socket: impl Write, answer: &Answer) -> io::Result<()> {
     let (kind, status, [first, second]) = match answer {
-        Answer::Done { stdout, stderr, status } => (DONE, *status, [stdout, stderr]),
+        Answer::Done(Done { stdout, stderr, status }) => (DONE, *status, [stdout, stderr]),
         Answer::Tool(tool) => {
             let kind = if tool.is_watched { WATCHED_TOOL } else { TOOL };
             let status = if tool.scrub.is_some() { SCRUBBED } else { 0 };
