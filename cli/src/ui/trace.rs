@@ -184,19 +184,20 @@ impl Trace {
     /// It ran at that member, as far as is known here.
     pub(super) fn elsewhere(&mut self, now: Instant, name: ThunkName, at: PeerId, busy_us: u64) {
         let args = json!({ "thunk": name, "peer": at.to_string(), "run_us": busy_us });
-        let event = self.event("elsewhere".into(), "elsewhere", "i", now);
-        self.events.push(Event { s: Some("p"), args, ..event });
+        self.instant(now, ("elsewhere", "elsewhere"), args);
     }
 
     pub(super) fn reused(&mut self, now: Instant, name: ThunkName) {
-        let args = json!({ "thunk": name });
-        let event = self.event("reused".into(), "memo", "i", now);
-        self.events.push(Event { s: Some("p"), args, ..event });
+        self.instant(now, ("reused", "memo"), json!({ "thunk": name }));
     }
 
     pub(super) fn local(&mut self, now: Instant, argv: &[String], reason: &str) {
-        let args = json!({ "argv": argv, "reason": reason });
-        let event = self.event("local".into(), "local", "i", now);
+        self.instant(now, ("local", "local"), json!({ "argv": argv, "reason": reason }));
+    }
+
+    /// Something that takes no time, by its name and category.
+    fn instant(&mut self, now: Instant, (name, cat): (&str, &'static str), args: Value) {
+        let event = self.event(name.into(), cat, "i", now);
         self.events.push(Event { s: Some("p"), args, ..event });
     }
 
