@@ -1,10 +1,11 @@
 //! Ways in which work and slots find each other.
 #![allow(clippy::unwrap_used, missing_docs)] // a failed step fails the test
 
+mod common;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use mesh_simulations::config::Document;
 use mesh_simulations::experiment::Scenario;
 use mesh_simulations::run::{Outcome, Summary};
 
@@ -17,8 +18,7 @@ fn scenario(policy: &str, hosts: &str, workload: &str) -> Result<Scenario, Strin
          [workload]\n{workload}\n[platform]\ncontrol = '10 ms'\n[[platform.hosts]]\nname = 'user'\n\
          [[platform.hosts]]\nname = 'worker'\ncores = 2\n{hosts}\n"
     );
-    let document = Document::parse(&text, "test.toml", Path::new("")).map_err(|e| e.to_string())?;
-    Scenario::read(&document).map_err(|error| error.to_string())
+    common::scenario(&text, &[], Path::new(""))
 }
 
 fn run(policy: &str, hosts: &str, workload: &str, seed: u64) -> Outcome {
@@ -89,8 +89,7 @@ fn knowing_everything_is_as_good_as_a_policy_that_does() {
     let text = "title = 'a test'\n[policy]\nname = 'fifo'\n[platform]\ncontrol = '10 ms'\n\
                 [[platform.hosts]]\nname = 'user'\n[[platform.hosts]]\nname = 'worker'\n\
                 cores = 2\ncount = 100\n[workload]\nkind = 'bag'\ntasks = 20\nwork = '2 s'\n";
-    let document = Document::parse(text, "test.toml", Path::new("")).unwrap();
-    let fast = Scenario::read(&document).unwrap().run(7).unwrap().summary;
+    let fast = common::scenario(text, &[], Path::new("")).unwrap().run(7).unwrap().summary;
     assert_eq!(told("'central'", 100).makespan, fast.makespan);
 }
 
@@ -128,7 +127,6 @@ fn what_is_wrong_is_told_with_what_is_allowed() {
     assert!(range.ends_with("allowed: a whole number from 1 to 64"), "{range}");
     let text = "title = 'a test'\n[policy]\nname = 'fifo'\nclaims = 'pull'\n[platform]\n\
                 [[platform.hosts]]\nname = 'user'\n[workload]\nkind = 'bag'\ntasks = 1\nwork = 1\n";
-    let document = Document::parse(text, "test.toml", Path::new("")).unwrap();
-    let error = Scenario::read(&document).unwrap_err().to_string();
+    let error = common::scenario(text, &[], Path::new("")).unwrap_err();
     assert!(error.ends_with("only with fidelity = \"protocol\""), "{error}");
 }

@@ -1,11 +1,11 @@
 //! Policies that are programs. Python 3 must be there.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod common;
+
 use std::fs;
 use std::path::Path;
 
-use mesh_simulations::config::Document;
-use mesh_simulations::experiment::Scenario;
 use mesh_simulations::run::Outcome;
 use tempfile::TempDir;
 
@@ -41,9 +41,8 @@ const ROUGH: &str = "title = 'rough'
     ahead = 1";
 
 fn run(text: &str, settings: &[&str], directory: &Path, seed: u64) -> Result<Outcome, String> {
-    let mut document = Document::parse(text, "test.toml", directory).unwrap();
-    settings.iter().for_each(|setting| document.set(setting).unwrap());
-    Scenario::read(&document).unwrap().run(seed).map_err(|error| error.to_string())
+    let scenario = common::scenario(text, settings, directory).unwrap();
+    scenario.run(seed).map_err(|error| error.to_string())
 }
 
 #[test]
@@ -200,11 +199,7 @@ fn a_program_that_cannot_start_is_no_mistake_of_the_scenario_but_ends_its_run() 
         "{error}"
     );
 
-    let read = |setting: &str| {
-        let mut document = Document::parse(SMALL, "test.toml", directory.path()).unwrap();
-        document.set(setting).unwrap();
-        Scenario::read(&document).unwrap_err().to_string()
-    };
+    let read = |setting: &str| common::scenario(SMALL, &[setting], directory.path()).unwrap_err();
     let empty = read("policy.command=[]");
     assert_eq!(
         empty,

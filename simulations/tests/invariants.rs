@@ -1,9 +1,10 @@
 //! What holds under every policy and every fault.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod common;
+
 use std::path::Path;
 
-use mesh_simulations::config::Document;
 use mesh_simulations::experiment::{Scenario, run_seeds, write_summaries, write_tasks};
 use mesh_simulations::policy::PolicyName;
 
@@ -45,9 +46,7 @@ const ROUGH: &str = "title = 'rough'
     ahead = 1";
 
 fn scenario(text: &str, settings: &[&str]) -> Scenario {
-    let mut document = Document::parse(text, "test.toml", Path::new("")).unwrap();
-    settings.iter().for_each(|setting| document.set(setting).unwrap());
-    Scenario::read(&document).unwrap()
+    common::scenario(text, settings, Path::new("")).unwrap()
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! The protocol's own machines in simulated time.
 #![allow(clippy::unwrap_used, missing_docs)] // a failed step fails the test
 
+mod common;
+
 use std::path::Path;
 
-use mesh_simulations::config::Document;
 use mesh_simulations::experiment::Scenario;
 use mesh_simulations::run::{Outcome, Summary};
 use mesh_simulations::workload::ObjectOrigin;
@@ -15,8 +16,7 @@ fn scenario(root: &str, hosts: &str, workload: &str, policy: &str) -> Result<Sce
          [[platform.hosts]]\nname = 'worker'\ncount = 30\ncores = 2\n{hosts}\n\
          [workload]\n{workload}\n[policy]\nname = '{policy}'\n"
     );
-    let document = Document::parse(&text, "test.toml", Path::new("")).map_err(|e| e.to_string())?;
-    Scenario::read(&document).map_err(|error| error.to_string())
+    common::scenario(&text, &[], Path::new(""))
 }
 
 fn run(hosts: &str, workload: &str) -> Outcome {

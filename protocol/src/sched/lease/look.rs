@@ -2,6 +2,7 @@
 
 use super::{Granted, Leases};
 use crate::limits;
+use crate::peer::PeerId;
 use crate::sched::speculation::{Overview, Solo};
 use crate::time::Time;
 
@@ -45,7 +46,7 @@ impl Leases {
         })
     }
 
-    pub(super) fn speed_permille(&self, peer: Option<crate::peer::PeerId>) -> u64 {
+    pub(super) fn speed_permille(&self, peer: Option<PeerId>) -> u64 {
         self.scores.get(peer).map_or(1000, |score| score.speed_permille)
     }
 
