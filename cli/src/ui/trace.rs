@@ -188,6 +188,10 @@ impl Trace {
     }
 
     pub(super) fn reused(&mut self, now: Instant, name: ThunkName) {
+        // One that was begun meanwhile is stopped, and leaves its row to others.
+        if let Some(run) = self.open.remove(&name) {
+            self.lanes[run.lane] = false;
+        }
         self.instant(now, ("reused", "memo"), json!({ "thunk": name }));
     }
 

@@ -123,3 +123,18 @@ fn runs_have_rows_and_times_and_are_tied_by_their_objects() {
     assert_eq!(elsewhere.len(), 1);
     assert_eq!((&elsewhere[0]["thunk"], &elsewhere[0]["run_us"]), (&json!(a), &json!(5000)));
 }
+
+#[test]
+fn a_run_that_somebody_else_made_needless_leaves_its_row() {
+    let now = Instant::now();
+    let mut trace = Trace::new(now, 1);
+    let ((a, a_thunk), (b, b_thunk)) = (thunk("a", None), thunk("b", None));
+    trace.started(now, a, &a_thunk, "a".into());
+    trace.reused(now, a);
+    trace.started(now, b, &b_thunk, "b".into());
+    trace.ended(now, b, Ok(&left(ValueName::of(b"object"))));
+    let json = trace.to_json();
+    let runs = json["traceEvents"].as_array().unwrap().iter().filter(|event| event["cat"] == "run");
+    let rows: Vec<_> = runs.map(|run| (&run["name"], &run["tid"])).collect();
+    assert_eq!(rows, [(&json!("b"), &json!(1))]);
+}
