@@ -18,7 +18,7 @@ use mesh_protocol::thunk::{
 };
 use mesh_protocol::time::Time;
 use mesh_protocol::wire::claim::{
-    Capabilities, FromWorker, LeaseId, Open, Receipt, SignedReduction, Window,
+    Capabilities, FromWorker, LeaseId, Open, Receipt, SignedReduction, Timeline, Window,
 };
 
 const THUNKS: usize = 20_000;
@@ -77,7 +77,12 @@ fn receipt(lease: LeaseId, thunk: ThunkName) -> FromWorker {
         finished_at_s: 0,
     };
     let end = Ok(SignedReduction { reduction, signature: [[0; 32]; 2], remembered: false });
-    FromWorker::Receipt(Box::new(Receipt { lease, end, objects: Vec::new() }))
+    FromWorker::Receipt(Box::new(Receipt {
+        lease,
+        end,
+        objects: Vec::new(),
+        timeline: Timeline::default(),
+    }))
 }
 
 fn lease_all(thunks: &[(ThunkName, Arc<Thunk>)], workers: u64) {

@@ -30,6 +30,10 @@ pub(crate) const BYTES_MIN: u64 = 80;
 /// Longer than any placeholder is: a bigger file need not be opened to know that it is none.
 pub(crate) const BYTES_MAX: u64 = 256;
 
+/// So much of an output is in memory before its file is touched; only larger ones are read while they are
+/// written.
+const READ_FIRST_BYTES: u64 = 4 << 20;
+
 /// A placeholder that this build made and that has not become a file yet.
 #[derive(Debug)]
 struct Placeholder {
@@ -183,17 +187,27 @@ pub(crate) fn fill_at(
     table.fill(inode, bytes, executable).map(drop)
 }
 
+/// From the first change of the file until it has its time again, whoever asks for its time sees a file
+/// that is newer than what was made of it, and does not wait for us. So nothing is done in between that could be done
+/// before or after.
 fn write_all(
     file: &mut File,
     before: &Metadata,
     bytes: &mut File,
     executable: Option<bool>,
 ) -> io::Result<()> {
-    // Whoever asks for its size, and so does not wait, never sees an empty file: that is a mistake to
-    // objcopy, for one.
-    file.set_len(bytes.metadata()?.len())?;
+    let (length, modified) = (bytes.metadata()?.len(), before.modified()?);
+    let mut first = Vec::new();
+    bytes.take(READ_FIRST_BYTES).read_to_end(&mut first)?;
     file.rewind()?;
-    io::copy(bytes, file)?;
+    // Whoever asks for its size, and so does not wait either, never sees an empty file: that is a mistake to
+    // objcopy, for one.
+    file.set_len(length)?;
+    file.write_all(&first)?;
+    if length > first.len() as u64 {
+        io::copy(bytes, file)?;
+    }
+    file.set_modified(modified)?;
     let mode = before.mode();
     let wanted = match executable {
         Some(true) => mode | (mode & 0o444) >> 2,
@@ -203,7 +217,7 @@ fn write_all(
     if wanted != mode {
         file.set_permissions(fs::Permissions::from_mode(wanted))?;
     }
-    file.set_modified(before.modified()?)
+    Ok(())
 }
 
 fn is_untouched(file: &mut File, output: &OutputRef) -> io::Result<bool> {

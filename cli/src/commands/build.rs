@@ -74,10 +74,7 @@ fn run(options: &BuildOptions, records: Records<'_>, verbosity: Verbosity) -> Re
         Err(error) => build::run_plain(options, &console, error),
     };
     let summary = console.finish();
-    let mut trace = console.take_trace();
-    if let (Some(trace), Ok(store)) = (&mut trace, &store) {
-        trace.look_into_trees(store);
-    }
+    let trace = console.take_trace(store.as_ref().ok());
     // Threads of the build may be about still, on their way out.
     let closed = store.map_or(Ok(()), |store| store.close());
     let ended = ended?;

@@ -24,6 +24,7 @@ use std::time::Instant;
 
 use mesh_node::driver::Progress;
 use mesh_protocol::name::ThunkName;
+use mesh_store::Store;
 
 pub(crate) use node_console::NodeConsole;
 use screen::Screen;
@@ -112,9 +113,13 @@ impl Console {
         self.0.state().record(slots);
     }
 
-    /// What was recorded.
-    pub(crate) fn take_trace(&self) -> Option<Trace> {
-        self.0.state().take_trace()
+    /// What was recorded, with what the store has of the trees in it.
+    pub(crate) fn take_trace(&self, store: Option<&Store>) -> Option<Trace> {
+        let mut trace = self.0.state().take_trace()?;
+        if let Some(store) = store {
+            trace.look_into_trees(store);
+        }
+        Some(trace)
     }
 
     /// Is there a live block on the terminal?

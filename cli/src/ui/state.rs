@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mesh_node::claims::News;
+use mesh_node::claims::{News, Trip};
 use mesh_node::driver::Progress;
 use mesh_protocol::name::ThunkName;
 use mesh_protocol::peer::PeerId;
@@ -173,7 +173,7 @@ impl State {
                 }
             }
             Progress::Event(event) => self.event(now, event),
-            Progress::News(news) => self.mesh(now, news),
+            Progress::News(news) => self.mesh(news),
             Progress::Learned(name, by) => drop(self.learned.insert(*name, *by)),
             Progress::FellBack(_, reason) => self.retry(reason),
             Progress::Alone => {
@@ -182,20 +182,27 @@ impl State {
         }
     }
 
-    fn mesh(&mut self, now: Instant, news: &News) {
+    fn mesh(&mut self, news: &News) {
         match news {
-            News::Ran { thunk, at, busy_us } => {
-                if let (Some(trace), Some(at)) = (&mut self.trace, at) {
-                    trace.elsewhere(now, *thunk, *at, *busy_us);
-                }
+            News::Ran { thunk, at, busy_us, trip } => {
+                self.note_elsewhere(*thunk, *at, *trip);
                 let share = self.summary.shares.entry(*at).or_default();
                 share.executed += 1;
                 share.busy_us += busy_us;
             }
-            News::PutBack { reason, .. } => self.retry(reason),
+            News::PutBack { thunk, at, reason } => {
+                self.note_elsewhere(*thunk, *at, None);
+                self.retry(reason);
+            }
             News::Speculated(_) => self.summary.speculated += 1,
             News::Checked(_) => self.summary.checked += 1,
             News::Wasted(_, us) => self.summary.wasted_us += us,
+        }
+    }
+
+    fn note_elsewhere(&mut self, thunk: ThunkName, at: Option<PeerId>, trip: Option<Trip>) {
+        if let (Some(trace), Some(at)) = (&mut self.trace, at) {
+            trace.elsewhere(thunk, at, trip);
         }
     }
 

@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use mesh_node::claims::Trip;
 use mesh_node::exec::Outcome;
 use mesh_protocol::name::{ThunkName, ValueName};
 use mesh_protocol::peer::PeerId;
@@ -26,8 +27,8 @@ use crate::exit;
 /// Says what the rest means; another number where that changes.
 const SCHEMA: &str = "mesh-trace/1";
 
-/// Of all that is seen at this machine.
-const HERE: u64 = 1;
+/// The number of this machine; others have the ones after it.
+const HERE: usize = 1;
 
 /// Objects that are named: beyond, the insides of trees are left out, which are most of a file.
 const OBJECTS_MAX: usize = 200_000;
@@ -40,8 +41,8 @@ pub(crate) struct Trace {
     /// When its dependencies were values, of what has not started.
     ready: HashMap<ThunkName, Instant>,
     open: HashMap<ThunkName, Run>,
-    /// For each row of the picture, whether something runs in it.
-    lanes: Vec<bool>,
+    /// This one is the first.
+    machines: Vec<Machine>,
     objects: Objects,
     /// Objects that are trees, of those that runs read or left.
     trees: BTreeSet<usize>,
@@ -53,10 +54,36 @@ pub(crate) struct Trace {
 #[derive(Debug)]
 struct Run {
     description: Arc<str>,
+    ready: Instant,
     since: Instant,
-    lane: usize,
+    /// Where and how another member ran it, which is heard just before its end.
+    away: Option<(PeerId, Option<Trip>)>,
     inputs: Vec<usize>,
     cores: u32,
+}
+
+/// Whose runs are shown together.
+#[derive(Debug)]
+struct Machine {
+    /// None: this one.
+    peer: Option<PeerId>,
+    /// When the last run in each row ended.
+    rows: Vec<Instant>,
+}
+
+impl Machine {
+    /// The row for a run, from 0: the one that was left last, so that the others have room for those
+    /// that began earlier and end later.
+    fn row(&mut self, begin: Instant, end: Instant) -> usize {
+        let free = self.rows.iter().enumerate().filter(|(_, left)| **left <= begin);
+        let row = free.max_by_key(|(_, left)| **left).map(|(row, _)| row);
+        let row = row.unwrap_or_else(|| {
+            self.rows.push(end);
+            self.rows.len() - 1
+        });
+        self.rows[row] = end;
+        row
+    }
 }
 
 /// Numbers for names, which would be most of the file otherwise.
@@ -89,9 +116,40 @@ struct Event {
     id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     s: Option<&'static str>,
-    pid: u64,
+    pid: usize,
     tid: usize,
     args: Value,
+}
+
+/// What happened when to a lease at another member, by the clock of this machine.
+#[derive(Clone, Copy)]
+struct Times {
+    given: Instant,
+    came: Instant,
+    fetched: Instant,
+    started: Instant,
+    ended: Instant,
+    settled: Instant,
+}
+
+impl Times {
+    /// Lengths of time are known, and that all has come to its end by now. What passed neither here nor there was
+    /// spent on the way: half of it each way, as nobody knows better.
+    fn of(settled: Instant, Trip { away_us, timeline, settled_us }: Trip) -> Self {
+        let before = |end: Instant, us| end.checked_sub(Duration::from_micros(us)).unwrap_or(end);
+        let received = before(settled, settled_us);
+        let given = before(received, away_us);
+        let came = given + Duration::from_micros(away_us.saturating_sub(timeline.ended_us) / 2);
+        let after = |us| came + Duration::from_micros(us);
+        Self {
+            given,
+            came,
+            fetched: after(timeline.fetched_us),
+            started: after(timeline.started_us),
+            ended: after(timeline.ended_us),
+            settled,
+        }
+    }
 }
 
 impl Trace {
@@ -101,7 +159,7 @@ impl Trace {
             slots,
             ready: HashMap::new(),
             open: HashMap::new(),
-            lanes: Vec::new(),
+            machines: vec![Machine { peer: None, rows: Vec::new() }],
             objects: Objects::default(),
             trees: BTreeSet::new(),
             contents: BTreeMap::new(),
@@ -122,16 +180,6 @@ impl Trace {
         description: Arc<str>,
     ) {
         let ready = self.ready.remove(&name).unwrap_or(now);
-        let wait = [("b", ready), ("e", now)].map(|(ph, at)| Event {
-            id: Some(format!("{name:?}")),
-            ..self.event(description.clone(), "queue", ph, at)
-        });
-        self.events.extend(wait);
-        let lane = self.lanes.iter().position(|busy| !busy).unwrap_or_else(|| {
-            self.lanes.push(false);
-            self.lanes.len() - 1
-        });
-        self.lanes[lane] = true;
         let inputs = thunk.values().into_iter().map(|name| self.objects.number(name)).collect();
         for input in thunk.spec().inputs.values() {
             if let (InputMode::Tree, Source::Value(name)) = (input.mode, &input.source) {
@@ -139,14 +187,13 @@ impl Trace {
             }
         }
         let cores = u32::from(thunk.spec().limits.cpus);
-        self.open.insert(name, Run { description, since: now, lane, inputs, cores });
+        let run = Run { description, ready, since: now, away: None, inputs, cores };
+        self.open.insert(name, run);
     }
 
     pub(super) fn ended(&mut self, now: Instant, name: ThunkName, end: Result<&Outcome, &str>) {
-        let Some(Run { description, since, lane, inputs, cores }) = self.open.remove(&name) else {
-            return;
-        };
-        self.lanes[lane] = false;
+        let Some(run) = self.open.remove(&name) else { return };
+        let Run { description, ready, since, away, inputs, cores } = run;
         let mut args = Map::new();
         args.insert("thunk".to_owned(), json!(name));
         args.insert("cores".to_owned(), json!(cores));
@@ -166,10 +213,63 @@ impl Trace {
                 args.insert("reason".to_owned(), json!(reason));
             }
         }
-        let took = micros(now.saturating_duration_since(since));
-        let event = self.event(description, "run", "X", since);
-        let args = Value::Object(args);
-        self.events.push(Event { dur: Some(took), tid: lane + 1, args, ..event });
+        let (pid, given, begin, end) = match away {
+            None => (HERE, since, since, now),
+            Some((peer, trip)) => {
+                args.insert("peer".to_owned(), json!(peer.to_string()));
+                let pid = self.pid(peer);
+                match trip.map(|trip| Times::of(now, trip)) {
+                    None => (pid, since, since, now),
+                    Some(times) => {
+                        self.leased(pid, name, &times);
+                        (pid, times.given, times.started, times.ended)
+                    }
+                }
+            }
+        };
+        self.span((HERE, "queue"), &description, name, (ready.min(given), given));
+        let row = self.machines[pid - 1].row(begin, end);
+        let took = micros(end.saturating_duration_since(begin));
+        let event = self.event(description, "run", "X", begin);
+        let (tid, args) = (row + 1, Value::Object(args));
+        self.events.push(Event { dur: Some(took), pid, tid, args, ..event });
+    }
+
+    /// The number of a machine in the picture.
+    fn pid(&mut self, peer: PeerId) -> usize {
+        let known = self.machines.iter().position(|machine| machine.peer == Some(peer));
+        let at = known.unwrap_or_else(|| {
+            self.machines.push(Machine { peer: Some(peer), rows: Vec::new() });
+            self.machines.len() - 1
+        });
+        at + HERE
+    }
+
+    /// What a lease's time went to, beside the run itself.
+    fn leased(&mut self, pid: usize, name: ThunkName, times: &Times) {
+        let Times { given, came, fetched, started, ended, settled } = *times;
+        for (what, from, to) in [
+            ("lease", given, settled),
+            ("fetch", came, fetched),
+            ("wait", fetched, started),
+            ("return", ended, settled),
+        ] {
+            self.span((pid, "lease"), &what.into(), name, (from, to));
+        }
+    }
+
+    /// Something about a thunk that others of its kind may overlap.
+    fn span(
+        &mut self,
+        (pid, cat): (usize, &'static str),
+        what: &Arc<str>,
+        name: ThunkName,
+        (from, to): (Instant, Instant),
+    ) {
+        for (ph, at) in [("b", from), ("e", to)] {
+            let event = self.event(what.clone(), cat, ph, at);
+            self.events.push(Event { id: Some(format!("{name:?}")), pid, ..event });
+        }
     }
 
     /// The number of what a run left.
@@ -181,17 +281,16 @@ impl Trace {
         number
     }
 
-    /// It ran at that member, as far as is known here.
-    pub(super) fn elsewhere(&mut self, now: Instant, name: ThunkName, at: PeerId, busy_us: u64) {
-        let args = json!({ "thunk": name, "peer": at.to_string(), "run_us": busy_us });
-        self.instant(now, ("elsewhere", "elsewhere"), args);
+    /// It was with that member: its end comes next.
+    pub(super) fn elsewhere(&mut self, name: ThunkName, at: PeerId, trip: Option<Trip>) {
+        if let Some(run) = self.open.get_mut(&name) {
+            run.away = Some((at, trip));
+        }
     }
 
     pub(super) fn reused(&mut self, now: Instant, name: ThunkName) {
-        // One that was begun meanwhile is stopped, and leaves its row to others.
-        if let Some(run) = self.open.remove(&name) {
-            self.lanes[run.lane] = false;
-        }
+        // One that was begun meanwhile is stopped.
+        self.open.remove(&name);
         self.instant(now, ("reused", "memo"), json!({ "thunk": name }));
     }
 
@@ -241,11 +340,14 @@ impl Trace {
 
     /// All of it as JSON.
     fn to_json(&self) -> Value {
-        let process = json!({
-            "name": "process_name", "ph": "M", "pid": HERE, "tid": 0, "args": { "name": "this machine" },
+        let machines = self.machines.iter().enumerate().map(|(at, machine)| {
+            let name = machine.peer.map_or("this machine".to_owned(), |peer| peer.to_string());
+            json!({
+                "name": "process_name", "ph": "M", "pid": at + HERE, "tid": 0, "args": { "name": name },
+            })
         });
         let events = self.events.iter().map(|event| json!(event));
-        let events: Vec<Value> = std::iter::once(process).chain(events).collect();
+        let events: Vec<Value> = machines.chain(events).collect();
         json!({
             "displayTimeUnit": "ms",
             "otherData": {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use mesh_node::exec::Exit;
 use mesh_protocol::thunk::{OutputObject, Usage};
+use mesh_protocol::wire::claim::Timeline;
 
 use super::*;
 
@@ -94,7 +95,6 @@ fn runs_have_rows_and_times_and_are_tied_by_their_objects() {
     trace.ended(at(9), b, Ok(&left(ValueName::of(b"program"))));
     trace.reused(at(9), c);
     trace.local(at(10), &["sed".to_owned()], "no model");
-    trace.elsewhere(at(11), a, PeerId([7; 32]), 5000);
 
     let json = trace.to_json();
     assert_eq!(json["otherData"]["schema"], "mesh-trace/1");
@@ -119,9 +119,69 @@ fn runs_have_rows_and_times_and_are_tied_by_their_objects() {
     let waits: Vec<_> = of("queue").map(|event| event["ts"].as_u64().unwrap()).collect();
     assert_eq!(waits, [0, 2000, 1000, 3000, 5000, 6000], "a begin and an end each");
     assert_eq!((of("memo").count(), of("local").count()), (1, 1));
-    let elsewhere: Vec<_> = of("elsewhere").map(|event| &event["args"]).collect();
-    assert_eq!(elsewhere.len(), 1);
-    assert_eq!((&elsewhere[0]["thunk"], &elsewhere[0]["run_us"]), (&json!(a), &json!(5000)));
+}
+
+#[test]
+fn what_others_ran_is_in_rows_of_theirs_with_the_way_there_and_back() {
+    let began = Instant::now();
+    let at = |ms| began + Duration::from_millis(ms);
+    let mut trace = Trace::new(began, 2);
+    let ((a, a_thunk), (b, b_thunk), (c, c_thunk)) =
+        (thunk("a", None), thunk("b", None), thunk("c", None));
+    let (peer, other) = (PeerId([7; 32]), PeerId([8; 32]));
+    let timeline = Timeline { fetched_us: 2_000, started_us: 3_000, ended_us: 8_000 };
+    let trip = Trip { away_us: 10_000, timeline, settled_us: 1_000 };
+    for (name, thunk, what) in [(a, &a_thunk, "a"), (b, &b_thunk, "b"), (c, &c_thunk, "c")] {
+        trace.ready(at(1), name);
+        trace.started(at(14), name, thunk, what.into());
+    }
+    trace.elsewhere(a, peer, Some(trip));
+    trace.ended(at(21), a, Ok(&left(ValueName::of(b"a"))));
+    trace.elsewhere(b, peer, Some(trip));
+    trace.ended(at(22), b, Ok(&left(ValueName::of(b"b"))));
+    trace.elsewhere(c, other, None);
+    trace.ended(at(30), c, Err("its stream broke"));
+
+    let json = trace.to_json();
+    let events = json["traceEvents"].as_array().unwrap();
+    let number = |event: &Value, key: &str| event[key].as_u64().unwrap();
+    let of = |cat, name: ThunkName| {
+        let id = format!("{name:?}");
+        let named =
+            move |event: &Value| event["id"] == json!(id) || event["args"]["thunk"] == json!(name);
+        events.iter().filter(move |event| event["cat"] == cat && named(event)).collect::<Vec<_>>()
+    };
+    let run = of("run", a)[0];
+    assert_eq!((number(run, "pid"), number(run, "tid")), (2, 1));
+    // Given at 10, there at 11, fetched at 13, started at 14, ended at 19, the receipt here at 20.
+    assert_eq!((number(run, "ts"), number(run, "dur")), (14_000, 5_000));
+    assert_eq!(run["args"]["peer"], peer.to_string());
+    let spans: Vec<_> = of("lease", a)
+        .into_iter()
+        .map(|event| {
+            (event["name"].as_str().unwrap(), event["ph"].as_str().unwrap(), number(event, "ts"))
+        })
+        .collect();
+    let expected = [
+        ("lease", "b", 10_000),
+        ("lease", "e", 21_000),
+        ("fetch", "b", 11_000),
+        ("fetch", "e", 13_000),
+        ("wait", "b", 13_000),
+        ("wait", "e", 14_000),
+        ("return", "b", 19_000),
+        ("return", "e", 21_000),
+    ];
+    assert_eq!(spans, expected);
+    let queued: Vec<_> = of("queue", a).into_iter().map(|event| number(event, "ts")).collect();
+    assert_eq!(queued, [1_000, 10_000], "until it was given away");
+    assert_eq!(number(of("run", b)[0], "tid"), 2, "both ran at once there");
+    let lost = of("run", c)[0];
+    assert_eq!((number(lost, "pid"), number(lost, "ts"), number(lost, "dur")), (3, 14_000, 16_000));
+    assert!(of("lease", c).is_empty(), "nobody knows where its time went");
+    let machines = events.iter().filter(|event| event["ph"] == "M");
+    let names: Vec<_> = machines.map(|event| event["args"]["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["this machine", &peer.to_string(), &other.to_string()]);
 }
 
 #[test]

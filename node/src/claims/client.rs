@@ -7,6 +7,7 @@ use mesh_protocol::name::ThunkName;
 use mesh_protocol::peer::PeerId;
 use mesh_protocol::sched::force::{Failure, RunId};
 use mesh_protocol::thunk::Thunk;
+use mesh_protocol::wire::claim::Timeline;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 
@@ -60,6 +61,8 @@ pub enum News {
         at: Option<PeerId>,
         /// For how long, in microseconds.
         busy_us: u64,
+        /// What else it took, if it was not this machine.
+        trip: Option<Trip>,
     },
     /// It came to nothing there (none: on this machine), and goes to somebody else.
     PutBack {
@@ -76,6 +79,27 @@ pub enum News {
     Wasted(ThunkName, u64),
     /// What somebody said came of it was held against a run on this machine.
     Checked(ThunkName),
+}
+
+/// Where the time went of a lease that another member ran, in microseconds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Trip {
+    /// From when it was given until its receipt came.
+    pub away_us: u64,
+    /// What of that passed at the worker, by its own word.
+    pub timeline: Timeline,
+    /// From the receipt until its outputs were here.
+    pub settled_us: u64,
+}
+
+impl Trip {
+    /// A worker may say anything: what cannot be is made what can.
+    pub(super) fn new(away_us: u64, told: Timeline, settled_us: u64) -> Self {
+        let ended_us = told.ended_us.min(away_us);
+        let started_us = told.started_us.min(ended_us);
+        let fetched_us = told.fetched_us.min(started_us);
+        Self { away_us, timeline: Timeline { fetched_us, started_us, ended_us }, settled_us }
+    }
 }
 
 /// A driver's end.
@@ -161,6 +185,24 @@ impl Drop for Introduced {
             runtime.spawn(async move {
                 let _ = inbox.send(Message::Client(id, ToMesh::Leave)).await;
             });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_cannot_have_had_a_lease_for_longer_than_it_was_away() {
+        let told = |fetched_us, started_us, ended_us| Timeline { fetched_us, started_us, ended_us };
+        for (said, believed) in [
+            (told(1, 2, 3), told(1, 2, 3)),
+            (told(0, 0, 0), told(0, 0, 0)),
+            (told(7, 6, 5), told(5, 5, 5)),
+            (told(u64::MAX, 40, u64::MAX), told(40, 40, 100)),
+        ] {
+            assert_eq!(Trip::new(100, said, 9).timeline, believed);
         }
     }
 }

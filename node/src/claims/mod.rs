@@ -42,8 +42,8 @@ use mesh_protocol::wire::claim::{Capabilities, FromRequester, FromWorker, Open};
 use mesh_store::Store;
 use tokio::sync::{mpsc, oneshot, watch};
 
-pub use self::client::News;
 use self::client::{Client, ClientId, ToMesh};
+pub use self::client::{News, Trip};
 pub(crate) use self::compose::results;
 pub(crate) use self::sign::peer_of;
 pub use self::sign::{Signer, Verifier};

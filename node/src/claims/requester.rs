@@ -10,13 +10,14 @@ use mesh_protocol::sched::audit::Verdict;
 use mesh_protocol::sched::force::{Failure, FailureClass, RunId};
 use mesh_protocol::sched::lease::{Effect, Event, Input};
 use mesh_protocol::thunk::{Reduction, Thunk};
+use mesh_protocol::time::Time;
 use mesh_protocol::wire::claim::{
-    FromRequester, FromWorker, LeaseFailure, LeaseId, Receipt, SignedReduction,
+    FromRequester, FromWorker, LeaseFailure, LeaseId, Receipt, SignedReduction, Timeline,
 };
 use tokio::task::AbortHandle;
 
 use super::check::{Check, Checked, Settled};
-use super::client::News;
+use super::client::{News, Trip};
 use super::compose::{self, LeaseDraft};
 use super::job::{self, OwnEnd};
 use super::line::{Outgoing, ToWorker};
@@ -38,7 +39,9 @@ pub(super) struct Requester {
     next_stream: u64,
     granted: BTreeMap<LeaseId, Granted>,
     /// Leases whose receipt is here, and whose outputs are on their way.
-    settling: BTreeMap<LeaseId, StreamId>,
+    settling: BTreeMap<LeaseId, Settling>,
+    /// Where the time went of leases of which the machine is about to hear.
+    trips: BTreeMap<LeaseId, Trip>,
     /// Streams that ended while receipts of theirs are being settled: those still count.
     ending: BTreeSet<StreamId>,
     own: BTreeMap<LeaseId, AbortHandle>,
@@ -52,6 +55,13 @@ struct Granted {
     stream: StreamId,
     name: ThunkName,
     thunk: Arc<Thunk>,
+    at: Time,
+}
+
+struct Settling {
+    stream: StreamId,
+    granted: Time,
+    received: Time,
 }
 
 impl Requester {
@@ -63,12 +73,12 @@ impl Requester {
     fn forget_stream(&mut self, stream: StreamId) {
         self.workers.remove(&stream);
         self.granted.retain(|_, granted| granted.stream != stream);
-        self.settling.retain(|_, settling| *settling != stream);
+        self.settling.retain(|_, settling| settling.stream != stream);
         self.ending.remove(&stream);
     }
 
     fn is_settling(&self, stream: StreamId) -> bool {
-        self.settling.values().any(|settling| *settling == stream)
+        self.settling.values().any(|settling| settling.stream == stream)
     }
 
     fn queue(&mut self, stream: StreamId, outgoing: Outgoing) {
@@ -110,7 +120,9 @@ impl Shell {
             FromWorker::Heartbeat(mut leases) => {
                 // The worker has done its part; what is missing is ours.
                 let settling = self.requester.settling.iter();
-                leases.extend(settling.filter(|(_, of)| **of == stream).map(|(lease, _)| *lease));
+                leases.extend(
+                    settling.filter(|(_, of)| of.stream == stream).map(|(lease, _)| *lease),
+                );
                 self.lease(Input::Received(stream, FromWorker::Heartbeat(leases)));
             }
             FromWorker::Started(lease) => {
@@ -143,7 +155,8 @@ impl Shell {
             return self.lease(Input::Received(stream, FromWorker::Receipt(Box::new(receipt))));
         };
         let peer = *peer;
-        self.requester.settling.insert(receipt.lease, stream);
+        let settling = Settling { stream, granted: granted.at, received: self.now() };
+        self.requester.settling.insert(receipt.lease, settling);
         let settle = self.workshop.clone().settle(peer, signed.reduction.clone());
         let check = self.audits.wants(peer).then(|| Check {
             peer,
@@ -155,7 +168,8 @@ impl Shell {
         });
         let failure = LeaseFailure { class: FailureClass::Machine, reason: job::BROKEN.to_owned() };
         let end = Err(failure);
-        let broken = Receipt { lease: receipt.lease, end, objects: Vec::new() };
+        let timeline = Timeline::default();
+        let broken = Receipt { lease: receipt.lease, end, objects: Vec::new(), timeline };
         let broken = Done::Settled(stream, Box::new(broken), Ok(None));
         self.tasks.spawn(broken, async move {
             let settled = match (settle.await, check) {
@@ -167,7 +181,11 @@ impl Shell {
     }
 
     pub(super) fn on_settled(&mut self, stream: StreamId, mut receipt: Receipt, settled: Settled) {
-        self.requester.settling.remove(&receipt.lease);
+        let lease = receipt.lease;
+        if let Some(Settling { granted, received, .. }) = self.requester.settling.remove(&lease) {
+            let trip = Trip::new(received - granted, receipt.timeline, self.now() - received);
+            self.requester.trips.insert(lease, trip);
+        }
         let settled = settled.and_then(|check| check.map_or(Ok(()), |it| self.on_checked(it)));
         if let Err(reason) = settled {
             receipt.end = Err(LeaseFailure {
@@ -176,6 +194,7 @@ impl Shell {
             });
         }
         self.lease(Input::Received(stream, FromWorker::Receipt(Box::new(receipt))));
+        self.requester.trips.remove(&lease);
         if self.requester.ending.contains(&stream) {
             self.on_served_closed(stream);
         }
@@ -204,7 +223,7 @@ impl Shell {
         let (outcome, reduction) = end;
         self.requester.runs.tried(name, &outcome);
         if let Ok(reduction) = &reduction {
-            self.requester.runs.news(name, &ran(reduction, None));
+            self.requester.runs.news(name, &ran(reduction, None, None));
         }
         let outputs = reduction.map(|reduction| Arc::new(reduction.outputs));
         self.lease(Input::OwnEnded(lease, outputs));
@@ -229,7 +248,7 @@ impl Shell {
                         run.abort();
                     }
                 }
-                Effect::Record(signed) => self.record(&signed),
+                Effect::Record(lease, signed) => self.record(lease, &signed),
                 Effect::Ended(run, end) => self.end_run(run, end),
                 Effect::Event(event) => self.on_event(event),
             }
@@ -239,7 +258,7 @@ impl Shell {
     fn grant(&mut self, stream: StreamId, lease: LeaseId, name: ThunkName, thunk: Arc<Thunk>) {
         let Some((worker, _)) = self.requester.workers.get(&stream) else { return };
         let sources = self.sources(*worker, &thunk, lease);
-        let granted = Granted { stream, name, thunk: Arc::clone(&thunk) };
+        let granted = Granted { stream, name, thunk: Arc::clone(&thunk), at: self.now() };
         self.requester.granted.insert(lease, granted);
         let draft = LeaseDraft { lease, name, thunk, sources };
         self.requester.queue(stream, Outgoing::Lease(draft));
@@ -274,15 +293,16 @@ impl Shell {
         self.requester.own.insert(lease, run);
     }
 
-    fn record(&mut self, signed: &SignedReduction) {
+    fn record(&mut self, lease: LeaseId, signed: &SignedReduction) {
         let reduction = &signed.reduction;
         let at = sign::peer_of(&reduction.executor);
         let runs = &mut self.requester.runs;
         if signed.remembered {
             runs.learned(reduction.thunk, &Arc::new(reduction.outputs.clone()), at);
         } else {
+            let trip = self.requester.trips.remove(&lease);
+            runs.news(reduction.thunk, &ran(reduction, at, trip));
             runs.tried(reduction.thunk, &Ok(runs::outcome(reduction)));
-            runs.news(reduction.thunk, &ran(reduction, at));
         }
         match self.workshop.store.record(reduction) {
             Ok(()) => self.workshop.publish(reduction),
@@ -306,8 +326,8 @@ impl Shell {
         match &event {
             Event::PutBack(thunk, at, reason) => {
                 let (thunk, at, reason) = (*thunk, *at, reason.to_string());
-                runs.tried(thunk, &Err(reason.clone()));
-                runs.news(thunk, &News::PutBack { thunk, at, reason });
+                runs.news(thunk, &News::PutBack { thunk, at, reason: reason.clone() });
+                runs.tried(thunk, &Err(reason));
             }
             Event::Speculated(thunk, _) => runs.news(*thunk, &News::Speculated(*thunk)),
             Event::Wasted(thunk, us) => runs.news(*thunk, &News::Wasted(*thunk, *us)),
@@ -317,6 +337,6 @@ impl Shell {
     }
 }
 
-fn ran(reduction: &Reduction, at: Option<PeerId>) -> News {
-    News::Ran { thunk: reduction.thunk, at, busy_us: reduction.usage.wall_us }
+fn ran(reduction: &Reduction, at: Option<PeerId>, trip: Option<Trip>) -> News {
+    News::Ran { thunk: reduction.thunk, at, busy_us: reduction.usage.wall_us, trip }
 }

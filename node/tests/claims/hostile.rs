@@ -13,7 +13,8 @@ use mesh_protocol::peer::PeerId;
 use mesh_protocol::sched::lease::Event;
 use mesh_protocol::thunk::{OutputObject, Reduction, Usage};
 use mesh_protocol::wire::claim::{
-    Capabilities, FromRequester, FromWorker, InlineObject, Open, Receipt, SignedReduction, Window,
+    Capabilities, FromRequester, FromWorker, InlineObject, Open, Receipt, SignedReduction,
+    Timeline, Window,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -142,6 +143,7 @@ async fn lie(network: std::sync::Arc<dyn Network>, requester: u8, lie: Lie) -> s
             lease: lease.lease,
             end: Ok(SignedReduction { reduction, signature, remembered: false }),
             objects: vec![InlineObject { name, bytes }],
+            timeline: Timeline::default(),
         };
         send(&mut stream, &FromWorker::Started(lease.lease)).await?;
         send(&mut stream, &FromWorker::Receipt(Box::new(receipt))).await?;

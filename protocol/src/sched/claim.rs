@@ -275,7 +275,8 @@ impl Claims {
         stream.leases.insert(lease.lease);
         let order = self.next_order;
         self.next_order += 1;
-        self.jobs.insert(job, JobState { name: lease.thunk, order, stage: Stage::Fetching });
+        let (name, stage) = (lease.thunk, Stage::Fetching);
+        self.jobs.insert(job, JobState { name, order, came: now, fetched: None, stage });
         effects.push(Effect::Fetch(job, lease));
     }
 
@@ -292,6 +293,7 @@ impl Claims {
         }
         match fetched {
             Ok(thunk) if thunk.spec().limits.platform == self.me.platform => {
+                state.fetched = Some(now);
                 state.stage = Stage::Queued(thunk);
             }
             Ok(_) => self.fail(now, job, "this machine is of another platform", effects),
@@ -333,17 +335,17 @@ impl Claims {
         objects: Vec<InlineObject>,
         effects: &mut Vec<Effect>,
     ) {
-        self.forget(job);
+        let timeline = self.forget(job).map(|state| state.timeline(now)).unwrap_or_default();
         let end = end.map_err(|Failure { class, reason }| LeaseFailure {
             class,
             reason: shortened(&reason),
         });
-        let receipt = Receipt { lease: job.lease, end, objects };
+        let receipt = Receipt { lease: job.lease, end, objects, timeline };
         self.tell(now, job.stream, FromWorker::Receipt(Box::new(receipt)), effects);
     }
 
-    /// Takes a job off the books; its stage there.
-    fn forget(&mut self, job: Job) -> Option<Stage> {
+    /// Takes a job off the books; what stood there.
+    fn forget(&mut self, job: Job) -> Option<JobState> {
         let state = self.jobs.remove(&job)?;
         if let Some(stream) = self.streams.get_mut(&job.stream) {
             stream.leases.remove(&job.lease);
@@ -354,11 +356,11 @@ impl Claims {
                 stream.running_cores -= cores;
             }
         }
-        Some(state.stage)
+        Some(state)
     }
 
     fn drop_job(&mut self, now: Time, job: Job, effects: &mut Vec<Effect>) {
-        let Some(stage) = self.forget(job) else { return };
+        let Some(JobState { stage, .. }) = self.forget(job) else { return };
         if let (Stage::Running { since, cores }, Some(stream)) =
             (&stage, self.streams.get(&job.stream))
         {

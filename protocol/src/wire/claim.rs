@@ -29,7 +29,7 @@ use crate::thunk::{Platform, Reduction};
 
 /// `\x89MCLAIM` and the version: what workers say.
 pub const CLAIM_FORMAT: Format =
-    Format { magic: *b"\x89MCLAIM\x02", bytes_max: limits::CLAIM_BYTES };
+    Format { magic: *b"\x89MCLAIM\x03", bytes_max: limits::CLAIM_BYTES };
 
 /// `\x89MLEASE` and the version: what requesters say.
 pub const LEASE_FORMAT: Format =
@@ -106,6 +106,20 @@ pub struct Receipt {
     pub end: Result<SignedReduction, LeaseFailure>,
     /// Small outputs, to spare a round trip.
     pub objects: Vec<InlineObject>,
+    /// Where its time went.
+    pub timeline: Timeline,
+}
+
+/// When a lease had come how far: microseconds since the worker got it, by the worker's clock and word.
+/// What it did not come to is zero.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Timeline {
+    /// All that it reads was there.
+    pub fetched_us: u64,
+    /// It began to run.
+    pub started_us: u64,
+    /// It had run.
+    pub ended_us: u64,
 }
 
 /// A reduction, and its executor's word for it.

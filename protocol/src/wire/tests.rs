@@ -77,10 +77,16 @@ fn receipts() -> impl Strategy<Value = Receipt> {
     let class = prop_oneof![Just(FailureClass::Program), Just(FailureClass::Machine)];
     let failure = (class, ".{0,40}").prop_map(|(class, reason)| LeaseFailure { class, reason });
     let end = prop_oneof![signed.prop_map(Ok), failure.prop_map(Err)];
-    (any::<u64>(), end, objects()).prop_map(|(lease, end, objects)| Receipt {
+    let timeline = any::<[u64; 3]>().prop_map(|[fetched_us, started_us, ended_us]| Timeline {
+        fetched_us,
+        started_us,
+        ended_us,
+    });
+    (any::<u64>(), end, objects(), timeline).prop_map(|(lease, end, objects, timeline)| Receipt {
         lease: LeaseId(lease),
         end,
         objects,
+        timeline,
     })
 }
 
@@ -159,6 +165,7 @@ fn what_breaks_the_rules_is_neither_written_nor_read() {
         lease: LeaseId(0),
         end: Err(LeaseFailure { class: FailureClass::Machine, reason: String::new() }),
         objects: vec![object],
+        timeline: Timeline::default(),
     };
     assert!(refused(FromWorker::Receipt(Box::new(receipt)).encode()));
 }

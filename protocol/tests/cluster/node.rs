@@ -340,7 +340,7 @@ impl Node {
                 lease::Effect::StopOwn(lease) => {
                     self.running.remove(&Run::Own(lease));
                 }
-                lease::Effect::Record(signed) => {
+                lease::Effect::Record(_, signed) => {
                     let Reduction { thunk, outputs, .. } = signed.reduction;
                     assert!(self.recorded.insert(thunk), "a thunk is reduced once");
                     disk.memo.insert(thunk, Arc::new(outputs));

@@ -228,7 +228,7 @@ fn wish_of_leases(effects: Vec<lease::Effect>, wishes: &mut Vec<Wish>) {
             lease::Effect::Ended(run, end) => Wish::Ended(run.0, end.is_ok()),
             lease::Effect::Event(lease::Event::Wasted(_, us)) => Wish::Wasted(us),
             lease::Effect::Event(lease::Event::Speculated(..)) => Wish::Speculated,
-            lease::Effect::Record(_) | lease::Effect::Event(_) => return None,
+            lease::Effect::Record(..) | lease::Effect::Event(_) => return None,
         })
     }));
 }

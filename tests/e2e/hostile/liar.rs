@@ -15,7 +15,7 @@ use mesh_protocol::thunk::{OutputObject, Platform, Reduction, Thunk, Usage};
 use mesh_protocol::wire::admission::Ticket;
 use mesh_protocol::wire::claim::{
     Capabilities, FromRequester, FromWorker, InlineObject, Lease, Open, Receipt, SignedReduction,
-    Window,
+    Timeline, Window,
 };
 use mesh_protocol::wire::transfer::{Answer, Encoding, Want};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -146,7 +146,7 @@ impl Liar {
             Lie::FetchedBytes | Lie::Nothing => Vec::new(),
         };
         let end = Ok(SignedReduction { reduction, signature, remembered: false });
-        Receipt { lease: lease.lease, end, objects }
+        Receipt { lease: lease.lease, end, objects, timeline: Timeline::default() }
     }
 }
 

@@ -8,7 +8,7 @@ use crate::name::ThunkName;
 use crate::peer::PeerId;
 use crate::thunk::Thunk;
 use crate::time::Time;
-use crate::wire::claim::{LeaseId, Window};
+use crate::wire::claim::{LeaseId, Timeline, Window};
 
 /// One claim.
 #[derive(Debug)]
@@ -69,7 +69,26 @@ pub(super) struct JobState {
     pub(super) name: ThunkName,
     /// When it came, as a number that grows.
     pub(super) order: u64,
+    pub(super) came: Time,
+    /// When all that it reads was there.
+    pub(super) fetched: Option<Time>,
     pub(super) stage: Stage,
+}
+
+impl JobState {
+    /// How far it has come until now, when it ends.
+    pub(super) fn timeline(&self, now: Time) -> Timeline {
+        let started = match self.stage {
+            Stage::Running { since, .. } => Some(since),
+            Stage::Fetching | Stage::Queued(_) => None,
+        };
+        let after = |at: Option<Time>| at.map_or(0, |at| at - self.came);
+        Timeline {
+            fetched_us: after(self.fetched),
+            started_us: after(started),
+            ended_us: after(started.map(|_| now)),
+        }
+    }
 }
 
 /// How far a lease is.

@@ -9,6 +9,7 @@ use crate::thunk::{
     Function, Input as ThunkInput, Limits, Output, OutputObject, Platform, Reduction, ThunkSpec,
     Usage,
 };
+use crate::wire::claim::Timeline;
 use crate::wire::offer::ResourceClass;
 
 const MACHINE: Capabilities = Capabilities {
@@ -158,16 +159,21 @@ fn an_offer_leads_to_a_claim_a_run_and_a_receipt() {
     assert_eq!(bench.opened(), [(StreamId(0), peer(1))]);
     let job = bench.lease(0);
     assert!(matches!(bench.take()[..], [Effect::Fetch(fetched, _)] if fetched == job));
-    bench.fetch(job, 1);
+    bench.pass(20).fetch(job, 1);
     let started = Effect::Send(StreamId(0), FromWorker::Started(job.lease));
     assert!(bench.effects.contains(&started));
     assert_eq!(bench.runs(), [(job, 1)]);
+    bench.pass(300);
     bench.tell(Input::Ended(job, Ok(reduced()), vec![]));
     bench.tell(Input::Ended(job, Ok(reduced()), vec![]));
-    let receipts = bench.take().into_iter().filter(|effect| {
-        matches!(effect, Effect::Send(_, FromWorker::Receipt(receipt)) if receipt.end.is_ok())
+    let receipts = bench.take().into_iter().filter_map(|effect| match effect {
+        Effect::Send(_, FromWorker::Receipt(receipt)) if receipt.end.is_ok() => {
+            Some(receipt.timeline)
+        }
+        _ => None,
     });
-    assert_eq!(receipts.count(), 1);
+    let timeline = Timeline { fetched_us: 20, started_us: 20, ended_us: 320 };
+    assert_eq!(receipts.collect::<Vec<_>>(), [timeline]);
     assert_eq!((bench.claims.load(), bench.claims.running_cores()), ((0, 1), 0));
 }
 

@@ -114,7 +114,7 @@ impl Leases {
         let Some(peer) = self.seats.get(&seat).and_then(|claimant| claimant.peer) else { return };
         match receipt.end {
             Ok(signed) if is_answer(work, &signed) => {
-                self.on_reduced(now, peer, granted, signed, effects);
+                self.on_reduced(now, peer, (receipt.lease, granted), signed, effects);
             }
             Ok(_) => {
                 effects.push(Effect::Event(Event::Misbehaved(
@@ -133,7 +133,7 @@ impl Leases {
         &mut self,
         now: Time,
         peer: PeerId,
-        granted: Granted,
+        (lease, granted): (LeaseId, Granted),
         signed: SignedReduction,
         effects: &mut Vec<Effect>,
     ) {
@@ -152,7 +152,7 @@ impl Leases {
             signed.reduction.values().for_each(|name| claimant.holds.insert(name));
         }
         let outputs = Arc::new(signed.reduction.outputs.clone());
-        effects.push(Effect::Record(signed));
+        effects.push(Effect::Record(lease, signed));
         self.finish(now, granted.run, Ok(outputs), effects);
     }
 

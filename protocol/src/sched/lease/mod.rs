@@ -119,8 +119,8 @@ pub enum Effect {
     },
     /// Stop that run of our own; no answer is awaited.
     StopOwn(LeaseId),
-    /// Keep this reduction: it comes before the [`Effect::Ended`] that it belongs to.
-    Record(SignedReduction),
+    /// Keep this reduction, which came of that lease, before the [`Effect::Ended`] that it belongs to.
+    Record(LeaseId, SignedReduction),
     /// Tell force.
     Ended(RunId, Result<Outputs, Failure>),
     /// Something a person may want to see.

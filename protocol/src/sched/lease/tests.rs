@@ -10,6 +10,7 @@ use crate::sched::speculation::SpeculationName;
 use crate::thunk::{
     Function, Input as ThunkInput, Limits, Output, Platform, Reduction, ThunkSpec, Usage,
 };
+use crate::wire::claim::Timeline;
 
 const MACHINE: Capabilities = Capabilities {
     platform: Platform::X86_64Linux,
@@ -120,7 +121,15 @@ impl Bench {
         end: Result<SignedReduction, FailureClass>,
     ) -> &mut Self {
         let end = end.map_err(|class| LeaseFailure { class, reason: "it broke".to_owned() });
-        self.hear(stream, FromWorker::Receipt(Box::new(Receipt { lease, end, objects: vec![] })))
+        self.hear(
+            stream,
+            FromWorker::Receipt(Box::new(Receipt {
+                lease,
+                end,
+                objects: vec![],
+                timeline: Timeline::default(),
+            })),
+        )
     }
 
     /// Time goes by, with everything done when it is due.
