@@ -86,12 +86,18 @@ struct Event {
     #[serde(skip_serializing_if = "Option::is_none")]
     dur: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    id: Option<String>,
+    id2: Option<LocalId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     s: Option<&'static str>,
     pid: u64,
     tid: usize,
     args: Value,
+}
+
+/// An id that ties events of one machine: with a plain `id`, viewers draw them outside of all machines.
+#[derive(Debug, Serialize)]
+struct LocalId {
+    local: String,
 }
 
 impl Trace {
@@ -122,9 +128,11 @@ impl Trace {
         description: Arc<str>,
     ) {
         let ready = self.ready.remove(&name).unwrap_or(now);
+        // Under one name, or viewers give each of them a row.
         let wait = [("b", ready), ("e", now)].map(|(ph, at)| Event {
-            id: Some(format!("{name:?}")),
-            ..self.event(description.clone(), "queue", ph, at)
+            id2: Some(LocalId { local: format!("{name:?}") }),
+            args: if ph == "b" { json!({ "what": *description }) } else { json!({}) },
+            ..self.event("waits".into(), "queue", ph, at)
         });
         self.events.extend(wait);
         let lane = self.lanes.iter().position(|busy| !busy).unwrap_or_else(|| {
@@ -207,8 +215,8 @@ impl Trace {
 
     fn event(&self, name: Arc<str>, cat: &'static str, ph: &'static str, at: Instant) -> Event {
         let ts = micros(at.saturating_duration_since(self.began));
-        let (dur, id, s, args) = (None, None, None, json!({}));
-        Event { name, cat, ph, ts, dur, id, s, pid: HERE, tid: 0, args }
+        let (dur, id2, s, args) = (None, None, None, json!({}));
+        Event { name, cat, ph, ts, dur, id2, s, pid: HERE, tid: 0, args }
     }
 
     /// Notes what is in the trees, as far as the store has them.
@@ -241,11 +249,13 @@ impl Trace {
 
     /// All of it as JSON.
     fn to_json(&self) -> Value {
-        let process = json!({
-            "name": "process_name", "ph": "M", "pid": HERE, "tid": 0, "args": { "name": "this machine" },
-        });
+        let label = |what: &str, row: usize, name: String| {
+            json!({ "name": what, "ph": "M", "pid": HERE, "tid": row, "args": { "name": name } })
+        };
+        let machine = label("process_name", 0, "this machine".to_owned());
+        let rows = (1..=self.lanes.len()).map(|row| label("thread_name", row, format!("row {row}")));
         let events = self.events.iter().map(|event| json!(event));
-        let events: Vec<Value> = std::iter::once(process).chain(events).collect();
+        let events: Vec<Value> = std::iter::once(machine).chain(rows).chain(events).collect();
         json!({
             "displayTimeUnit": "ms",
             "otherData": {
