@@ -249,11 +249,10 @@ impl Trace {
 
     /// All of it as JSON.
     fn to_json(&self) -> Value {
-        let label = |what: &str, row: usize, name: String| {
-            json!({ "name": what, "ph": "M", "pid": HERE, "tid": row, "args": { "name": name } })
-        };
+        let label = |what: &str, row: usize, name: String| json!({ "name": what, "ph": "M", "pid": HERE, "tid": row, "args": { "name": name } });
         let machine = label("process_name", 0, "this machine".to_owned());
-        let rows = (1..=self.lanes.len()).map(|row| label("thread_name", row, format!("row {row}")));
+        let rows =
+            (1..=self.lanes.len()).map(|row| label("thread_name", row, format!("row {row}")));
         let events = self.events.iter().map(|event| json!(event));
         let events: Vec<Value> = std::iter::once(machine).chain(rows).chain(events).collect();
         json!({

@@ -122,7 +122,8 @@ fn runs_have_rows_and_times_and_are_tied_by_their_objects() {
     assert_eq!(of_waits("id2").chunks(2).filter(|pair| pair[0] == pair[1]).count(), 3);
     assert_eq!(of_waits("args")[0], json!({ "what": "cc a.c" }));
     let labels = events.iter().filter(|event| event["ph"] == "M");
-    let labels: Vec<_> = labels.map(|label| (label["tid"].as_u64(), &label["args"]["name"])).collect();
+    let labels: Vec<_> =
+        labels.map(|label| (label["tid"].as_u64(), &label["args"]["name"])).collect();
     let [machine, first, second] = ["this machine", "row 1", "row 2"].map(|name| json!(name));
     assert_eq!(labels, [(Some(0), &machine), (Some(1), &first), (Some(2), &second)]);
     assert_eq!((of("memo").count(), of("local").count()), (1, 1));
