@@ -226,6 +226,16 @@ pub const SESSIONS: usize = 64;
 /// Thunks of a kind that must have ended before one of them can be late.
 pub const KIND_RUNS_MIN: u64 = 5;
 
+/// What a thunk of a kind that nobody has seen is expected to take at least, where thunks are ordered by
+/// time: longer than most, so that one of it runs early.
+pub const UNSEEN_US: u64 = 60_000_000;
+
+/// The longest run that an order by time goes by, a week: whoever ran it may say what it likes.
+pub const RUN_US_MAX: u64 = 7 * 24 * 3_600_000_000;
+
+/// Levels of thunks that are told at once.
+pub const LEVELS_TOLD: usize = 4_096;
+
 /// Kinds of thunks (by executable) whose run times a requester remembers.
 pub const KINDS_KEPT: usize = 256;
 

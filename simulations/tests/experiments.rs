@@ -1,6 +1,7 @@
 //! Sweeps and comparisons.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -156,8 +157,17 @@ fn a_run_s_trace_is_the_run_and_can_be_replayed() {
     let text = fs::read_to_string(&path).unwrap();
     let trace: serde_json::Value = serde_json::from_str(&text).unwrap();
     let events = trace["traceEvents"].as_array().unwrap();
-    let machines = events.iter().filter(|event| event["ph"] == "M").count();
-    assert_eq!((machines, events.len()), (2, 2 + 3 * graph.tasks().len()));
+    let rows_of = |key: &str, value: &str| {
+        let events = events.iter().filter(|event| event[key] == value);
+        events.map(|event| format!("{} {}", event["pid"], event["tid"])).collect::<BTreeSet<_>>()
+    };
+    assert_eq!(rows_of("name", "thread_name"), rows_of("ph", "X"), "each row has its name");
+    let labels = events.iter().filter(|event| event["ph"] == "M").count();
+    assert_eq!(labels, 2 + rows_of("ph", "X").len(), "and each machine");
+    assert_eq!(events.len(), labels + 3 * graph.tasks().len());
+    let waits = events.iter().filter(|event| event["cat"] == "queue");
+    let ids: BTreeSet<_> = waits.map(|wait| wait["id2"]["local"].as_str().unwrap()).collect();
+    assert_eq!(ids.len(), graph.tasks().len(), "a wait each, of its machine");
 
     let mut again = Document::parse(MAKE, "again.toml", directory.path()).unwrap();
     let workload = "workload={ kind = 'trace', file = 'trace.json' }";

@@ -133,6 +133,43 @@ fn a_policy_that_sees_everything_is_no_policy_of_a_node() {
     assert!(error.contains("fidelity") && error.contains("critical-path"), "{error}");
 }
 
+/// Sixty chains of six short tasks, and one of three long ones: counted in tasks it is the shorter one.
+#[test]
+fn levels_in_time_find_the_long_chain_that_levels_in_tasks_leave_for_later() {
+    let mut tasks = Vec::new();
+    let mut chain = |kind: &str, number: usize, length: usize, seconds: f64| {
+        let id = |at: usize| format!("{kind}-{number}-{at}");
+        for at in 0..length {
+            let parents: Vec<String> = at.checked_sub(1).map(id).into_iter().collect();
+            tasks.push(serde_json::json!({
+                "name": id(at), "category": kind, "parents": parents, "runtimeInSeconds": seconds,
+                "files": [],
+            }));
+        }
+    };
+    (0..60).for_each(|number| chain("short", number, 6, 1.0));
+    chain("long", 0, 3, 30.0);
+    let workflow = serde_json::json!({
+        "name": "chains", "schemaVersion": "1.4", "workflow": { "tasks": tasks },
+    });
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("chains.json"), workflow.to_string()).unwrap();
+    let makespan = |policy: &str| {
+        let text = format!(
+            "title = 'chains'\nfidelity = 'protocol'\n[platform]\ncontrol = '1 ms'\n\
+             [[platform.hosts]]\nname = 'worker'\ncount = 4\n\
+             [workload]\nkind = 'workflow'\nfile = 'chains.json'\n[policy]\nname = '{policy}'\n"
+        );
+        let scenario = common::scenario(&text, &[], directory.path()).unwrap();
+        scenario.run(1).unwrap().summary.makespan
+    };
+    // All work over all cores is 112.5 s. In tasks, 45 s are spent on the short chains before three are
+    // left of each, too; in time, the long chain begins when the first short task has ended.
+    let (in_tasks, in_time) = (makespan("critical-path"), makespan("b-level"));
+    assert!((112.5..120.0).contains(&in_time), "{in_time}");
+    assert!(in_tasks > 1.1 * in_time, "{in_tasks} {in_time}");
+}
+
 const USER: &str = "[[platform.hosts]]\nname = 'user'\nmemory = '1 kB'\n";
 
 /// A user whose own machine runs nothing, and workers of whom this share lies.

@@ -76,7 +76,7 @@ impl World {
                 state.take(now, &Progress::Event(event));
                 None
             }
-            Effect::Stop(_) | Effect::Answer(..) => None,
+            Effect::Stop(_) | Effect::Answer(..) | Effect::Levels(_) => None,
         }
     }
 

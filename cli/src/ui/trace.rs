@@ -113,7 +113,7 @@ struct Event {
     #[serde(skip_serializing_if = "Option::is_none")]
     dur: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    id: Option<String>,
+    id2: Option<LocalId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     s: Option<&'static str>,
     pid: usize,
@@ -150,6 +150,12 @@ impl Times {
             settled,
         }
     }
+}
+
+/// An id that ties events of one machine: with a plain `id`, viewers draw them outside of all machines.
+#[derive(Debug, Serialize)]
+struct LocalId {
+    local: String,
 }
 
 impl Trace {
@@ -221,13 +227,14 @@ impl Trace {
                 match trip.map(|trip| Times::of(now, trip)) {
                     None => (pid, since, since, now),
                     Some(times) => {
-                        self.leased(pid, name, &times);
+                        self.leased(pid, (name, &description), &times);
                         (pid, times.given, times.started, times.ended)
                     }
                 }
             }
         };
-        self.span((HERE, "queue"), &description, name, (ready.min(given), given));
+        let wait = (ready.min(given), given);
+        self.span(HERE, ("queue", "waits"), (name, &description), wait);
         let row = self.machines[pid - 1].row(begin, end);
         let took = micros(end.saturating_duration_since(begin));
         let event = self.event(description, "run", "X", begin);
@@ -246,29 +253,32 @@ impl Trace {
     }
 
     /// What a lease's time went to, beside the run itself.
-    fn leased(&mut self, pid: usize, name: ThunkName, times: &Times) {
+    fn leased(&mut self, pid: usize, thunk: (ThunkName, &str), times: &Times) {
         let Times { given, came, fetched, started, ended, settled } = *times;
-        for (what, from, to) in [
+        for (name, from, to) in [
             ("lease", given, settled),
             ("fetch", came, fetched),
             ("wait", fetched, started),
             ("return", ended, settled),
         ] {
-            self.span((pid, "lease"), &what.into(), name, (from, to));
+            self.span(pid, ("lease", name), thunk, (from, to));
         }
     }
 
-    /// Something about a thunk that others of its kind may overlap.
+    /// Something about a thunk that others of its kind may overlap. They have one name, or viewers give each of
+    /// them a row.
     fn span(
         &mut self,
-        (pid, cat): (usize, &'static str),
-        what: &Arc<str>,
-        name: ThunkName,
+        pid: usize,
+        (cat, name): (&'static str, &str),
+        (thunk, what): (ThunkName, &str),
         (from, to): (Instant, Instant),
     ) {
         for (ph, at) in [("b", from), ("e", to)] {
-            let event = self.event(what.clone(), cat, ph, at);
-            self.events.push(Event { id: Some(format!("{name:?}")), pid, ..event });
+            let id2 = Some(LocalId { local: format!("{thunk:?}") });
+            let args = if ph == "b" { json!({ "what": what }) } else { json!({}) };
+            let event = self.event(name.into(), cat, ph, at);
+            self.events.push(Event { id2, pid, args, ..event });
         }
     }
 
@@ -306,8 +316,8 @@ impl Trace {
 
     fn event(&self, name: Arc<str>, cat: &'static str, ph: &'static str, at: Instant) -> Event {
         let ts = micros(at.saturating_duration_since(self.began));
-        let (dur, id, s, args) = (None, None, None, json!({}));
-        Event { name, cat, ph, ts, dur, id, s, pid: HERE, tid: 0, args }
+        let (dur, id2, s, args) = (None, None, None, json!({}));
+        Event { name, cat, ph, ts, dur, id2, s, pid: HERE, tid: 0, args }
     }
 
     /// Notes what is in the trees, as far as the store has them.
@@ -340,11 +350,12 @@ impl Trace {
 
     /// All of it as JSON.
     fn to_json(&self) -> Value {
-        let machines = self.machines.iter().enumerate().map(|(at, machine)| {
+        let label = |what: &str, pid: usize, row: usize, name: String| json!({ "name": what, "ph": "M", "pid": pid, "tid": row, "args": { "name": name } });
+        let machines = self.machines.iter().enumerate().flat_map(|(at, machine)| {
+            let (pid, rows) = (at + HERE, 1..=machine.rows.len());
             let name = machine.peer.map_or("this machine".to_owned(), |peer| peer.to_string());
-            json!({
-                "name": "process_name", "ph": "M", "pid": at + HERE, "tid": 0, "args": { "name": name },
-            })
+            let rows = rows.map(move |row| label("thread_name", pid, row, format!("row {row}")));
+            std::iter::once(label("process_name", pid, 0, name)).chain(rows)
         });
         let events = self.events.iter().map(|event| json!(event));
         let events: Vec<Value> = machines.chain(events).collect();

@@ -118,6 +118,14 @@ fn runs_have_rows_and_times_and_are_tied_by_their_objects() {
     assert_eq!(args[1]["reason"], "the disk is full");
     let waits: Vec<_> = of("queue").map(|event| event["ts"].as_u64().unwrap()).collect();
     assert_eq!(waits, [0, 2000, 1000, 3000, 5000, 6000], "a begin and an end each");
+    let of_waits = |key: &str| of("queue").map(move |event| event[key].clone()).collect::<Vec<_>>();
+    assert_eq!(of_waits("id2").chunks(2).filter(|pair| pair[0] == pair[1]).count(), 3);
+    assert_eq!(of_waits("args")[0], json!({ "what": "cc a.c" }));
+    let labels = events.iter().filter(|event| event["ph"] == "M");
+    let labels: Vec<_> =
+        labels.map(|label| (label["tid"].as_u64(), &label["args"]["name"])).collect();
+    let [machine, first, second] = ["this machine", "row 1", "row 2"].map(|name| json!(name));
+    assert_eq!(labels, [(Some(0), &machine), (Some(1), &first), (Some(2), &second)]);
     assert_eq!((of("memo").count(), of("local").count()), (1, 1));
 }
 
@@ -147,8 +155,9 @@ fn what_others_ran_is_in_rows_of_theirs_with_the_way_there_and_back() {
     let number = |event: &Value, key: &str| event[key].as_u64().unwrap();
     let of = |cat, name: ThunkName| {
         let id = format!("{name:?}");
-        let named =
-            move |event: &Value| event["id"] == json!(id) || event["args"]["thunk"] == json!(name);
+        let named = move |event: &Value| {
+            event["id2"]["local"] == json!(id) || event["args"]["thunk"] == json!(name)
+        };
         events.iter().filter(move |event| event["cat"] == cat && named(event)).collect::<Vec<_>>()
     };
     let run = of("run", a)[0];
@@ -179,7 +188,7 @@ fn what_others_ran_is_in_rows_of_theirs_with_the_way_there_and_back() {
     let lost = of("run", c)[0];
     assert_eq!((number(lost, "pid"), number(lost, "ts"), number(lost, "dur")), (3, 14_000, 16_000));
     assert!(of("lease", c).is_empty(), "nobody knows where its time went");
-    let machines = events.iter().filter(|event| event["ph"] == "M");
+    let machines = events.iter().filter(|event| event["name"] == "process_name");
     let names: Vec<_> = machines.map(|event| event["args"]["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["this machine", &peer.to_string(), &other.to_string()]);
 }

@@ -24,6 +24,7 @@ use mesh_protocol::limits;
 use mesh_protocol::name::{Tag, ThunkName};
 use mesh_protocol::peer::PeerId;
 use mesh_protocol::sched::force::{Failure, FailureClass, RunId};
+use mesh_protocol::sched::level::Level;
 use mesh_protocol::thunk::{OutputObject, Thunk};
 use serde::{Deserialize, Serialize};
 use tokio::net::UnixStream;
@@ -38,7 +39,7 @@ use crate::exec::Outcome;
 use crate::frame;
 
 /// What builds say: a thunk, and little else.
-const TO_NODE: Format = Format { magic: *b"\x89MBUILD\x01", bytes_max: limits::THUNK_BYTES + 4096 };
+const TO_NODE: Format = Format { magic: *b"\x89MBUILD\x02", bytes_max: limits::THUNK_BYTES + 4096 };
 
 /// What nodes say: the outputs of one thunk, or why there are none.
 const TO_BUILD: Format =
@@ -52,7 +53,8 @@ const BURST: usize = 64;
 
 #[derive(Debug, Serialize, Deserialize)]
 enum ToNode {
-    Ready { run: u64, name: ThunkName, thunk: Vec<u8>, level: u32 },
+    Ready { run: u64, name: ThunkName, thunk: Vec<u8>, level: Level },
+    Levels(Vec<(u64, Level)>),
     Stop(u64),
     Slots(u32),
     Recall(ThunkName),
@@ -164,6 +166,9 @@ fn encode_for_node(message: ToMesh) -> Result<Vec<u8>, CodecError> {
                 thunk.encode().map_err(|error| CodecError::Malformed(error.to_string()))?;
             ToNode::Ready { run: run.0, name, thunk, level }
         }
+        ToMesh::Levels(levels) => {
+            ToNode::Levels(levels.into_iter().map(|(run, level)| (run.0, level)).collect())
+        }
         ToMesh::Stop(run) => ToNode::Stop(run.0),
         ToMesh::Slots(slots) => ToNode::Slots(slots),
         ToMesh::Recall(name) => ToNode::Recall(name),
@@ -192,6 +197,9 @@ async fn hear_build(mut read: OwnedReadHalf, mut line: Line) -> io::Result<()> {
                 }
                 let thunk = Arc::new(Thunk::decode(&thunk).map_err(io::Error::other)?);
                 ToMesh::Ready { run: RunId(run), name, thunk, level }
+            }
+            ToNode::Levels(levels) => {
+                ToMesh::Levels(levels.into_iter().map(|(run, level)| (RunId(run), level)).collect())
             }
             ToNode::Stop(run) => ToMesh::Stop(RunId(run)),
             ToNode::Slots(slots) => ToMesh::Slots(slots),

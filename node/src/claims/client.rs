@@ -6,6 +6,7 @@ use mesh_protocol::graph::Outputs;
 use mesh_protocol::name::ThunkName;
 use mesh_protocol::peer::PeerId;
 use mesh_protocol::sched::force::{Failure, RunId};
+use mesh_protocol::sched::level::Level;
 use mesh_protocol::thunk::Thunk;
 use mesh_protocol::wire::claim::Timeline;
 use serde::{Deserialize, Serialize};
@@ -25,7 +26,9 @@ pub(crate) struct ClientId(pub(super) u64);
 /// What a driver tells; the runs are numbered by itself.
 pub(crate) enum ToMesh {
     /// Run this.
-    Ready { run: RunId, name: ThunkName, thunk: Arc<Thunk>, level: u32 },
+    Ready { run: RunId, name: ThunkName, thunk: Arc<Thunk>, level: Level },
+    /// More is known of the levels of these.
+    Levels(Vec<(RunId, Level)>),
     /// It is not wanted any more; no answer is awaited.
     Stop(RunId),
     /// Its thunks may keep so many cores of this machine busy.

@@ -41,9 +41,14 @@ impl Runs {
         id
     }
 
+    /// The number of a driver's run.
+    pub(super) fn find(&self, client: ClientId, run: RunId) -> Option<RunId> {
+        self.by_client.get(&(client, run)).copied()
+    }
+
     /// A driver does not want it any more.
     pub(super) fn stop(&mut self, client: ClientId, run: RunId) -> Option<RunId> {
-        let id = self.by_client.get(&(client, run)).copied()?;
+        let id = self.find(client, run)?;
         self.remove(id)?;
         Some(id)
     }

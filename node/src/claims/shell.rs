@@ -233,6 +233,14 @@ impl Shell {
                 let run = self.requester.runs.add(client, run, name);
                 self.lease(lease::Input::Ready { run, name, thunk, level });
             }
+            ToMesh::Levels(levels) => {
+                let runs = &self.requester.runs;
+                let levels = levels.into_iter();
+                let levels =
+                    levels.filter_map(|(run, level)| Some((runs.find(client, run)?, level)));
+                let levels = levels.collect();
+                self.lease(lease::Input::Levels(levels));
+            }
             ToMesh::Stop(run) => {
                 if let Some(run) = self.requester.runs.stop(client, run) {
                     self.lease(lease::Input::Stop(run));

@@ -240,7 +240,12 @@ impl Shell {
                 (self.watcher)(Progress::Learned(name, by));
                 self.apply(Input::Learned(name, outputs));
             }
-            Happened::News(news) => (self.watcher)(Progress::News(news)),
+            Happened::News(news) => {
+                if let News::Ran { thunk, busy_us, .. } = &news {
+                    self.apply(Input::Took(*thunk, *busy_us));
+                }
+                (self.watcher)(Progress::News(news));
+            }
             Happened::FellBack(name, why) => (self.watcher)(Progress::FellBack(name, why)),
             Happened::Load(load) => self.tell_load(load),
             Happened::Gone => {}
@@ -325,6 +330,7 @@ impl Shell {
                 }
                 self.runner.start(run, name, thunk, level);
             }
+            Effect::Levels(levels) => self.runner.levels(levels),
             Effect::Stop(run) => self.runner.stop(run),
             Effect::Alias { thunk, same_as } => {
                 if let Err(error) = self.alias(thunk, same_as) {

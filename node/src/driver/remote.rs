@@ -11,6 +11,7 @@ use std::time::Duration;
 use mesh_protocol::limits;
 use mesh_protocol::name::ThunkName;
 use mesh_protocol::sched::force::{FailureClass, RunId};
+use mesh_protocol::sched::level::Level;
 use mesh_protocol::thunk::Thunk;
 use tokio::time::Instant;
 
@@ -85,13 +86,17 @@ impl Remote {
         }
     }
 
-    pub(super) fn start(&mut self, run: RunId, name: ThunkName, thunk: Arc<Thunk>, level: u32) {
+    pub(super) fn start(&mut self, run: RunId, name: ThunkName, thunk: Arc<Thunk>, level: Level) {
         if self.runs.is_empty() {
             self.moved = Instant::now();
         }
         self.runs.insert(run, (name, Arc::clone(&thunk)));
         self.thunks.insert(name, Arc::clone(&thunk));
         self.outbox.push_back(ToMesh::Ready { run, name, thunk, level });
+    }
+
+    pub(super) fn levels(&mut self, levels: Vec<(RunId, Level)>) {
+        self.outbox.push_back(ToMesh::Levels(levels));
     }
 
     pub(super) fn recall(&mut self, name: ThunkName) {

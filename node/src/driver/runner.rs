@@ -7,6 +7,7 @@ use mesh_protocol::graph::Outputs;
 use mesh_protocol::name::ThunkName;
 use mesh_protocol::peer::PeerId;
 use mesh_protocol::sched::force::{Failure, RunId};
+use mesh_protocol::sched::level::Level;
 use mesh_protocol::thunk::Thunk;
 use tokio::task::{AbortHandle, JoinSet};
 
@@ -59,10 +60,17 @@ impl Runner {
         Self::Mesh(Box::new(Remote::new(client, beside)))
     }
 
-    pub(super) fn start(&mut self, run: RunId, name: ThunkName, thunk: Arc<Thunk>, level: u32) {
+    pub(super) fn start(&mut self, run: RunId, name: ThunkName, thunk: Arc<Thunk>, level: Level) {
         match self {
             Self::Engine(own) => own.start(run, name, thunk),
             Self::Mesh(remote) => remote.start(run, name, thunk, level),
+        }
+    }
+
+    /// More is known of these.
+    pub(super) fn levels(&mut self, levels: Vec<(RunId, Level)>) {
+        if let Self::Mesh(remote) = self {
+            remote.levels(levels);
         }
     }
 

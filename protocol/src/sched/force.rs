@@ -21,8 +21,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::graph::{Failed, Graph, NodeId, Outputs, Progress, Resolution, Waiter};
+use crate::limits;
 use crate::name::{OutputRef, ThunkName};
-use crate::sched::level::Levels;
+use crate::sched::kinds::Estimates;
+use crate::sched::level::{Level, Levels};
 use crate::thunk::{OutputObject, Thunk};
 
 /// The right to run one thunk once.
@@ -55,6 +57,9 @@ pub enum Input {
     Slots(u32),
     /// A leased thunk ended.
     Ended(RunId, Result<Outputs, Failure>),
+    /// A run of that thunk took so many microseconds, as whoever ran it says. It comes before
+    /// [`Input::Ended`], if at all.
+    Took(ThunkName, u64),
     /// Whoever ran thunks is gone, through no fault of theirs: what was running is ready again.
     TakeBack,
     /// Start nothing more and fail what is not done; what runs is stopped.
@@ -78,9 +83,12 @@ pub enum Effect {
         thunk: Arc<Thunk>,
         /// 1 for the first run, then 2 …
         attempt: u32,
-        /// Thunks on the longest known way from here to a demand, this one included (its b-level).
-        level: u32,
+        /// How far it is from here to a demand, as far as is known.
+        level: Level,
     },
+    /// More is known of the levels of these runs: [`limits::LEVELS_TOLD`](crate::limits::LEVELS_TOLD) at
+    /// most.
+    Levels(Vec<(RunId, Level)>),
     /// Stop that run; no answer is awaited.
     Stop(RunId),
     /// `thunk` reduces to what `same_as` reduced to: worth remembering.
@@ -169,6 +177,8 @@ impl Default for ForcePolicy {
 struct Run {
     node: NodeId,
     cores: u32,
+    /// What was told of it.
+    level: Level,
 }
 
 /// The machine. One per requester.
@@ -182,6 +192,7 @@ pub struct Force {
     running: BTreeMap<NodeId, RunId>,
     attempts: BTreeMap<NodeId, u32>,
     levels: Levels,
+    estimates: Estimates,
     next_lease: u64,
     slots: u32,
     busy: u32,
@@ -203,6 +214,7 @@ impl Force {
             running: BTreeMap::new(),
             attempts: BTreeMap::new(),
             levels: Levels::default(),
+            estimates: Estimates::default(),
             next_lease: 0,
             slots: 0,
             busy: 0,
@@ -242,6 +254,7 @@ impl Force {
             Input::Demand(demand, output) => self.on_demand(demand, output, effects),
             Input::Slots(slots) => self.slots = slots,
             Input::Ended(lease, end) => self.on_ended(lease, end, effects),
+            Input::Took(name, us) => return self.on_took(name, us, effects),
             Input::TakeBack => self.take_back(),
             Input::Cancel(reason) => self.on_cancel(reason, effects),
         }
@@ -340,6 +353,24 @@ impl Force {
             }
             Err(failure) => self.on_failure(id, failure, effects),
         }
+    }
+
+    fn on_took(&mut self, name: ThunkName, us: u64, effects: &mut Vec<Effect>) {
+        let node = self.graph.find(&name).map(|id| self.graph.get(id));
+        let Some(thunk) = node.and_then(|node| node.thunk.as_ref()) else { return };
+        if !self.estimates.record(&thunk.spec().function.executable, us) {
+            return;
+        }
+        self.estimates.renew();
+        self.levels.sweep(&self.graph, &self.estimates);
+        let mut news = Vec::new();
+        for (lease, run) in &mut self.runs {
+            let level = self.levels.of(&self.graph, &self.estimates, run.node);
+            if std::mem::replace(&mut run.level, level) != level {
+                news.push((*lease, level));
+            }
+        }
+        effects.extend(news.chunks(limits::LEVELS_TOLD).map(|some| Effect::Levels(some.to_vec())));
     }
 
     fn on_failure(&mut self, id: NodeId, failure: Failure, effects: &mut Vec<Effect>) {
@@ -537,10 +568,10 @@ impl Force {
             let lease = RunId(self.next_lease);
             self.next_lease += 1;
             self.busy += cores;
-            self.runs.insert(lease, Run { node: id, cores });
-            self.running.insert(id, lease);
             let attempt = *attempt;
-            let level = self.levels.of(&self.graph, id);
+            let level = self.levels.of(&self.graph, &self.estimates, id);
+            self.runs.insert(lease, Run { node: id, cores, level });
+            self.running.insert(id, lease);
             effects.push(Effect::Start { lease, name, thunk, attempt, level });
         }
     }

@@ -9,6 +9,7 @@ use super::force::*;
 use crate::graph::Outputs;
 use crate::name::{OutputRef, Tag, ThunkName, ValueName};
 use crate::path::AbsPath;
+use crate::sched::level::Level;
 use crate::thunk::{
     Function, Input as ThunkInput, InputMode, Limits, Output, OutputObject, Platform, Source,
     Thunk, ThunkSpec,
@@ -149,6 +150,7 @@ impl World {
             }
             Effect::Event(event) => self.events.push(event),
             Effect::Stop(run) => self.stopped.push(run),
+            Effect::Levels(_) => {}
         }
     }
 }
@@ -158,6 +160,64 @@ fn concatenate() -> Run {
         let values: Vec<String> = thunk.values().iter().map(ToString::to_string).collect();
         Ok(file(&format!("{}({})", thunk.spec().function.arguments[0], values.join(","))))
     })
+}
+
+/// `/slow` holds up one more, `/quick` two: what is known of their times turns the order around.
+#[test]
+fn levels_in_time_follow_what_runs_take() {
+    let kind = |executable: &str, label: &str, sources: &[Source]| {
+        let mut spec = thunk(label, sources).spec().clone();
+        spec.function.executable = path(executable);
+        let thunk = Thunk::try_from(spec).unwrap();
+        (thunk.encode().unwrap().0, Arc::new(thunk))
+    };
+    let mut chains = Vec::new();
+    for (executable, length) in [("/slow", 2), ("/quick", 3), ("/quick", 1)] {
+        let mut last = None;
+        for at in 0..length {
+            let sources: Vec<Source> = last.into_iter().map(of).collect();
+            let (name, thunk) = kind(executable, &format!("{executable} {length} {at}"), &sources);
+            chains.push((name, thunk));
+            last = Some(name);
+        }
+    }
+    let mut force = Force::new(ForcePolicy::default());
+    let mut effects = Vec::new();
+    let mut asked = vec![Input::Slots(10)];
+    for (demand, at) in [(0, 1), (1, 4), (2, 5)] {
+        let output = OutputRef { thunk: chains[at].0, tag: out() };
+        asked.push(Input::Demand(DemandId(demand), output));
+    }
+    asked.reverse();
+    let mut started = Vec::new();
+    while let Some(input) = asked.pop() {
+        force.handle(input, &mut effects);
+        for effect in effects.drain(..) {
+            match effect {
+                Effect::Recall(name) => asked.push(Input::Recalled(name, None)),
+                Effect::Fetch(wanted) => {
+                    let (name, thunk) = chains.iter().find(|(name, _)| *name == wanted).unwrap();
+                    asked.push(Input::Thunk(*name, Arc::clone(thunk)));
+                }
+                Effect::Start { lease, name, level, .. } => started.push((name, lease, level)),
+                _ => {}
+            }
+        }
+    }
+    let [(_, slow, first), (_, quick, second), (alone, ..)] = started[..] else { panic!() };
+    assert_eq!((first.thunks, second.thunks), (2, 3));
+    assert!(first.us < second.us, "of what nobody has seen, more is longer: {first:?}, {second:?}");
+
+    force.handle(Input::Took(alone, 1_000), &mut effects);
+    let [Effect::Levels(news)] = &effects[..] else { panic!("{effects:?}") };
+    let told = |run| news.iter().find(|(told, _)| *told == run).unwrap().1;
+    assert_eq!(told(quick), Level { thunks: 3, us: 3_000 });
+    assert!(!news.iter().any(|(run, _)| *run == slow), "nobody has seen its kind yet: {news:?}");
+    assert!(first.us > told(quick).us);
+
+    effects.clear();
+    force.handle(Input::Took(ThunkName::of(b"somebody else's"), 1), &mut effects);
+    assert_eq!(effects, []);
 }
 
 #[test]

@@ -50,9 +50,76 @@ impl Kinds {
     }
 }
 
+/// What a thunk is expected to take, for levels: they stay comparable, as all go by the times of the last
+/// [`Estimates::renew`].
+///
+/// A kind that nobody has seen counts as the longest that was, and as [`limits::UNSEEN_US`] at least: so one
+/// of it runs early, and it is known from then on.
+#[derive(Debug, Default)]
+pub struct Estimates {
+    seen: Kinds,
+    runs: u64,
+    used: BTreeMap<AbsPath, u64>,
+    used_runs: u64,
+}
+
+impl Estimates {
+    /// A run took so long, as whoever ran it says. Are the times in use old, so that they should be renewed?
+    /// They are each time when as many runs again have been seen: that costs a logarithm's times.
+    pub fn record(&mut self, executable: &AbsPath, took_us: u64) -> bool {
+        self.seen.record(executable, took_us.min(limits::RUN_US_MAX));
+        self.runs += 1;
+        self.runs >= 2 * self.used_runs
+    }
+
+    /// From now on all that was seen counts.
+    pub fn renew(&mut self) {
+        let seen = self.seen.0.iter();
+        self.used = seen.map(|(kind, times)| (kind.clone(), times.mean_us.max(1))).collect();
+        self.used_runs = self.runs;
+    }
+
+    /// What a thunk of that kind takes, in microseconds; none: of a kind that is not known yet.
+    pub fn of(&self, executable: Option<&AbsPath>) -> u64 {
+        let known = executable.and_then(|executable| self.used.get(executable).copied());
+        known.unwrap_or_else(|| self.used.values().fold(limits::UNSEEN_US, |a, b| a.max(*b)))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_not_seen_is_expected_to_be_long_and_levels_go_by_one_state_of_knowledge() {
+        let [cc, ld]: [AbsPath; 2] = ["/cc", "/ld"].map(|path| path.parse().unwrap());
+        let mut estimates = Estimates::default();
+        assert_eq!(estimates.of(Some(&cc)), limits::UNSEEN_US);
+        assert!(estimates.record(&cc, 5));
+        assert_eq!(estimates.of(Some(&cc)), limits::UNSEEN_US, "not before it is renewed");
+        estimates.renew();
+        assert_eq!((estimates.of(Some(&cc)), estimates.of(Some(&ld))), (5, limits::UNSEEN_US));
+        assert!(estimates.record(&ld, 2 * limits::UNSEEN_US));
+        estimates.renew();
+        assert_eq!(estimates.of(None), 2 * limits::UNSEEN_US, "as the longest");
+        let renewals = (2..1000).filter(|_| {
+            let is_due = estimates.record(&cc, 5);
+            if is_due {
+                estimates.renew();
+            }
+            is_due
+        });
+        assert_eq!(renewals.count(), 8, "4, 8, … 512");
+    }
+
+    #[test]
+    fn a_time_that_cannot_be_is_cut() {
+        let mut estimates = Estimates::default();
+        let cc: AbsPath = "/cc".parse().unwrap();
+        estimates.record(&cc, u64::MAX);
+        estimates.renew();
+        assert_eq!(estimates.of(Some(&cc)), limits::RUN_US_MAX);
+    }
 
     #[test]
     fn estimates_follow_what_happens() {

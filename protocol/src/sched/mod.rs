@@ -20,7 +20,7 @@ pub mod claim;
 pub mod force;
 pub mod kinds;
 pub mod lease;
-mod level;
+pub mod level;
 pub mod named;
 pub mod offer;
 pub mod policy;

@@ -43,15 +43,17 @@ impl PlacementName {
             Self::Lifo => "lifo",
             Self::Random => "random",
             Self::CriticalPath => "critical-path",
+            Self::BLevel => "b-level",
         }
     }
 
     /// All of them, with their names.
-    pub const ALL: [(&'static str, Self); 4] = [
+    pub const ALL: [(&'static str, Self); 5] = [
         (Self::Fifo.name(), Self::Fifo),
         (Self::Lifo.name(), Self::Lifo),
         (Self::Random.name(), Self::Random),
         (Self::CriticalPath.name(), Self::CriticalPath),
+        (Self::BLevel.name(), Self::BLevel),
     ];
 }
 
@@ -116,6 +118,7 @@ impl fmt::Display for SpeculationName {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sched::level::Level;
 
     #[test]
     fn names_are_read_as_they_are_written_and_others_are_told_what_there_is() {
@@ -126,7 +129,10 @@ mod tests {
             assert_eq!((name.parse(), meaning.to_string()), (Ok(meaning), name.to_owned()));
         }
         let refused = "heft".parse::<PlacementName>().unwrap_err().to_string();
-        assert_eq!(refused, "\"heft\" is unknown; allowed: fifo, lifo, random, critical-path");
+        assert_eq!(
+            refused,
+            "\"heft\" is unknown; allowed: fifo, lifo, random, critical-path, b-level"
+        );
         let refused = "".parse::<SpeculationName>().unwrap_err().to_string();
         assert_eq!(refused, "\"\" is unknown; allowed: none, ours, late, clone");
     }
@@ -135,10 +141,11 @@ mod tests {
     fn the_default_names_are_of_what_a_lease_machine_has_by_default() {
         let mut named = PolicyNames::default().make(1);
         let mut own = LeasePolicy::default();
-        for level in [0, 1, 7] {
+        for (thunks, us) in [(0, 9), (1, 0), (7, 3)] {
+            let level = Level { thunks, us };
             assert_eq!(named.placement.key(level, 3), own.placement.key(level, 3));
         }
         let mut last_first = PlacementName::Lifo.make(1);
-        assert!(last_first.key(0, 2) < last_first.key(0, 1));
+        assert!(last_first.key(Level::default(), 2) < last_first.key(Level::default(), 1));
     }
 }

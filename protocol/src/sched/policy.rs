@@ -7,13 +7,14 @@
 use serde::{Deserialize, Serialize};
 
 use crate::random::Random;
+use crate::sched::level::Level;
 use crate::wire::claim::Capabilities;
 
 /// One thunk that could be leased now.
 #[derive(Clone, Copy, Debug)]
 pub struct Candidate {
-    /// Thunks on the longest known way from it to a demand.
-    pub level: u32,
+    /// Its b-level.
+    pub level: Level,
     /// When it became ready, as a number that grows.
     pub order: u64,
     /// Bytes of its trees and large inputs that the claimant is not known to have.
@@ -27,7 +28,12 @@ pub struct Candidate {
 /// [`limits::LEASE_CHOICE`](crate::limits::LEASE_CHOICE).
 pub trait Placement: Send {
     /// Where a thunk stands in the queue, the smallest first; equal ones by `order`.
-    fn key(&mut self, level: u32, order: u64) -> u64;
+    fn key(&mut self, level: Level, order: u64) -> u64;
+
+    /// Is the key to be asked for again when more is known of a thunk's level?
+    fn follows_levels(&self) -> bool {
+        false
+    }
 
     /// Which of these a claimant gets: an index. There is at least one, and they come in the order of
     /// the queue. Not called for what is not to be chosen from.
@@ -42,7 +48,7 @@ pub trait Placement: Send {
 pub struct Fifo;
 
 impl Placement for Fifo {
-    fn key(&mut self, _: u32, order: u64) -> u64 {
+    fn key(&mut self, _: Level, order: u64) -> u64 {
         order
     }
 }
@@ -52,7 +58,7 @@ impl Placement for Fifo {
 pub struct Lifo;
 
 impl Placement for Lifo {
-    fn key(&mut self, _: u32, order: u64) -> u64 {
+    fn key(&mut self, _: Level, order: u64) -> u64 {
         !order
     }
 }
@@ -69,26 +75,50 @@ impl Shuffled {
 }
 
 impl Placement for Shuffled {
-    fn key(&mut self, _: u32, _: u64) -> u64 {
+    fn key(&mut self, _: Level, _: u64) -> u64 {
         self.0.bits()
     }
 }
 
-/// What holds up most first (the highest b-level); among equals, what the claimant has most of, by
-/// bytes still to be fetched. The default.
+/// What holds up the most thunks first, as it was known when a thunk became ready; among equals, what the
+/// claimant has most of, by bytes still to be fetched. The default.
 #[derive(Debug, Default)]
 pub struct CriticalPath;
 
 impl Placement for CriticalPath {
-    fn key(&mut self, level: u32, _: u64) -> u64 {
-        u64::from(u32::MAX - level)
+    fn key(&mut self, level: Level, _: u64) -> u64 {
+        u64::from(u32::MAX - level.thunks)
     }
 
     fn choose(&mut self, _: &Capabilities, candidates: &[Candidate]) -> usize {
-        let level = candidates.first().map(|first| first.level);
-        let equals = candidates.iter().enumerate().filter(|(_, c)| Some(c.level) == level);
-        equals.min_by_key(|(_, c)| (c.missing_bytes, c.order)).map_or(0, |(i, _)| i)
+        closest(candidates, |candidate| u64::from(candidate.level.thunks))
     }
+}
+
+/// What holds up the longest time first, by the run times of kinds that receipts have told so far, also of
+/// what waits already; else like [`CriticalPath`].
+#[derive(Debug, Default)]
+pub struct BLevel;
+
+impl Placement for BLevel {
+    fn key(&mut self, level: Level, _: u64) -> u64 {
+        u64::MAX - level.us
+    }
+
+    fn follows_levels(&self) -> bool {
+        true
+    }
+
+    fn choose(&mut self, _: &Capabilities, candidates: &[Candidate]) -> usize {
+        closest(candidates, |candidate| candidate.level.us)
+    }
+}
+
+/// Of those that rank like the first, the one of which the claimant has most.
+fn closest(candidates: &[Candidate], rank: impl Fn(&Candidate) -> u64) -> usize {
+    let first = candidates.first().map(&rank);
+    let equals = candidates.iter().enumerate().filter(|(_, c)| Some(rank(c)) == first);
+    equals.min_by_key(|(_, c)| (c.missing_bytes, c.order)).map_or(0, |(i, _)| i)
 }
 
 /// The choices, by [name](super::named).
@@ -103,6 +133,8 @@ pub enum PlacementName {
     /// [`CriticalPath`].
     #[default]
     CriticalPath,
+    /// [`BLevel`].
+    BLevel,
 }
 
 impl PlacementName {
@@ -113,6 +145,7 @@ impl PlacementName {
             Self::Lifo => Box::new(Lifo),
             Self::Random => Box::new(Shuffled::new(seed)),
             Self::CriticalPath => Box::new(CriticalPath),
+            Self::BLevel => Box::new(BLevel),
         }
     }
 }
@@ -129,7 +162,11 @@ mod tests {
         speed_permille: 1000,
     };
 
-    fn sorted(placement: &mut dyn Placement, levels: &[u32]) -> Vec<u64> {
+    fn level(thunks: u32, us: u64) -> Level {
+        Level { thunks, us }
+    }
+
+    fn sorted(placement: &mut dyn Placement, levels: &[Level]) -> Vec<u64> {
         let numbered = levels.iter().zip(0_u64..);
         let mut keys: Vec<(u64, u64)> =
             numbered.map(|(level, order)| (placement.key(*level, order), order)).collect();
@@ -139,20 +176,27 @@ mod tests {
 
     #[test]
     fn queues_are_in_their_policys_order() {
-        let levels = [1, 5, 3, 5];
+        let levels = [level(1, 40), level(5, 20), level(3, 70), level(5, 40)];
         assert_eq!(sorted(&mut Fifo, &levels), [0, 1, 2, 3]);
         assert_eq!(sorted(&mut Lifo, &levels), [3, 2, 1, 0]);
         assert_eq!(sorted(&mut CriticalPath, &levels), [1, 3, 2, 0]);
-        let shuffled = sorted(&mut Shuffled::new(3), &[1; 50]);
-        assert_eq!(shuffled, sorted(&mut Shuffled::new(3), &[1; 50]));
-        assert_ne!(shuffled, sorted(&mut Shuffled::new(4), &[1; 50]));
+        assert_eq!(sorted(&mut BLevel, &levels), [2, 0, 3, 1]);
+        let equals = [level(1, 1); 50];
+        let shuffled = sorted(&mut Shuffled::new(3), &equals);
+        assert_eq!(shuffled, sorted(&mut Shuffled::new(3), &equals));
+        assert_ne!(shuffled, sorted(&mut Shuffled::new(4), &equals));
     }
 
     #[test]
     fn bytes_decide_only_among_equals() {
         let candidate = |level, order, missing_bytes| Candidate { level, order, missing_bytes };
-        let candidates = [candidate(5, 0, 900), candidate(5, 1, 10), candidate(4, 2, 0)];
+        let candidates = [(5, 50), (5, 40), (4, 40)].map(|(thunks, us)| level(thunks, us));
+        let [first, second, third] = candidates;
+        let candidates =
+            [candidate(first, 0, 900), candidate(second, 1, 10), candidate(third, 2, 0)];
         assert_eq!(CriticalPath.choose(&CLAIMANT, &candidates), 1);
+        assert_eq!(BLevel.choose(&CLAIMANT, &candidates), 0);
+        assert_eq!(BLevel.choose(&CLAIMANT, &candidates[1..]), 1);
         assert_eq!(Fifo.choose(&CLAIMANT, &candidates), 0);
     }
 }

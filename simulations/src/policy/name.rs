@@ -74,7 +74,7 @@ impl PolicyName {
         (PlacementName::Lifo.name(), Self::Lifo),
         (PlacementName::Random.name(), Self::Random),
         (PlacementName::CriticalPath.name(), Self::CriticalPath),
-        ("b-level", Self::BLevel),
+        (PlacementName::BLevel.name(), Self::BLevel),
         ("heft", Self::Heft),
         ("peft", Self::Peft),
         ("min-min", Self::MinMin),
@@ -169,6 +169,7 @@ impl PolicyChoice {
             Self::Named(PolicyName::Lifo) => Some(PlacementName::Lifo),
             Self::Named(PolicyName::Random) => Some(PlacementName::Random),
             Self::Named(PolicyName::CriticalPath) => Some(PlacementName::CriticalPath),
+            Self::Named(PolicyName::BLevel) => Some(PlacementName::BLevel),
             Self::Named(_) | Self::External(_) => None,
         }
     }

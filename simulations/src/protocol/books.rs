@@ -5,6 +5,9 @@ use std::sync::Arc;
 
 use mesh_protocol::name::{Digest, Tag, ThunkName, ValueName};
 use mesh_protocol::path::AbsPath;
+use mesh_protocol::sched::force::RunId;
+use mesh_protocol::sched::kinds::Estimates;
+use mesh_protocol::sched::level::Level;
 use mesh_protocol::thunk::{
     Function, Input, Limits, Output, OutputObject, Platform, Thunk, ThunkSpec,
 };
@@ -20,8 +23,12 @@ const MIB: u64 = 1 << 20;
 /// Tasks as thunks, and how far they are.
 pub(super) struct Books<'a> {
     setup: Setup<'a>,
-    /// Longest chain behind each task, in tasks.
-    levels: Vec<u32>,
+    /// What tasks of a class are known by.
+    kinds: Vec<AbsPath>,
+    /// Longest chain from each task on.
+    levels: Vec<Level>,
+    /// What a job's user has seen of run times: each build learns anew.
+    estimates: Vec<Estimates>,
     missing: Vec<u32>,
     known: Vec<bool>,
     done: Vec<bool>,
@@ -57,19 +64,15 @@ pub(super) fn outputs() -> BTreeMap<Tag, OutputObject> {
 impl<'a> Books<'a> {
     pub(super) fn new(setup: Setup<'a>) -> Self {
         let graph = setup.graph;
-        let mut levels = vec![0_u32; graph.tasks().len()];
-        for at in (0..levels.len()).rev() {
-            let task = TaskId(at as u32);
-            let consumers = graph.outputs(task).flat_map(|object| graph.consumers(object));
-            let after = consumers.chain(graph.reveals(task));
-            levels[at] = after.map(|next| levels[next.index()] + 1).max().unwrap_or(0);
-        }
         let is_product =
             |object: &&ObjectId| matches!(graph.object(**object).origin, ObjectOrigin::Product(_));
         let tasks = (0..graph.tasks().len() as u32).map(TaskId);
         let missing = tasks.map(|task| graph.inputs(task).iter().filter(is_product).count() as u32);
+        let kinds = (0..graph.classes().len()).map(|class| format!("/class/{class}"));
         let mut books = Self {
-            levels,
+            kinds: kinds.filter_map(|kind| kind.parse().ok()).collect(),
+            levels: vec![Level::default(); graph.tasks().len()],
+            estimates: graph.jobs().iter().map(|_| Estimates::default()).collect(),
             missing: missing.collect(),
             known: vec![false; graph.tasks().len()],
             done: vec![false; graph.tasks().len()],
@@ -79,12 +82,46 @@ impl<'a> Books<'a> {
             setup,
         };
         books.jobs_left = books.job_left.iter().filter(|left| **left > 0).count();
+        (0..graph.jobs().len() as u32).for_each(|job| books.sweep(JobId(job)));
         books
     }
 
     /// Of a task, as force would tell it.
-    pub(super) fn level(&self, task: TaskId) -> u32 {
+    pub(super) fn level(&self, task: TaskId) -> Level {
         self.levels[task.index()]
+    }
+
+    fn sweep(&mut self, job: JobId) {
+        let graph = self.setup.graph;
+        let estimates = &self.estimates[job.index()];
+        for task in graph.jobs()[job.index()].tasks.clone().rev().map(TaskId) {
+            let consumers = graph.outputs(task).flat_map(|object| graph.consumers(object));
+            let after = consumers.chain(graph.reveals(task)).map(|next| self.levels[next.index()]);
+            let us = estimates.of(self.kinds.get(usize::from(graph.task(task).class)));
+            self.levels[task.index()] = after.fold(Level::default(), Level::max).after(us);
+        }
+    }
+
+    /// A run took so long. The levels that are others by that, of what is ready or runs: as force would
+    /// tell them.
+    pub(super) fn took(&mut self, task: TaskId, us: u64) -> Vec<(RunId, Level)> {
+        let graph = self.setup.graph;
+        let job = graph.task(task).job;
+        let Some(kind) = self.kinds.get(usize::from(graph.task(task).class)) else {
+            return Vec::new();
+        };
+        if !self.estimates[job.index()].record(kind, us) {
+            return Vec::new();
+        }
+        self.estimates[job.index()].renew();
+        let tasks = graph.jobs()[job.index()].tasks.clone();
+        let before = self.levels[tasks.start as usize..tasks.end as usize].to_vec();
+        self.sweep(job);
+        let now = tasks.zip(before).filter(|(task, before)| self.levels[*task as usize] != *before);
+        let now = now
+            .map(|(task, _)| task as usize)
+            .filter(|&at| self.known[at] && self.missing[at] == 0 && !self.done[at]);
+        now.map(|at| (RunId(at as u64), self.levels[at])).collect()
     }
 
     pub(super) fn is_done(&self, task: TaskId) -> bool {
@@ -137,6 +174,7 @@ impl<'a> Books<'a> {
     fn try_thunk(&self, task: TaskId) -> Result<Arc<Thunk>, Box<dyn std::error::Error>> {
         let graph = self.setup.graph;
         let what = graph.task(task);
+        let kind = self.kinds.get(usize::from(what.class)).ok_or("it has no class")?;
         let mut inputs = BTreeMap::new();
         for object in graph.inputs(task) {
             let bytes = graph.object(*object).bytes;
@@ -146,7 +184,7 @@ impl<'a> Books<'a> {
         let memory = (what.memory > 0).then_some(what.memory.div_ceil(MIB) * MIB);
         let spec = ThunkSpec {
             function: Function {
-                executable: format!("/class/{}", what.class).parse()?,
+                executable: kind.clone(),
                 arguments: vec!["task".to_owned()],
                 environment: BTreeMap::new(),
                 working_directory: AbsPath::root(),

@@ -89,6 +89,8 @@ pub(super) struct World<'a> {
     job_done_at: Vec<SimTime>,
     pub(super) totals: Totals,
     pub(super) offers: u64,
+    /// Are requesters' queues to hear what is learnt of run times?
+    follows_levels: bool,
     liars: Liars,
     error: Option<RunError>,
 }
@@ -121,6 +123,7 @@ impl<'a> World<'a> {
             job_done_at: vec![SimTime::ZERO; setup.graph.jobs().len()],
             totals: Totals::default(),
             offers: 0,
+            follows_levels: policies.names.make(0).placement.follows_levels(),
             liars,
             error: None,
             hosts,
@@ -397,6 +400,9 @@ impl<'a> World<'a> {
         }
         self.records[task.index()].received = self.queue.now();
         self.totals.false_results += u64::from(self.liars.end(self.setup.graph, task));
+        if self.follows_levels {
+            self.learn(home, task);
+        }
         self.thunks[task.index()] = None;
         let outputs: Vec<ObjectId> = self.setup.graph.outputs(task).collect();
         self.held[home.index()].extend(outputs);
@@ -408,6 +414,15 @@ impl<'a> World<'a> {
         for task in ready {
             self.ready(task);
         }
+    }
+
+    /// From a receipt that counts.
+    fn learn(&mut self, home: HostId, task: TaskId) {
+        let TaskRecord { started, finished, .. } = self.records[task.index()];
+        let levels = self.books.took(task, (finished - started).ns() / 1_000);
+        self.drive(home, |node, now, wishes| {
+            node.lease(now, lease::Input::Levels(levels), wishes);
+        });
     }
 
     fn open(&mut self, worker: HostId, stream: StreamId, requester: HostId, open: Open) {

@@ -44,11 +44,13 @@ pub fn write_trace(
     trace.out.write_all(b"{\"displayTimeUnit\":\"ms\",\"otherData\":")?;
     serde_json::to_writer(&mut trace.out, &other)?;
     trace.out.write_all(b",\"traceEvents\":[")?;
-    let mut hosts: Vec<HostId> = outcome.tasks[..tasks].iter().map(|record| record.host).collect();
-    hosts.sort_unstable();
-    hosts.dedup();
-    for host in hosts {
-        trace.host(host)?;
+    let mut rows: BTreeMap<HostId, u32> = BTreeMap::new();
+    for (record, lane) in outcome.tasks[..tasks].iter().zip(&trace.lanes) {
+        let rows = rows.entry(record.host).or_default();
+        *rows = (*rows).max(lane + 1);
+    }
+    for (host, rows) in rows {
+        trace.host(host, rows)?;
     }
     for task in (0..tasks as u32).map(TaskId) {
         trace.task(task)?;
@@ -127,12 +129,17 @@ impl<W: Write> Events<'_, W> {
         serde_json::to_writer(&mut self.out, event).map_err(io::Error::from)
     }
 
-    fn host(&mut self, host: HostId) -> io::Result<()> {
-        let name = host_name(self.scenario, host);
-        let args = json!({ "name": name });
-        self.event(&json!({
-            "name": "process_name", "ph": "M", "pid": pid(host), "tid": 0, "args": args,
-        }))
+    /// The names of a machine and of its rows.
+    fn host(&mut self, host: HostId, rows: u32) -> io::Result<()> {
+        let machine = (0, "process_name", host_name(self.scenario, host));
+        let rows = (1..=rows).map(|row| (row, "thread_name", format!("core {row}")));
+        for (row, what, name) in std::iter::once(machine).chain(rows) {
+            let args = json!({ "name": name });
+            self.event(&json!({
+                "name": what, "ph": "M", "pid": pid(host), "tid": row, "args": args,
+            }))?;
+        }
+        Ok(())
     }
 
     /// Its wait, and its run.
@@ -143,10 +150,11 @@ impl<W: Write> Events<'_, W> {
         let name = format!("{class} {}", id.0);
         let (pid, tid) = (pid(record.host), self.lanes[id.index()] + 1);
         let (from, to) = (micros(record.started), micros(record.finished.max(record.started)));
-        for (ph, ts) in [("b", micros(record.ready).min(from)), ("e", from)] {
+        let ready = micros(record.ready).min(from);
+        for (ph, ts, args) in [("b", ready, json!({ "what": name })), ("e", from, json!({}))] {
             self.event(&json!({
-                "name": name, "cat": "queue", "ph": ph, "ts": ts, "id": thunk, "pid": pid, "tid": 0,
-                "args": {},
+                "name": "waits", "cat": "queue", "ph": ph, "ts": ts, "id2": { "local": thunk },
+                "pid": pid, "tid": 0, "args": args,
             }))?;
         }
         let inputs: Vec<u32> = self.graph.inputs(id).iter().map(|object| object.0).collect();

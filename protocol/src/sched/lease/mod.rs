@@ -44,6 +44,7 @@ use crate::name::{ThunkName, ValueName};
 use crate::peer::{PeerId, StreamId};
 use crate::sched::force::{Failure, FailureClass, RunId};
 use crate::sched::kinds::Kinds;
+use crate::sched::level::Level;
 use crate::sched::policy::{CriticalPath, Placement};
 use crate::sched::score::{Scores, Trust};
 use crate::sched::speculation::{Speculation, Stragglers};
@@ -67,8 +68,10 @@ pub enum Input {
         /// Its content.
         thunk: Arc<Thunk>,
         /// Its b-level.
-        level: u32,
+        level: Level,
     },
+    /// More is known of the b-levels of these runs.
+    Levels(Vec<(RunId, Level)>),
     /// Force does not want it any more.
     Stop(RunId),
     /// Are there other members, so that somebody may come for what this machine fails at?
@@ -168,7 +171,7 @@ pub struct Counts {
 struct Work {
     name: ThunkName,
     thunk: Arc<Thunk>,
-    level: u32,
+    level: Level,
     place: Place,
     class: ResourceClass,
     heavy: Vec<ValueName>,
@@ -303,6 +306,8 @@ impl Leases {
                 self.count_of_job(now);
                 self.on_ready(run, name, thunk, level);
             }
+            // What comes in another order takes no other room.
+            Input::Levels(levels) => return self.on_levels(levels),
             Input::Stop(run) => self.on_stop(now, run, effects),
             Input::OwnSlots(slots) => {
                 if let Some(own) = self.seats.get_mut(&Seat::Own) {
@@ -359,7 +364,7 @@ impl Leases {
         }
     }
 
-    fn on_ready(&mut self, run: RunId, name: ThunkName, thunk: Arc<Thunk>, level: u32) {
+    fn on_ready(&mut self, run: RunId, name: ThunkName, thunk: Arc<Thunk>, level: Level) {
         let order = self.next_order;
         self.next_order += 1;
         let class = ResourceClass::of(&thunk.spec().limits);
@@ -369,6 +374,22 @@ impl Leases {
         let work = Work { name, thunk, level, place, class, heavy, leases, failures: 0, losses: 0 };
         self.pool.insert(class, place);
         self.works.insert(run, work);
+    }
+
+    fn on_levels(&mut self, levels: Vec<(RunId, Level)>) {
+        if !self.policy.placement.follows_levels() {
+            return;
+        }
+        for (run, level) in levels {
+            let Some(work) = self.works.get_mut(&run) else { continue };
+            let (_, order, _) = work.place;
+            let place = (self.policy.placement.key(level, order), order, run);
+            if work.leases.is_empty() {
+                self.pool.remove(work.class, work.place);
+                self.pool.insert(work.class, place);
+            }
+            (work.level, work.place) = (level, place);
+        }
     }
 
     fn on_stop(&mut self, now: Time, run: RunId, effects: &mut Vec<Effect>) {

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::*;
 use crate::name::Tag;
 use crate::path::AbsPath;
-use crate::sched::policy::Fifo;
+use crate::sched::policy::{Fifo, PlacementName};
 use crate::sched::speculation::SpeculationName;
 use crate::thunk::{
     Function, Input as ThunkInput, Limits, Output, Platform, Reduction, ThunkSpec, Usage,
@@ -99,7 +99,12 @@ impl Bench {
         self.next_run += 1;
         let thunk = thunk(label, tree);
         let (name, _) = thunk.encode().unwrap();
-        self.tell(Input::Ready { run, name, thunk: Arc::new(thunk), level: 1 });
+        self.tell(Input::Ready {
+            run,
+            name,
+            thunk: Arc::new(thunk),
+            level: Level { thunks: 1, us: 1 },
+        });
         run
     }
 
@@ -194,6 +199,34 @@ fn slots_are_filled_before_queues_and_our_own_first() {
     let (ready, trees) = bench.leases.unplaced();
     assert_eq!(ready.values().sum::<u32>(), 2);
     assert_eq!(trees, BTreeSet::from([ValueName::of(b"tree")]));
+}
+
+#[test]
+fn what_is_known_later_of_levels_turns_the_queue_around_where_the_policy_wants_it() {
+    let policies = [
+        (PlacementName::CriticalPath, [0, 1, 2], [0, 1, 2]),
+        (PlacementName::BLevel, [2, 1, 0], [1, 0, 2]),
+    ];
+    for (policy, first, then) in policies {
+        let policy = LeasePolicy { placement: policy.make(1), ..LeasePolicy::default() };
+        let mut bench = Bench::new();
+        bench.leases = Leases::new(policy, MACHINE);
+        let runs = ["a", "b", "c"].map(|label| bench.ready(label));
+        let levels = runs.iter().map(|run| (*run, Level { thunks: 1, us: 10 + run.0 }));
+        let gone = (RunId(99), Level { thunks: 1, us: 99 });
+        bench.tell(Input::Levels(levels.chain([gone]).collect()));
+        assert_eq!(bench.leases.unplaced().0.values().sum::<u32>(), 3, "none is lost or doubled");
+        bench.open(1, 3, 0);
+        let name = |at: usize| thunk(["a", "b", "c"][at], "tree").encode().unwrap().0;
+        let given = |bench: &mut Bench| {
+            bench.given().into_iter().map(|(.., name)| name).collect::<Vec<_>>()
+        };
+        assert_eq!(given(&mut bench), first.map(name));
+        // What is leased follows too: when it is put back, it is where it belongs.
+        bench.tell(Input::Levels(vec![(runs[2], Level { thunks: 1, us: 1 })]));
+        bench.tell(Input::Closed(StreamId(1))).open(2, 3, 0);
+        assert_eq!(given(&mut bench), then.map(name));
+    }
 }
 
 #[test]
