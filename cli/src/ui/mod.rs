@@ -14,6 +14,7 @@ mod state;
 mod summary;
 mod ticker;
 pub(crate) mod trace;
+mod trips;
 
 use std::ffi::OsStr;
 use std::fmt::Display;

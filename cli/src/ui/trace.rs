@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use mesh_node::claims::Trip;
 use mesh_node::exec::Outcome;
@@ -21,6 +21,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::report;
+use super::trips::{self, Clocks, Lease, Times};
 use crate::error::CliError;
 use crate::exit;
 
@@ -39,10 +40,11 @@ pub(crate) struct Trace {
     began: Instant,
     slots: u32,
     /// When its dependencies were values, of what has not started.
-    ready: HashMap<ThunkName, Instant>,
+    ready: HashMap<ThunkName, u64>,
     open: HashMap<ThunkName, Run>,
-    /// This one is the first.
-    machines: Vec<Machine>,
+    /// The other machines, in the order in which they were first heard of.
+    peers: Vec<PeerId>,
+    ended: Vec<Ended>,
     objects: Objects,
     /// Objects that are trees, of those that runs read or left.
     trees: BTreeSet<usize>,
@@ -54,36 +56,26 @@ pub(crate) struct Trace {
 #[derive(Debug)]
 struct Run {
     description: Arc<str>,
-    ready: Instant,
-    since: Instant,
+    ready: u64,
+    since: u64,
     /// Where and how another member ran it, which is heard just before its end.
     away: Option<(PeerId, Option<Trip>)>,
     inputs: Vec<usize>,
     cores: u32,
 }
 
-/// Whose runs are shown together.
+/// One that is over. Times are in microseconds since the build began.
 #[derive(Debug)]
-struct Machine {
-    /// None: this one.
-    peer: Option<PeerId>,
-    /// When the last run in each row ended.
-    rows: Vec<Instant>,
-}
-
-impl Machine {
-    /// The row for a run, from 0: the one that was left last, so that the others have room for those
-    /// that began earlier and end later.
-    fn row(&mut self, begin: Instant, end: Instant) -> usize {
-        let free = self.rows.iter().enumerate().filter(|(_, left)| **left <= begin);
-        let row = free.max_by_key(|(_, left)| **left).map(|(row, _)| row);
-        let row = row.unwrap_or_else(|| {
-            self.rows.push(end);
-            self.rows.len() - 1
-        });
-        self.rows[row] = end;
-        row
-    }
+struct Ended {
+    name: ThunkName,
+    description: Arc<str>,
+    pid: usize,
+    ready: u64,
+    /// As far as it is known without the lease.
+    begin: u64,
+    end: u64,
+    lease: Option<Lease>,
+    args: Map<String, Value>,
 }
 
 /// Numbers for names, which would be most of the file otherwise.
@@ -121,41 +113,16 @@ struct Event {
     args: Value,
 }
 
-/// What happened when to a lease at another member, by the clock of this machine.
-#[derive(Clone, Copy)]
-struct Times {
-    given: Instant,
-    came: Instant,
-    fetched: Instant,
-    started: Instant,
-    ended: Instant,
-    settled: Instant,
-}
-
-impl Times {
-    /// Lengths of time are known, and that all has come to its end by now. What passed neither here nor there was
-    /// spent on the way: half of it each way, as nobody knows better.
-    fn of(settled: Instant, Trip { away_us, timeline, settled_us }: Trip) -> Self {
-        let before = |end: Instant, us| end.checked_sub(Duration::from_micros(us)).unwrap_or(end);
-        let received = before(settled, settled_us);
-        let given = before(received, away_us);
-        let came = given + Duration::from_micros(away_us.saturating_sub(timeline.ended_us) / 2);
-        let after = |us| came + Duration::from_micros(us);
-        Self {
-            given,
-            came,
-            fetched: after(timeline.fetched_us),
-            started: after(timeline.started_us),
-            ended: after(timeline.ended_us),
-            settled,
-        }
-    }
-}
-
 /// An id that ties events of one machine: with a plain `id`, viewers draw them outside of all machines.
 #[derive(Debug, Serialize)]
 struct LocalId {
     local: String,
+}
+
+impl Event {
+    fn new(pid: usize, cat: &'static str, name: Arc<str>, ph: &'static str, ts: u64) -> Self {
+        Self { name, cat, ph, ts, dur: None, id2: None, s: None, pid, tid: 0, args: json!({}) }
+    }
 }
 
 impl Trace {
@@ -165,7 +132,8 @@ impl Trace {
             slots,
             ready: HashMap::new(),
             open: HashMap::new(),
-            machines: vec![Machine { peer: None, rows: Vec::new() }],
+            peers: Vec::new(),
+            ended: Vec::new(),
             objects: Objects::default(),
             trees: BTreeSet::new(),
             contents: BTreeMap::new(),
@@ -175,6 +143,7 @@ impl Trace {
 
     /// Its dependencies are values, or it has none; the first time counts.
     pub(super) fn ready(&mut self, now: Instant, name: ThunkName) {
+        let now = self.micros(now);
         self.ready.entry(name).or_insert(now);
     }
 
@@ -185,7 +154,8 @@ impl Trace {
         thunk: &Thunk,
         description: Arc<str>,
     ) {
-        let ready = self.ready.remove(&name).unwrap_or(now);
+        let since = self.micros(now);
+        let ready = self.ready.remove(&name).unwrap_or(since);
         let inputs = thunk.values().into_iter().map(|name| self.objects.number(name)).collect();
         for input in thunk.spec().inputs.values() {
             if let (InputMode::Tree, Source::Value(name)) = (input.mode, &input.source) {
@@ -193,7 +163,7 @@ impl Trace {
             }
         }
         let cores = u32::from(thunk.spec().limits.cpus);
-        let run = Run { description, ready, since: now, away: None, inputs, cores };
+        let run = Run { description, ready, since, away: None, inputs, cores };
         self.open.insert(name, run);
     }
 
@@ -219,67 +189,25 @@ impl Trace {
                 args.insert("reason".to_owned(), json!(reason));
             }
         }
-        let (pid, given, begin, end) = match away {
-            None => (HERE, since, since, now),
+        let end = self.micros(now);
+        let (pid, lease) = match away {
+            None => (HERE, None),
             Some((peer, trip)) => {
                 args.insert("peer".to_owned(), json!(peer.to_string()));
-                let pid = self.pid(peer);
-                match trip.map(|trip| Times::of(now, trip)) {
-                    None => (pid, since, since, now),
-                    Some(times) => {
-                        self.leased(pid, (name, &description), &times);
-                        (pid, times.given, times.started, times.ended)
-                    }
-                }
+                (self.pid(peer), trip.map(|trip| Lease::new(end, trip)))
             }
         };
-        let wait = (ready.min(given), given);
-        self.span(HERE, ("queue", "waits"), (name, &description), wait);
-        let row = self.machines[pid - 1].row(begin, end);
-        let took = micros(end.saturating_duration_since(begin));
-        let event = self.event(description, "run", "X", begin);
-        let (tid, args) = (row + 1, Value::Object(args));
-        self.events.push(Event { dur: Some(took), pid, tid, args, ..event });
+        self.ended.push(Ended { name, description, pid, ready, begin: since, end, lease, args });
     }
 
-    /// The number of a machine in the picture.
+    /// The number of another machine in the picture.
     fn pid(&mut self, peer: PeerId) -> usize {
-        let known = self.machines.iter().position(|machine| machine.peer == Some(peer));
+        let known = self.peers.iter().position(|known| *known == peer);
         let at = known.unwrap_or_else(|| {
-            self.machines.push(Machine { peer: Some(peer), rows: Vec::new() });
-            self.machines.len() - 1
+            self.peers.push(peer);
+            self.peers.len() - 1
         });
-        at + HERE
-    }
-
-    /// What a lease's time went to, beside the run itself.
-    fn leased(&mut self, pid: usize, thunk: (ThunkName, &str), times: &Times) {
-        let Times { given, came, fetched, started, ended, settled } = *times;
-        for (name, from, to) in [
-            ("lease", given, settled),
-            ("fetch", came, fetched),
-            ("wait", fetched, started),
-            ("return", ended, settled),
-        ] {
-            self.span(pid, ("lease", name), thunk, (from, to));
-        }
-    }
-
-    /// Something about a thunk that others of its kind may overlap. They have one name, or viewers give each of
-    /// them a row.
-    fn span(
-        &mut self,
-        pid: usize,
-        (cat, name): (&'static str, &str),
-        (thunk, what): (ThunkName, &str),
-        (from, to): (Instant, Instant),
-    ) {
-        for (ph, at) in [("b", from), ("e", to)] {
-            let id2 = Some(LocalId { local: format!("{thunk:?}") });
-            let args = if ph == "b" { json!({ "what": what }) } else { json!({}) };
-            let event = self.event(name.into(), cat, ph, at);
-            self.events.push(Event { id2, pid, args, ..event });
-        }
+        HERE + 1 + at
     }
 
     /// The number of what a run left.
@@ -310,14 +238,13 @@ impl Trace {
 
     /// Something that takes no time, by its name and category.
     fn instant(&mut self, now: Instant, (name, cat): (&str, &'static str), args: Value) {
-        let event = self.event(name.into(), cat, "i", now);
+        let event = Event::new(HERE, cat, name.into(), "i", self.micros(now));
         self.events.push(Event { s: Some("p"), args, ..event });
     }
 
-    fn event(&self, name: Arc<str>, cat: &'static str, ph: &'static str, at: Instant) -> Event {
-        let ts = micros(at.saturating_duration_since(self.began));
-        let (dur, id2, s, args) = (None, None, None, json!({}));
-        Event { name, cat, ph, ts, dur, id2, s, pid: HERE, tid: 0, args }
+    fn micros(&self, at: Instant) -> u64 {
+        let since = at.saturating_duration_since(self.began);
+        u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
     }
 
     /// Notes what is in the trees, as far as the store has them.
@@ -350,15 +277,13 @@ impl Trace {
 
     /// All of it as JSON.
     fn to_json(&self) -> Value {
-        let label = |what: &str, pid: usize, row: usize, name: String| json!({ "name": what, "ph": "M", "pid": pid, "tid": row, "args": { "name": name } });
-        let machines = self.machines.iter().enumerate().flat_map(|(at, machine)| {
-            let (pid, rows) = (at + HERE, 1..=machine.rows.len());
-            let name = machine.peer.map_or("this machine".to_owned(), |peer| peer.to_string());
-            let rows = rows.map(move |row| label("thread_name", pid, row, format!("row {row}")));
-            std::iter::once(label("process_name", pid, 0, name)).chain(rows)
-        });
-        let events = self.events.iter().map(|event| json!(event));
-        let events: Vec<Value> = machines.chain(events).collect();
+        let node = trips::node(self.ended.iter().filter_map(|run| run.lease.as_ref()));
+        let mut events = Vec::new();
+        let names = self.peers.iter().map(PeerId::to_string);
+        for (at, name) in std::iter::once("this machine".to_owned()).chain(names).enumerate() {
+            self.draw(HERE + at, name, node, &mut events);
+        }
+        events.extend(self.events.iter().map(|event| json!(event)));
         json!({
             "displayTimeUnit": "ms",
             "otherData": {
@@ -371,6 +296,42 @@ impl Trace {
         })
     }
 
+    /// A machine with its rows, and what ran there.
+    fn draw(&self, pid: usize, name: String, node: i128, events: &mut Vec<Value>) {
+        let ended = || self.ended.iter().filter(|run| run.pid == pid);
+        let clocks = Clocks::new(node, ended().filter_map(|run| run.lease.as_ref()));
+        let mut runs: Vec<_> = ended()
+            .map(|run| {
+                let times = run.lease.as_ref().map(|lease| lease.times(clocks));
+                let span = times.as_ref().map(|times| (times.started, times.ended));
+                (span.unwrap_or((run.begin, run.end)), times, run)
+            })
+            .collect();
+        runs.sort_by_key(|(span, ..)| *span);
+        let mut rows = Vec::new();
+        for ((begin, end), times, run) in runs {
+            let thunk = (run.name, &*run.description);
+            let given = times.as_ref().map_or(begin, |times| times.given);
+            span(HERE, ("queue", "waits"), thunk, (run.ready.min(given), given), events);
+            if let Some(Times { given, came, fetched, started, ended, settled }) = times {
+                for (name, from, to) in [
+                    ("lease", given, settled),
+                    ("fetch", came, fetched),
+                    ("wait", fetched, started),
+                    ("return", ended, settled),
+                ] {
+                    span(pid, ("lease", name), thunk, (from, to), events);
+                }
+            }
+            let event = Event::new(pid, "run", Arc::clone(&run.description), "X", begin);
+            let (dur, tid) = (Some(end.saturating_sub(begin)), row(&mut rows, begin, end));
+            events.push(json!(Event { dur, tid, args: Value::Object(run.args.clone()), ..event }));
+        }
+        let label = |what: &str, row: usize, name: String| json!({ "name": what, "ph": "M", "pid": pid, "tid": row, "args": { "name": name } });
+        events.push(label("process_name", 0, name));
+        events.extend((1..=rows.len()).map(|row| label("thread_name", row, format!("row {row}"))));
+    }
+
     /// Writes it; `-` is standard output.
     pub(crate) fn write(&self, path: &Path) -> Result<(), CliError> {
         let json = serde_json::to_vec(&self.to_json());
@@ -379,13 +340,35 @@ impl Trace {
     }
 }
 
+/// The first row, from 1, in which nothing runs then; of each it is known until when something does.
+fn row(rows: &mut Vec<u64>, begin: u64, end: u64) -> usize {
+    let row = rows.iter().position(|until| *until <= begin).unwrap_or_else(|| {
+        rows.push(end);
+        rows.len() - 1
+    });
+    rows[row] = end;
+    row + 1
+}
+
+/// Something about a thunk that others of its kind may overlap. They have one name, or viewers give each of them
+/// a row.
+fn span(
+    pid: usize,
+    (cat, name): (&'static str, &str),
+    (thunk, what): (ThunkName, &str),
+    (from, to): (u64, u64),
+    events: &mut Vec<Value>,
+) {
+    for (ph, ts) in [("b", from), ("e", to)] {
+        let id2 = Some(LocalId { local: format!("{thunk:?}") });
+        let args = if ph == "b" { json!({ "what": what }) } else { json!({}) };
+        events.push(json!(Event { id2, args, ..Event::new(pid, cat, name.into(), ph, ts) }));
+    }
+}
+
 /// Serde's own way for shared text is a feature that is off.
 fn text<S: serde::Serializer>(text: &str, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_str(text)
-}
-
-fn micros(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

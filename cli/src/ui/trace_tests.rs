@@ -1,6 +1,7 @@
 //! Recording, with times that are made up.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use mesh_node::exec::Exit;
 use mesh_protocol::thunk::{OutputObject, Usage};
@@ -137,15 +138,22 @@ fn what_others_ran_is_in_rows_of_theirs_with_the_way_there_and_back() {
     let ((a, a_thunk), (b, b_thunk), (c, c_thunk)) =
         (thunk("a", None), thunk("b", None), thunk("c", None));
     let (peer, other) = (PeerId([7; 32]), PeerId([8; 32]));
-    let timeline = Timeline { fetched_us: 2_000, started_us: 3_000, ended_us: 8_000 };
-    let trip = Trip { away_us: 10_000, timeline, settled_us: 1_000 };
+    let timeline =
+        Timeline { came_us: 70_000, fetched_us: 2_000, started_us: 3_000, ended_us: 8_000 };
+    let trip = |given_us, timeline| Trip {
+        given_us,
+        received_us: given_us + 10_000,
+        settled_us: given_us + 11_000,
+        timeline,
+    };
     for (name, thunk, what) in [(a, &a_thunk, "a"), (b, &b_thunk, "b"), (c, &c_thunk, "c")] {
         trace.ready(at(1), name);
         trace.started(at(14), name, thunk, what.into());
     }
-    trace.elsewhere(a, peer, Some(trip));
+    trace.elsewhere(a, peer, Some(trip(900_000, timeline)));
     trace.ended(at(21), a, Ok(&left(ValueName::of(b"a"))));
-    trace.elsewhere(b, peer, Some(trip));
+    let timeline = Timeline { came_us: 71_000, ..timeline };
+    trace.elsewhere(b, peer, Some(trip(901_000, timeline)));
     trace.ended(at(22), b, Ok(&left(ValueName::of(b"b"))));
     trace.elsewhere(c, other, None);
     trace.ended(at(30), c, Err("its stream broke"));

@@ -8,6 +8,7 @@ use mesh_protocol::peer::PeerId;
 use mesh_protocol::sched::force::{Failure, RunId};
 use mesh_protocol::sched::level::Level;
 use mesh_protocol::thunk::Thunk;
+use mesh_protocol::time::Time;
 use mesh_protocol::wire::claim::Timeline;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
@@ -84,24 +85,32 @@ pub enum News {
     Checked(ThunkName),
 }
 
-/// Where the time went of a lease that another member ran, in microseconds.
+/// Where the time went of a lease that another member ran, in microseconds since this node began.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Trip {
-    /// From when it was given until its receipt came.
-    pub away_us: u64,
-    /// What of that passed at the worker, by its own word.
-    pub timeline: Timeline,
-    /// From the receipt until its outputs were here.
+    /// It was given.
+    pub given_us: u64,
+    /// Its receipt came.
+    pub received_us: u64,
+    /// Its outputs were here.
     pub settled_us: u64,
+    /// What passed at the worker, by its own word and clock.
+    pub timeline: Timeline,
 }
 
 impl Trip {
     /// A worker may say anything: what cannot be is made what can.
-    pub(super) fn new(away_us: u64, told: Timeline, settled_us: u64) -> Self {
-        let ended_us = told.ended_us.min(away_us);
+    pub(super) fn new([given, received, settled]: [Time; 3], told: Timeline) -> Self {
+        let ended_us = told.ended_us.min(received - given);
         let started_us = told.started_us.min(ended_us);
         let fetched_us = told.fetched_us.min(started_us);
-        Self { away_us, timeline: Timeline { fetched_us, started_us, ended_us }, settled_us }
+        let timeline = Timeline { fetched_us, started_us, ended_us, ..told };
+        Self {
+            given_us: given.us(),
+            received_us: received.us(),
+            settled_us: settled.us(),
+            timeline,
+        }
     }
 }
 
@@ -198,14 +207,20 @@ mod tests {
 
     #[test]
     fn a_worker_cannot_have_had_a_lease_for_longer_than_it_was_away() {
-        let told = |fetched_us, started_us, ended_us| Timeline { fetched_us, started_us, ended_us };
+        let told = |fetched_us, started_us, ended_us| Timeline {
+            came_us: 7,
+            fetched_us,
+            started_us,
+            ended_us,
+        };
         for (said, believed) in [
             (told(1, 2, 3), told(1, 2, 3)),
             (told(0, 0, 0), told(0, 0, 0)),
             (told(7, 6, 5), told(5, 5, 5)),
             (told(u64::MAX, 40, u64::MAX), told(40, 40, 100)),
         ] {
-            assert_eq!(Trip::new(100, said, 9).timeline, believed);
+            let times = [200, 300, 309].map(Time::from_us);
+            assert_eq!(Trip::new(times, said).timeline, believed);
         }
     }
 }

@@ -183,7 +183,7 @@ impl Shell {
     pub(super) fn on_settled(&mut self, stream: StreamId, mut receipt: Receipt, settled: Settled) {
         let lease = receipt.lease;
         if let Some(Settling { granted, received, .. }) = self.requester.settling.remove(&lease) {
-            let trip = Trip::new(received - granted, receipt.timeline, self.now() - received);
+            let trip = Trip::new([granted, received, self.now()], receipt.timeline);
             self.requester.trips.insert(lease, trip);
         }
         let settled = settled.and_then(|check| check.map_or(Ok(()), |it| self.on_checked(it)));

@@ -110,15 +110,16 @@ pub struct Receipt {
     pub timeline: Timeline,
 }
 
-/// When a lease had come how far: microseconds since the worker got it, by the worker's clock and word.
-/// What it did not come to is zero.
+/// When a lease had come how far, in microseconds, by the worker's clock and word. What it did not come to is zero.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Timeline {
-    /// All that it reads was there.
+    /// It came, by a clock that began at any time and stays the same for a stream.
+    pub came_us: u64,
+    /// From then until all that it reads was there.
     pub fetched_us: u64,
-    /// It began to run.
+    /// Until it began to run.
     pub started_us: u64,
-    /// It had run.
+    /// Until it had run.
     pub ended_us: u64,
 }
 

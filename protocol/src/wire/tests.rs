@@ -77,10 +77,8 @@ fn receipts() -> impl Strategy<Value = Receipt> {
     let class = prop_oneof![Just(FailureClass::Program), Just(FailureClass::Machine)];
     let failure = (class, ".{0,40}").prop_map(|(class, reason)| LeaseFailure { class, reason });
     let end = prop_oneof![signed.prop_map(Ok), failure.prop_map(Err)];
-    let timeline = any::<[u64; 3]>().prop_map(|[fetched_us, started_us, ended_us]| Timeline {
-        fetched_us,
-        started_us,
-        ended_us,
+    let timeline = any::<[u64; 4]>().prop_map(|[came_us, fetched_us, started_us, ended_us]| {
+        Timeline { came_us, fetched_us, started_us, ended_us }
     });
     (any::<u64>(), end, objects(), timeline).prop_map(|(lease, end, objects, timeline)| Receipt {
         lease: LeaseId(lease),

@@ -308,7 +308,7 @@ impl Node {
                         let first = self.answers.insert(demand, answer).is_none();
                         assert!(first, "a demand is answered once");
                     }
-                    force::Effect::Event(_) => {}
+                    force::Effect::Levels(_) | force::Effect::Event(_) => {}
                 }
             }
         }

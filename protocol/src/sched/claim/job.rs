@@ -84,6 +84,7 @@ impl JobState {
         };
         let after = |at: Option<Time>| at.map_or(0, |at| at - self.came);
         Timeline {
+            came_us: self.came.us(),
             fetched_us: after(self.fetched),
             started_us: after(started),
             ended_us: after(started.map(|_| now)),

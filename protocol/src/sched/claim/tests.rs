@@ -172,7 +172,8 @@ fn an_offer_leads_to_a_claim_a_run_and_a_receipt() {
         }
         _ => None,
     });
-    let timeline = Timeline { fetched_us: 20, started_us: 20, ended_us: 320 };
+    let came_us = limits::CLAIM_SPREAD_US;
+    let timeline = Timeline { came_us, fetched_us: 20, started_us: 20, ended_us: 320 };
     assert_eq!(receipts.collect::<Vec<_>>(), [timeline]);
     assert_eq!((bench.claims.load(), bench.claims.running_cores()), ((0, 1), 0));
 }
