@@ -1,5 +1,5 @@
 #!/bin/sh
-# The figures of docs/study.md, as tables: half a minute, and three more for the largest meshes.
+# The figures of docs/study.md, as tables: a minute, and three more for the largest meshes.
 #
 #   simulations/study/run.sh [MESH [NODES_MAX]]
 #
@@ -78,6 +78,15 @@ means copies makespan_s speculated wasted_core_s | awk -F, '
         printf "| %.1f %% | %.0f | %.0f | %.0f %% | %.0f | %.1f %% |\n", 100 * $1, without, $3,
             100 * (1 - $3 / without), $4, 100 * $5 / (2000 * 10)
     }'
+
+echo
+echo "## What checks are worth"
+sweep liars liars.toml --over policy.check=0,1,5,20,50,100 --over platform.hosts.0.cores=8,64
+echo "| checked | false results, 8 cores | makespan, s | false results, 64 cores | makespan, s | checks | of the work | liars found after, s |"
+echo "|---|---|---|---|---|---|---|---|"
+means liars false_results makespan_s checks checked_core_s liar_found_s | awk -F, '
+    $2 == 8 { few = sprintf("%.0f | %.0f", $3, $4); next }
+    { printf "| %d %% | %s | %.0f | %.0f | %.0f | %.0f %% | %.0f |\n", $1, few, $3, $4, $5, 100 * $6 / (5000 * 5), $7 }'
 
 # mesh_of NODES USERS TASKS: makespan, messages of each node, of each node and second.
 mesh_of() {

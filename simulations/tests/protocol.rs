@@ -181,7 +181,7 @@ fn hostile(share: f64, lie: &str, workload: &str) -> Outcome {
 
 #[test]
 fn lies_about_bytes_cost_time_and_no_result() {
-    let bag = format!("{BAG}\nmemory = '1 MB'\noutput = '1 MB'");
+    let bag = format!("{BAG}\nmemory = '10 MB'\noutput = '1 MB'");
     let (honest, some) = (hostile(0.0, "bytes", &bag), hostile(0.2, "bytes", &bag));
     assert_eq!((honest.summary.lies_found, honest.summary.false_results), (0, 0));
     assert!(some.summary.lies_found > 0, "{:?}", some.summary);
@@ -218,6 +218,74 @@ fn lies_about_results_spread_and_nobody_knows() {
     assert_eq!(outcome.summary.false_results, expected);
     assert!(0 < expected && expected < 3 * 42, "{expected}");
     assert_eq!(outcome.summary.lies_found, 0);
+}
+
+/// The same with a user who checks; its machine runs 16 checks at once.
+fn checked(check: u32, liars: &str, workload: &str) -> Summary {
+    let text = format!(
+        "title = 'a test'\n{PROTOCOL}\nhome = 'user'\nspeculation = 'none'\n\
+         [platform]\ncontrol = '0.5 ms'\n\
+         [[platform.hosts]]\nname = 'user'\nmemory = '1 kB'\ncores = 16\n\
+         [[platform.hosts]]\nname = 'honest'\ncount = 27\ncores = 2\n\
+         [[platform.hosts]]\nname = 'hostile'\ncount = 3\ncores = 2\nliars = {{ share = 1, {liars} }}\n\
+         [workload]\n{workload}\n[policy]\nname = 'fifo'\ncheck = {check}\n"
+    );
+    common::scenario(&text, &[], Path::new("")).unwrap().run(7).unwrap().summary
+}
+
+#[test]
+fn who_lies_from_the_start_is_found_with_the_first_result() {
+    let bag = "kind = 'bag'\ntasks = 2000\nwork = '2 s'\nmemory = '10 MB'";
+    let unchecked = checked(0, "lie = 'result'", bag);
+    assert!(unchecked.false_results > 500, "{unchecked:?}");
+    assert_eq!((unchecked.checks, unchecked.checked, unchecked.liars_found), (0, 0.0, 0));
+    let seen = checked(5, "lie = 'result'", bag);
+    assert_eq!((seen.false_results, seen.liars_found), (0, 3), "whoever is new is checked");
+    // The first check of a liar's takes two runs, and no more of its receipts counts after that.
+    assert!((4.0..6.0).contains(&seen.liar_found), "{}", seen.liar_found);
+    // Ten of each of 27 at least, and then one in twenty of the rest.
+    assert!((270 + 30..270 + 300).contains(&seen.checks), "{}", seen.checks);
+    assert!(seen.checked >= 2.0 * seen.checks as f64, "{seen:?}");
+}
+
+#[test]
+fn who_lies_later_is_found_by_the_share_that_is_checked() {
+    let bag = "kind = 'bag'\ntasks = 2000\nwork = '2 s'\nmemory = '10 MB'";
+    let [none, some, half, all] =
+        [0, 5, 50, 100].map(|check| checked(check, "lie = 'result', after = 15", bag));
+    assert_eq!((none.liars_found, all.false_results), (0, 0));
+    assert_eq!((some.liars_found, half.liars_found, all.liars_found), (3, 3, 3));
+    assert!(
+        none.false_results > some.false_results
+            && some.false_results > half.false_results
+            && half.false_results > 0,
+        "{} {} {}",
+        none.false_results,
+        some.false_results,
+        half.false_results
+    );
+    assert!(some.checks < half.checks && half.checks < all.checks);
+    // What is not found to be a lie is checked once, and counts.
+    assert_eq!(all.checks, 2000 + all.lies_found);
+}
+
+#[test]
+fn what_is_made_honestly_of_false_results_is_no_lie() {
+    let fan = "kind = 'fan'\nstages = 6\nwidth = 200\nwork = 1\nsplit = 0.1\njoin = 0.1";
+    let seen = checked(20, "lie = 'result', after = 11", fan);
+    assert!(seen.false_results > 200, "a stage is made of what the one before left: {seen:?}");
+    assert!((1..=3).contains(&seen.liars_found), "no honest one is left out: {seen:?}");
+}
+
+#[test]
+fn checks_are_for_the_protocol_and_in_percent() {
+    for (root, check, key) in
+        [("", "5", "check"), (PROTOCOL, "101", "check"), (PROTOCOL, "-1", "check")]
+    {
+        let policy = format!("fifo'\ncheck = {check}\nahead = 0 # '");
+        let error = scenario(root, "", BAG, &policy).unwrap_err();
+        assert!(error.contains(key), "{error}");
+    }
 }
 
 #[test]

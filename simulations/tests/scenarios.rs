@@ -97,6 +97,18 @@ fn lies_that_can_be_checked_cost_little_and_others_everything() {
         result.false_results > 300 && result.lies_found == 0 && result.ratio < 1.0,
         "{result:?}"
     );
+
+    let with_checks = |cores: &str| {
+        let lie = format!("{liars}.lie=result");
+        let settings = [small[0], small[1], &lie, "policy.check=5", cores];
+        scenario("hostile-minority", &settings).run(1).unwrap().summary
+    };
+    let [one, many] = ["platform.hosts.0.cores=1", "platform.hosts.0.cores=32"].map(with_checks);
+    assert_eq!((one.false_results, many.false_results), (0, 0), "whoever is new is checked");
+    assert!(one.liars_found > 0 && many.liars_found == one.liars_found, "{one:?} {many:?}");
+    // Ten of each honest worker or more: the user's one core takes as long as they do.
+    assert!(one.checks > 300 && one.makespan > 0.95 * one.checked, "{one:?}");
+    assert!(many.makespan < one.makespan / 10.0 && many.liar_found < one.liar_found, "{many:?}");
 }
 
 #[test]

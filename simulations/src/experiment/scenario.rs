@@ -70,8 +70,8 @@ impl Scenario {
         let platform = Platform::read(&root.need("platform", platform, "a table [platform]")?)?;
         let workload = root.section("workload")?;
         let workload = Workload::read(&root.need("workload", workload, "a table [workload]")?)?;
-        let (policy, claims, estimates, ahead) = read_policy(&root, is_protocol)?;
-        let protocol = is_protocol.then(|| read_protocol(&root, &policy, claims)).transpose()?;
+        let (policy, ways, estimates, ahead) = read_policy(&root, is_protocol)?;
+        let protocol = is_protocol.then(|| read_protocol(&root, &policy, ways)).transpose()?;
         let horizon = root.number("horizon", Unit::Seconds, 1.0..=1e9)?.unwrap_or(HORIZON_S);
         let scenario = Self {
             title: root.need("title", title, "one line of text")?.to_owned(),
@@ -144,10 +144,11 @@ impl Scenario {
 fn read_policy(
     root: &Section<'_>,
     is_protocol: bool,
-) -> Result<(PolicyChoice, ClaimProtocol, Estimates, u32), ConfigError> {
+) -> Result<(PolicyChoice, (ClaimProtocol, u32), Estimates, u32), ConfigError> {
     let section = root.section("policy")?;
     let section = root.need("policy", section, "a table [policy]")?;
     let claims = read_claims(&section, is_protocol)?;
+    let check_permille = read_check(&section, is_protocol)?;
     let probing: &[&str] =
         if matches!(claims, ClaimProtocol::Probing(_)) { &["probes"] } else { &[] };
     let name = PolicyChoice::read(&section, probing)?;
@@ -175,7 +176,7 @@ fn read_policy(
     };
     let ahead = section.integer("ahead", 0..=AHEAD_MAX)?.unwrap_or(0) as u32;
     section.finish()?;
-    Ok((name, claims, estimates, ahead))
+    Ok((name, (claims, check_permille), estimates, ahead))
 }
 
 /// How work and slots find each other.
@@ -194,11 +195,21 @@ fn read_claims(section: &Section<'_>, is_protocol: bool) -> Result<ClaimProtocol
     })
 }
 
+/// How many results in a thousand are checked, of workers that are proven.
+fn read_check(section: &Section<'_>, is_protocol: bool) -> Result<u32, ConfigError> {
+    let percent = section.number("check", Unit::Plain, 0.0..=100.0)?;
+    if percent.is_some() && !is_protocol {
+        let problem = "without the protocol";
+        return Err(section.wrong("check", problem, "only with fidelity = \"protocol\""));
+    }
+    Ok((percent.unwrap_or(0.0) * 10.0).round() as u32)
+}
+
 /// What the machines of the protocol go by: a policy that sees no more than a requester does.
 fn read_protocol(
     root: &Section<'_>,
     policy: &PolicyChoice,
-    claims: ClaimProtocol,
+    (claims, check_permille): (ClaimProtocol, u32),
 ) -> Result<Policies, ConfigError> {
     let Some(placement) = policy.placement() else {
         let problem = "protocol, with a policy that sees everything";
@@ -207,7 +218,7 @@ fn read_protocol(
         return Err(root.wrong("fidelity", problem, allowed));
     };
     let speculation = root.choice("speculation", &SpeculationName::ALL)?.unwrap_or_default();
-    Ok(Policies { names: PolicyNames { placement, speculation }, claims })
+    Ok(Policies { names: PolicyNames { placement, speculation }, claims, check_permille })
 }
 
 /// The group from which users submit: the first, or the one that `home` names.

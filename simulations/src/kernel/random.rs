@@ -35,6 +35,8 @@ pub enum Purpose {
     Gossip = 10,
     /// Whether a host lies.
     Liar = 11,
+    /// Which results of others are checked.
+    Audit = 12,
 }
 
 /// A stream of random numbers.

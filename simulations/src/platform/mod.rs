@@ -65,6 +65,8 @@ pub struct Liars {
     pub share: f64,
     /// How they lie.
     pub lie: Lie,
+    /// How many tasks each runs honestly before.
+    pub after: u32,
 }
 
 /// What a liar answers at once, without having run anything.

@@ -93,6 +93,7 @@ fn read_liars(section: &Section<'_>) -> Result<Liars, ConfigError> {
     let liars = Liars {
         share: section.need("share", share, "a probability from 0 to 1")?,
         lie: section.choice("lie", &lies)?.unwrap_or(Lie::Bytes),
+        after: section.integer("after", 0..=1_000_000)?.unwrap_or(0) as u32,
     };
     section.finish()?;
     Ok(liars)

@@ -55,9 +55,10 @@ pub(super) fn task_of(name: ThunkName) -> TaskId {
     TaskId(u32::from_le_bytes([bytes[1], bytes[2], bytes[3], bytes[4]]))
 }
 
-/// Nobody looks at what a task left: it is where the graph says.
-pub(super) fn outputs() -> BTreeMap<Tag, OutputObject> {
-    let object = OutputObject::File { name: ValueName(name(3, 0, 0)), executable: false };
+/// What somebody says that a task left: what it comes to, which is where the graph says, or something else.
+pub(super) fn outputs(is_false: bool) -> BTreeMap<Tag, OutputObject> {
+    let name = name(3, u32::from(is_false), 0);
+    let object = OutputObject::File { name: ValueName(name), executable: false };
     "out".parse().map_or_else(|_| BTreeMap::new(), |tag| BTreeMap::from([(tag, object)]))
 }
 

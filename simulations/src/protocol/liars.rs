@@ -3,7 +3,8 @@
 //! As in the node: outputs are fetched before a receipt counts. If their bytes are others than the receipt
 //! names, that is the machine's failure, the lease machine backs off from it, and for
 //! [`limits::TRANSFER_LIAR_US`] nothing is fetched from it any more, so that its receipts fail at once. If
-//! the bytes are as named, the receipt counts, whatever the program would have come to.
+//! the bytes are as named, the receipt counts, whatever the program would have come to, unless it is
+//! [checked](super::checks).
 
 use std::collections::BTreeMap;
 
@@ -11,6 +12,7 @@ use mesh_protocol::limits;
 use mesh_protocol::sched::force::FailureClass;
 use mesh_protocol::wire::claim::{LeaseFailure, Receipt};
 
+use super::books;
 use crate::kernel::{Draws, Purpose, SimTime, Span};
 use crate::platform::{HostId, Hosts, Lie};
 use crate::run::Setup;
@@ -18,12 +20,19 @@ use crate::workload::{Graph, ObjectOrigin, TaskId};
 
 /// Who lies, who was caught, and which results are false.
 pub(super) struct Liars {
-    lies: Vec<Option<Lie>>,
+    lies: Vec<Option<Liar>>,
     /// By requester and worker: until when nothing is fetched from it.
     caught: BTreeMap<(HostId, HostId), SimTime>,
-    /// Whose answer to each task was looked at last.
-    answered_by: Vec<HostId>,
+    /// Was the answer to each task that was looked at last a lie?
+    is_lie: Vec<bool>,
     is_false: Vec<bool>,
+}
+
+#[derive(Clone, Copy)]
+struct Liar {
+    lie: Lie,
+    /// What it still runs before it begins to lie.
+    honest_left: u32,
 }
 
 impl Liars {
@@ -33,20 +42,23 @@ impl Liars {
             let liars = hosts.group(setup.platform, host).liars?;
             let mut draws = Draws::new(setup.seed, Purpose::Liar, u64::from(host.0));
             let lies = !is_home[host.index()] && draws.unit() < liars.share;
-            lies.then_some(liars.lie)
+            lies.then_some(Liar { lie: liars.lie, honest_left: liars.after })
         };
         let tasks = setup.graph.tasks().len();
         Self {
             lies: (0..hosts.len() as u32).map(|host| lie(HostId(host))).collect(),
             caught: BTreeMap::new(),
-            answered_by: vec![HostId(0); tasks],
+            is_lie: vec![false; tasks],
             is_false: vec![false; tasks],
         }
     }
 
-    /// Does it answer without running anything?
-    pub(super) fn lies(&self, host: HostId) -> bool {
-        self.lies[host.index()].is_some()
+    /// It has something to run: does it answer without running it?
+    pub(super) fn lies(&mut self, host: HostId) -> bool {
+        let Some(liar) = &mut self.lies[host.index()] else { return false };
+        let is_honest = liar.honest_left > 0;
+        liar.honest_left = liar.honest_left.saturating_sub(1);
+        !is_honest
     }
 
     /// Is nothing fetched from it?
@@ -54,28 +66,34 @@ impl Liars {
         self.caught.get(&(home, worker)).is_some_and(|until| now < *until)
     }
 
+    /// Nothing is fetched from it for a while.
+    pub(super) fn catch(&mut self, now: SimTime, home: HostId, worker: HostId) {
+        let until = now + Span::from_ns(limits::TRANSFER_LIAR_US.saturating_mul(1_000));
+        self.caught.entry((home, worker)).or_insert(until);
+    }
+
     /// What is left of a receipt once its outputs have been asked for; says whether it was a lie that
     /// was found out.
-    pub(super) fn check(
+    pub(super) fn fetched(
         &mut self,
         now: SimTime,
         home: HostId,
         worker: HostId,
         receipt: &mut Receipt,
     ) -> bool {
-        if self.lies[worker.index()] != Some(Lie::Bytes) {
+        let lies_about_bytes = self.lies[worker.index()].is_some_and(|it| it.lie == Lie::Bytes);
+        if !(lies_about_bytes && is_lie(receipt)) {
             return false;
         }
-        let until = now + Span::from_ns(limits::TRANSFER_LIAR_US.saturating_mul(1_000));
-        self.caught.entry((home, worker)).or_insert(until);
+        self.catch(now, home, worker);
         let reason = "the bytes it sent are others".to_owned();
         receipt.end = Err(LeaseFailure { class: FailureClass::Machine, reason });
         true
     }
 
     /// This is the answer that is looked at now.
-    pub(super) fn answered(&mut self, task: TaskId, by: HostId) {
-        self.answered_by[task.index()] = by;
+    pub(super) fn answered(&mut self, task: TaskId, is_lie: bool) {
+        self.is_lie[task.index()] = is_lie;
     }
 
     /// The last answer counts. Is its result false, as it is a lie or was made of false ones?
@@ -85,9 +103,15 @@ impl Liars {
                 ObjectOrigin::Product(maker) => Some(maker),
                 _ => None,
             });
-        let by = self.answered_by[task.index()];
-        let is_false = self.lies(by) || makers.any(|maker| self.is_false[maker.index()]);
+        let is_lie = self.is_lie[task.index()];
+        let is_false = is_lie || makers.any(|maker| self.is_false[maker.index()]);
         self.is_false[task.index()] = is_false;
         is_false
     }
+}
+
+/// Does it say something else than what the program comes to?
+pub(super) fn is_lie(receipt: &Receipt) -> bool {
+    let honest = books::outputs(false);
+    receipt.end.as_ref().is_ok_and(|signed| signed.reduction.outputs != honest)
 }

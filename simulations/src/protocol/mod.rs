@@ -6,10 +6,9 @@
 //! worker fetches what it lacks from the requester, over the network as if it were alone, waits for a
 //! core, and executes; a receipt counts when its outputs have come to the requester.
 //!
-//! Hosts may lie, and are found out as far as the node finds them out (`liars`).
+//! Hosts may lie, and are found out as far as the node finds them out (`liars`, `checks`).
 //!
-//! Left out: admission, records, transfer between workers (a lease names no other sources), results
-//! that are checked twice, and time that the machines themselves take. Fetches of one worker do not
+//! Left out: admission, records, transfer between workers (a lease names no other sources), and time that the machines themselves take. Fetches of one worker do not
 //! share its link ([`crate::network::Model::Constant`]).
 //!
 //! How offers travel, and to whom, is an axis ([`ClaimProtocol`]); what comes of them is up to the machines.
@@ -18,6 +17,7 @@
 //! long as `control` and a little more; it costs each host as many messages as its degree.
 
 mod books;
+mod checks;
 mod liars;
 mod node;
 mod offers;
@@ -36,6 +36,8 @@ pub struct Policies {
     pub names: PolicyNames,
     /// How work and slots find each other.
     pub claims: ClaimProtocol,
+    /// Of results of proven workers, how many in a thousand a requester runs again; 0: it checks nothing.
+    pub check_permille: u32,
 }
 
 /// Runs it. Of the setup, `network`, `data`, `estimates` and `ahead` are not used: the machines have

@@ -48,6 +48,8 @@ pub(super) struct Running {
     pub(super) name: ThunkName,
     pub(super) since: SimTime,
     pub(super) event: EventId,
+    /// Is nothing run, and something else told?
+    pub(super) is_lie: bool,
 }
 
 /// The requester's side.

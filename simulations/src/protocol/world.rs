@@ -17,7 +17,8 @@ use mesh_protocol::wire::claim::{
 use mesh_protocol::wire::offer::{Offer, ResourceClass};
 
 use super::books::{self, Books, PLATFORM};
-use super::liars::Liars;
+use super::checks::{Answer, Check, Checks};
+use super::liars::{self, Liars};
 use super::node::{Fetched, Node, Run, Running, Wish, host_of, peer};
 use super::{ClaimProtocol, Policies};
 use crate::kernel::{Draws, EventQueue, Purpose, SimTime, Span};
@@ -37,8 +38,10 @@ pub(super) enum Event {
     On(u32, End),
     Fetched(HostId, u32, claim::Job, Fetched),
     Ran(HostId, u32, Run),
-    /// A receipt's outputs are here.
-    Settled(HostId, u32, StreamId, Box<Receipt>),
+    /// An answer's outputs are here.
+    Settled(u32, Answer),
+    /// A run of a check ended.
+    Checked(Box<Check>),
     Gone(HostId),
     Back(HostId),
 }
@@ -85,13 +88,14 @@ pub(super) struct World<'a> {
     thunks: Vec<Option<Arc<Thunk>>>,
     records: Vec<TaskRecord>,
     /// How many times each task was begun: two copies at once are two executions.
-    executions: Vec<u32>,
+    pub(super) executions: Vec<u32>,
     job_done_at: Vec<SimTime>,
     pub(super) totals: Totals,
     pub(super) offers: u64,
     /// Are requesters' queues to hear what is learnt of run times?
     follows_levels: bool,
-    liars: Liars,
+    pub(super) liars: Liars,
+    pub(super) checks: Checks,
     error: Option<RunError>,
 }
 
@@ -125,6 +129,7 @@ impl<'a> World<'a> {
             offers: 0,
             follows_levels: policies.names.make(0).placement.follows_levels(),
             liars,
+            checks: Checks::new(policies.check_permille, setup.seed),
             error: None,
             hosts,
             setup,
@@ -197,11 +202,12 @@ impl<'a> World<'a> {
                     self.on_ran(host, run);
                 }
             }
-            Event::Settled(host, life, stream, receipt) => {
-                if self.lives[host.index()] == life {
-                    self.on_settled(host, stream, receipt);
+            Event::Settled(life, answer) => {
+                if self.lives[answer.home.index()] == life {
+                    self.on_settled(answer);
                 }
             }
+            Event::Checked(check) => self.on_checked(check),
             Event::Gone(host) => self.on_gone(host),
             Event::Back(host) => {
                 self.begin(host);
@@ -211,7 +217,11 @@ impl<'a> World<'a> {
     }
 
     /// Lets the machines of a host that is there do something, and carries out what they want.
-    fn drive(&mut self, host: HostId, act: impl FnOnce(&mut Node, Time, &mut Vec<Wish>)) {
+    pub(super) fn drive(
+        &mut self,
+        host: HostId,
+        act: impl FnOnce(&mut Node, Time, &mut Vec<Wish>),
+    ) {
         let wishes = self.decide(host, act);
         self.carry_out(host, wishes);
     }
@@ -299,7 +309,7 @@ impl<'a> World<'a> {
         let me = Capabilities {
             platform: PLATFORM,
             cores: group.cores,
-            memory_mib: (group.memory / MIB).max(1),
+            memory_mib: group.memory / MIB,
             speed_permille: (self.hosts.speed(host) * 1000.0) as u32,
         };
         let policies = (self.policies, self.is_home[host.index()]);
@@ -555,17 +565,27 @@ impl<'a> World<'a> {
             node.settling.entry(stream).or_default().insert(receipt.lease);
         }
         let life = self.lives[home.index()];
-        let at = self.queue.now() + took;
-        self.queue.schedule(at, Event::Settled(home, life, stream, receipt));
+        let cores = self.hosts.group(self.setup.platform, home).cores;
+        let is_checked = self.checks.wants(home, cores, worker);
+        let answer = Answer { home, stream, worker, receipt, is_checked };
+        self.queue.schedule(self.queue.now() + took, Event::Settled(life, answer));
     }
 
-    fn on_settled(&mut self, home: HostId, stream: StreamId, mut receipt: Box<Receipt>) {
-        let link = self.node(home).and_then(|node| node.served.get(&stream).copied());
-        if let (Some(link), Ok(signed)) = (link, &receipt.end) {
-            let worker = self.links[link as usize].worker.0;
-            self.liars.answered(books::task_of(signed.reduction.thunk), worker);
-            let is_lie = self.liars.check(self.queue.now(), home, worker, &mut receipt);
-            self.totals.lies_found += u64::from(is_lie);
+    fn on_settled(&mut self, mut answer: Answer) {
+        let (home, stream, worker) = (answer.home, answer.stream, answer.worker);
+        let is_there = self.node(home).is_some_and(|node| node.served.contains_key(&stream));
+        let now = self.queue.now();
+        let is_lie = is_there && self.liars.fetched(now, home, worker, &mut answer.receipt);
+        self.totals.lies_found += u64::from(is_lie);
+        if answer.is_checked && !is_lie { self.check(answer) } else { self.conclude(answer) }
+    }
+
+    /// Lets an answer count.
+    pub(super) fn conclude(&mut self, answer: Answer) {
+        let Answer { home, stream, receipt, .. } = answer;
+        if let Ok(signed) = &receipt.end {
+            let task = books::task_of(signed.reduction.thunk);
+            self.liars.answered(task, liars::is_lie(&receipt));
         }
         self.drive(home, |node, now, wishes| {
             let Some(leases) = node.settling.get_mut(&stream) else { return };
@@ -621,7 +641,8 @@ impl<'a> World<'a> {
             record.attempts += 1;
         }
         self.executions[task.index()] += 1;
-        let took = if matches!(run, Run::Job(_)) && self.liars.lies(host) {
+        let is_lie = matches!(run, Run::Job(_)) && self.liars.lies(host);
+        let took = if is_lie {
             Span::ZERO
         } else {
             let execution = self.executions[task.index()];
@@ -629,7 +650,7 @@ impl<'a> World<'a> {
         };
         let event = Event::Ran(host, self.lives[host.index()], run);
         let event = self.queue.schedule(now + took, event);
-        let running = Running { name: books::thunk_name(task), since: now, event };
+        let running = Running { name: books::thunk_name(task), since: now, event, is_lie };
         if let Some(node) = self.node(host) {
             node.running.insert(run, running);
         }
@@ -657,15 +678,15 @@ impl<'a> World<'a> {
         let outputs: Vec<ObjectId> = self.setup.graph.outputs(task).collect();
         self.held[host.index()].extend(outputs);
         if matches!(run, Run::Own(_)) {
-            self.liars.answered(task, host);
+            self.liars.answered(task, false);
         }
         self.drive(host, |node, now, wishes| match run {
             Run::Own(lease) => {
-                let end = Ok(Arc::new(books::outputs()));
+                let end = Ok(Arc::new(books::outputs(false)));
                 node.lease(now, lease::Input::OwnEnded(lease, end), wishes);
             }
             Run::Job(job) => {
-                let end = Ok(signed(running.name, host, now));
+                let end = Ok(signed(&running, host, now));
                 node.claim(now, claim::Input::Ended(job, end, Vec::new()), wishes);
             }
         });
@@ -673,10 +694,10 @@ impl<'a> World<'a> {
 }
 
 /// What a worker says, and a liar too: whether it is true shows when its outputs are fetched.
-fn signed(thunk: mesh_protocol::name::ThunkName, host: HostId, now: Time) -> SignedReduction {
+fn signed(running: &Running, host: HostId, now: Time) -> SignedReduction {
     let reduction = Reduction {
-        thunk,
-        outputs: books::outputs(),
+        thunk: running.name,
+        outputs: books::outputs(running.is_lie),
         stdout: ValueName::of(b""),
         stderr: ValueName::of(b""),
         usage: Usage::default(),

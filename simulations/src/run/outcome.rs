@@ -69,6 +69,13 @@ pub(crate) struct Totals {
     pub(crate) lies_found: u64,
     /// Tasks whose result is false, and nobody knows.
     pub(crate) false_results: u64,
+    /// Results that their requester ran again before they counted.
+    pub(crate) checks: u64,
+    /// Core-seconds of that.
+    pub(crate) checked: f64,
+    /// Workers that a requester left out for good, and the sum of when it did, in seconds.
+    pub(crate) liars_found: u64,
+    pub(crate) liars_found_at: f64,
 }
 
 /// A run in numbers. Times are in seconds, sizes in bytes.
@@ -110,6 +117,14 @@ pub struct Summary {
     /// Tasks that have a false result and nobody knows: by a lie that could not be found out, or made of
     /// such a result.
     pub false_results: u64,
+    /// Results that their requester ran again before they counted.
+    pub checks: u64,
+    /// Core-seconds of that, on the requesters' hosts.
+    pub checked: f64,
+    /// Workers that gave a false result and were left out from then on, for each requester that found out.
+    pub liars_found: u64,
+    /// Seconds from the first arrival until they were, on average; 0 if none was.
+    pub liar_found: f64,
     /// Seconds from ready to receipt: mean, and the quantiles 0.5, 0.95 and 0.99.
     pub latency: Quantiles,
     /// Seconds from ready to the start on a core.
@@ -216,6 +231,13 @@ impl Ended<'_> {
             offers_sent: self.totals.offers_sent,
             lies_found: self.totals.lies_found,
             false_results: self.totals.false_results,
+            checks: self.totals.checks,
+            checked: self.totals.checked,
+            liars_found: self.totals.liars_found,
+            liar_found: match self.totals.liars_found {
+                0 => 0.0,
+                found => self.totals.liars_found_at / found as f64 - first.seconds(),
+            },
             latency: seconds(|r| r.ready, |r| r.received),
             wait: seconds(|r| r.ready, |r| r.started),
             slowdown,
