@@ -12,6 +12,7 @@ use mesh_protocol::path::AbsPath;
 use mesh_protocol::peer::{PeerId, StreamId};
 use mesh_protocol::sched::force::RunId;
 use mesh_protocol::sched::lease::{Effect, Input, LeasePolicy, Leases};
+use mesh_protocol::sched::level::Level;
 use mesh_protocol::thunk::{
     Function, Input as ThunkInput, Limits, Output, OutputObject, Platform, Reduction, Thunk,
     ThunkSpec, Usage,
@@ -103,7 +104,11 @@ fn lease_all(thunks: &[(ThunkName, Arc<Thunk>)], workers: u64) {
     }
     for (run, (name, thunk)) in (0..).map(RunId).zip(thunks) {
         let (name, thunk) = (*name, thunk.clone());
-        leases.handle(Time::ZERO, Input::Ready { run, name, thunk, level: 1 }, &mut effects);
+        leases.handle(
+            Time::ZERO,
+            Input::Ready { run, name, thunk, level: Level { thunks: 1, us: 1 } },
+            &mut effects,
+        );
     }
     let (mut now, mut ended, mut held) = (Time::ZERO, 0, VecDeque::new());
     loop {

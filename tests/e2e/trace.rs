@@ -83,11 +83,9 @@ fn a_trace_tells_where_a_thunk_ran_and_what_it_took_to_get_there() {
     let leases = of(&trace, "lease");
     let when = |run: &Value, what: &str, ph: &str| {
         let is = |lease: &&&Value| {
-            let of_thunk = lease["id2"]["local"]
-                .as_str()
-                .unwrap()
-                .contains(run["args"]["thunk"].as_str().unwrap());
-            of_thunk && lease["name"] == what && lease["ph"] == ph
+            let id = lease["id2"]["local"].as_str().unwrap();
+            let thunk = run["args"]["thunk"].as_str().unwrap();
+            thunk.starts_with(id) && lease["name"] == what && lease["ph"] == ph
         };
         number(leases.iter().find(is).unwrap(), "ts")
     };

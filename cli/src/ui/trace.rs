@@ -113,7 +113,7 @@ struct Event {
     args: Value,
 }
 
-/// An id that ties events of one machine: with a plain `id`, viewers draw them outside of all machines.
+/// The first 17 letters of a thunk's name: an id that ties events of one machine: with a plain `id`, viewers draw them outside of all machines.
 #[derive(Debug, Serialize)]
 struct LocalId {
     local: String,
@@ -360,7 +360,7 @@ fn span(
     events: &mut Vec<Value>,
 ) {
     for (ph, ts) in [("b", from), ("e", to)] {
-        let id2 = Some(LocalId { local: format!("{thunk:?}") });
+        let id2 = Some(LocalId { local: thunk.to_string()[..17].to_owned() });
         let args = if ph == "b" { json!({ "what": what }) } else { json!({}) };
         events.push(json!(Event { id2, args, ..Event::new(pid, cat, name.into(), ph, ts) }));
     }

@@ -162,7 +162,7 @@ fn what_others_ran_is_in_rows_of_theirs_with_the_way_there_and_back() {
     let events = json["traceEvents"].as_array().unwrap();
     let number = |event: &Value, key: &str| event[key].as_u64().unwrap();
     let of = |cat, name: ThunkName| {
-        let id = format!("{name:?}");
+        let id = &name.to_string()[..17];
         let named = move |event: &Value| {
             event["id2"]["local"] == json!(id) || event["args"]["thunk"] == json!(name)
         };
