@@ -17,6 +17,7 @@ pub mod name;
 pub mod owner;
 pub mod path;
 pub mod peer;
+pub mod probe;
 pub mod random;
 pub mod records;
 pub mod sched;

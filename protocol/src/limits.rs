@@ -318,6 +318,23 @@ pub const TICKET_USES: u32 = 4096;
 /// Peers that a node dials at once.
 pub const DIALS: usize = 16;
 
+/// A link that is in use and has been quiet for this long is asked whether it leads to somebody: a
+/// line that is slow, or loses a packet, answers before it could matter.
+pub const LINK_QUIET_US: u64 = 5_000_000;
+
+/// Who has not answered that after this long is not there: what [`SILENCE_US`] is to a claim.
+pub const LINK_PATIENCE_US: u64 = 10_000_000;
+
+/// A link counts as used for this long after it was: what is used now and then is not let out of sight.
+pub const LINK_USED_US: u64 = 10_000_000;
+
+/// One of the links that are not in use is asked this often, however many there are: of 64 members,
+/// connected to all, each link has its turn every minute and a half.
+pub const LINK_TURN_US: u64 = 3_000_000;
+
+/// Streams on which one connection may ask us whether we are there: one, and its successor.
+pub const LINK_ASKERS: usize = 2;
+
 /// Connections that a node holds: 74 KiB each.
 pub const CONNECTIONS: u32 = 1024;
 

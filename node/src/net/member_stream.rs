@@ -2,6 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use libp2p::Stream;
@@ -9,7 +10,40 @@ use libp2p::futures::{AsyncRead as _, AsyncWrite as _};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// A stream to or from a member.
-pub(super) struct MemberStream(pub(super) Stream);
+#[derive(Debug)]
+pub(super) struct MemberStream {
+    stream: Stream,
+    _user: Option<User>,
+}
+
+impl MemberStream {
+    /// With who uses the connection as long as there is this stream.
+    pub(super) fn new(stream: Stream, user: Option<User>) -> Self {
+        Self { stream, _user: user }
+    }
+}
+
+/// The connections to one member, as something that is used or not.
+#[derive(Debug, Default)]
+pub(super) struct Usage(Arc<()>);
+
+impl Usage {
+    /// Is there somebody who uses them?
+    pub(super) fn is_used(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+
+    /// Somebody who uses them until this is dropped.
+    pub(super) fn user(&self) -> User {
+        User { _usage: self.0.clone() }
+    }
+}
+
+/// One who uses the connections to a member.
+#[derive(Debug)]
+pub(super) struct User {
+    _usage: Arc<()>,
+}
 
 impl AsyncRead for MemberStream {
     fn poll_read(
@@ -19,7 +53,7 @@ impl AsyncRead for MemberStream {
     ) -> Poll<io::Result<()>> {
         // Costs zeroing once per buffer: who reads keeps it.
         let space = buffer.initialize_unfilled();
-        let read = ready!(Pin::new(&mut self.0).poll_read(context, space))?;
+        let read = ready!(Pin::new(&mut self.stream).poll_read(context, space))?;
         buffer.advance(read);
         Poll::Ready(Ok(()))
     }
@@ -31,14 +65,14 @@ impl AsyncWrite for MemberStream {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(context, bytes)
+        Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(context)
+        Pin::new(&mut self.stream).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_close(context)
+        Pin::new(&mut self.stream).poll_close(context)
     }
 }

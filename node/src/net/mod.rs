@@ -11,6 +11,7 @@ mod meeting;
 mod member_stream;
 pub mod membership;
 pub mod memory;
+mod probing;
 mod reconnect;
 mod streams;
 pub mod swarm;

@@ -21,10 +21,12 @@ use libp2p::swarm::{
     NetworkBehaviour, NotifyHandler, StreamUpgradeError, SubstreamProtocol, ToSwarm,
 };
 use libp2p::{PeerId, Stream, StreamProtocol};
+use mesh_protocol::limits;
 use mesh_protocol::wire::admission::MeshId;
 use tokio::sync::oneshot;
 
 use super::Service;
+use super::member_stream::{MemberStream, User};
 
 /// What a stream is for, inside this module's node.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,13 +35,23 @@ pub(super) enum Channel {
     Service(Service),
     /// [`mesh_protocol::wire::roster`].
     Roster,
+    /// [`super::probing`].
+    Probe,
 }
 
-const CHANNELS: [(Channel, &str); 4] = [
+impl Channel {
+    /// Does something depend on the connection as long as there is such a stream?
+    pub(super) fn is_use(self) -> bool {
+        matches!(self, Self::Service(_))
+    }
+}
+
+const CHANNELS: [(Channel, &str); 5] = [
     (Channel::Service(Service::Claim), "claim"),
     (Channel::Service(Service::Transfer), "transfer"),
     (Channel::Service(Service::Records), "records"),
     (Channel::Roster, "roster"),
+    (Channel::Probe, "probe"),
 ];
 
 /// A channel by the name it has on the wire.
@@ -108,12 +120,20 @@ pub(super) enum OpenError {
 }
 
 /// Where the answer goes. Dropped without one if the connection ended.
-pub(super) type Reply = oneshot::Sender<Result<Stream, OpenError>>;
+pub(super) type Reply = oneshot::Sender<Result<MemberStream, OpenError>>;
 
 /// A stream that somebody wants.
 pub(super) struct Open {
     pub(super) channel: Channel,
+    /// Who uses the connection with it.
+    pub(super) user: Option<User>,
     pub(super) reply: Reply,
+}
+
+/// Who waits for a stream.
+pub(super) struct Asker {
+    user: Option<User>,
+    reply: Reply,
 }
 
 impl fmt::Debug for Open {
@@ -126,6 +146,7 @@ impl fmt::Debug for Open {
 #[derive(Debug)]
 pub(super) struct Incoming {
     pub(super) peer: PeerId,
+    pub(super) connection: ConnectionId,
     pub(super) channel: Channel,
     pub(super) stream: Stream,
 }
@@ -142,9 +163,10 @@ impl Streams {
         Self { names: names(mesh), patience, queue: VecDeque::new() }
     }
 
-    /// Opens a stream to a peer that is connected. Whoever calls polls the swarm afterwards.
-    pub(super) fn open(&mut self, peer_id: PeerId, open: Open) {
-        let handler = NotifyHandler::Any;
+    /// Opens a stream to a peer that is connected, over this connection or any. Whoever calls polls
+    /// the swarm afterwards.
+    pub(super) fn open(&mut self, peer_id: PeerId, over: Option<ConnectionId>, open: Open) {
+        let handler = over.map_or(NotifyHandler::Any, NotifyHandler::One);
         self.queue.push_back(ToSwarm::NotifyHandler { peer_id, handler, event: open });
     }
 
@@ -184,10 +206,11 @@ impl NetworkBehaviour for Streams {
     fn on_connection_handler_event(
         &mut self,
         peer: PeerId,
-        _: ConnectionId,
+        connection: ConnectionId,
         (channel, stream): (Channel, Stream),
     ) {
-        self.queue.push_back(ToSwarm::GenerateEvent(Incoming { peer, channel, stream }));
+        let incoming = Incoming { peer, connection, channel, stream };
+        self.queue.push_back(ToSwarm::GenerateEvent(incoming));
     }
 
     fn poll(&mut self, _: &mut Context<'_>) -> Poll<ToSwarm<Incoming, Open>> {
@@ -218,7 +241,7 @@ impl ConnectionHandler for Handler {
     type InboundProtocol = Upgrade;
     type OutboundProtocol = Upgrade;
     type InboundOpenInfo = ();
-    type OutboundOpenInfo = Reply;
+    type OutboundOpenInfo = Asker;
 
     fn listen_protocol(&self) -> SubstreamProtocol<Upgrade> {
         SubstreamProtocol::new(Upgrade(self.names.clone()), ()).with_timeout(self.patience)
@@ -232,14 +255,20 @@ impl ConnectionHandler for Handler {
     fn poll(
         &mut self,
         context: &mut Context<'_>,
-    ) -> Poll<ConnectionHandlerEvent<Upgrade, Reply, (Channel, Stream)>> {
+    ) -> Poll<ConnectionHandlerEvent<Upgrade, Asker, (Channel, Stream)>> {
         if let Some(came) = self.came.pop_front() {
             return Poll::Ready(ConnectionHandlerEvent::NotifyBehaviour(came));
         }
-        if let Some(Open { channel, reply }) = self.asked.pop_front() {
+        if let Some(Open { channel, user, reply }) = self.asked.pop_front() {
             let named = self.names.iter().filter(|named| named.channel == channel).cloned();
             let upgrade = Upgrade(named.collect());
-            let protocol = SubstreamProtocol::new(upgrade, reply).with_timeout(self.patience);
+            let patience = match channel {
+                // Its own end is that of the connection.
+                Channel::Probe => Duration::from_micros(limits::LINK_PATIENCE_US),
+                Channel::Service(_) | Channel::Roster => self.patience,
+            };
+            let asker = Asker { user, reply };
+            let protocol = SubstreamProtocol::new(upgrade, asker).with_timeout(patience);
             return Poll::Ready(ConnectionHandlerEvent::OutboundSubstreamRequest { protocol });
         }
         self.waker = Some(context.waker().clone());
@@ -251,7 +280,7 @@ impl ConnectionHandler for Handler {
         self.wake();
     }
 
-    fn on_connection_event(&mut self, event: ConnectionEvent<'_, Upgrade, Upgrade, (), Reply>) {
+    fn on_connection_event(&mut self, event: ConnectionEvent<'_, Upgrade, Upgrade, (), Asker>) {
         match event {
             ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound {
                 protocol, ..
@@ -261,10 +290,10 @@ impl ConnectionHandler for Handler {
             }
             ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound {
                 protocol: (_, stream),
-                info: reply,
+                info: Asker { user, reply },
             }) => {
                 // Whoever asked may have given up.
-                let _ = reply.send(Ok(stream));
+                let _ = reply.send(Ok(MemberStream::new(stream, user)));
             }
             ConnectionEvent::DialUpgradeError(failed) => {
                 let error = match failed.error {
@@ -273,7 +302,7 @@ impl ConnectionHandler for Handler {
                     StreamUpgradeError::Io(_) => OpenError::Gone,
                     StreamUpgradeError::Apply(never) => match never {},
                 };
-                let _ = failed.info.send(Err(error));
+                let _ = failed.info.reply.send(Err(error));
             }
             _ => (),
         }

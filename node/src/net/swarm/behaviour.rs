@@ -1,4 +1,4 @@
-//! What is spoken on an admitted connection: streams, gossip, ping; and how neighbours are found.
+//! What is spoken on an admitted connection: streams and gossip; and how neighbours are found.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use libp2p::identity::Keypair;
 use libp2p::kad::store::MemoryStore;
 use libp2p::swarm::NetworkBehaviour;
 use libp2p::swarm::behaviour::toggle::Toggle;
-use libp2p::{PeerId, StreamProtocol, kad, mdns, ping};
+use libp2p::{PeerId, StreamProtocol, kad, mdns};
 use mesh_protocol::limits;
 use mesh_protocol::wire::admission::MeshId;
 
@@ -28,10 +28,6 @@ pub(super) type Routing = kad::Behaviour<MemoryStore>;
 
 /// A signature, a key, a sequence number and a topic's name around each message.
 const ENVELOPE_BYTES: usize = 512;
-
-/// A dead link is noticed by the ping after the first one that is lost.
-const PING_INTERVAL: Duration = Duration::from_secs(5);
-const PING_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A walk through the mesh ends after this long with what it has found.
 const WALK_PATIENCE: Duration = Duration::from_secs(5);
@@ -50,7 +46,6 @@ pub(super) struct Behaviour {
     pub(super) streams: Streams,
     pub(super) gossip: Gossip,
     pub(super) kad: Routing,
-    ping: ping::Behaviour,
     mdns: Toggle<mdns::tokio::Behaviour>,
 }
 
@@ -68,13 +63,11 @@ impl Behaviour {
             true => Some(mdns(keypair.public().to_peer_id())?),
             false => None,
         };
-        let ping = ping::Config::new().with_interval(PING_INTERVAL).with_timeout(PING_PATIENCE);
         Ok(Self {
             limits: connection_limits::Behaviour::new(limits),
             streams: Streams::new(mesh, config.patience),
             gossip: gossip(keypair, mesh, config)?,
             kad: kad(keypair.public().to_peer_id(), mesh)?,
-            ping: ping::Behaviour::new(ping),
             mdns: mdns.into(),
         })
     }

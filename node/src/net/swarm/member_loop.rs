@@ -17,11 +17,13 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::super::meeting::News;
+use super::super::member_stream::Usage;
 use super::super::membership::{Shared, now_s};
 use super::super::reconnect::{Backoff, Reconnect};
 use super::super::streams::{Open, Reply};
 use super::super::{NetworkEvent, Service, Topic};
 use super::behaviour::{Behaviour, BehaviourEvent};
+use super::links::{Links, Probed};
 use super::{JoinState, MemberInfo, SwarmConfig};
 use crate::deadline::sleep_until;
 
@@ -62,12 +64,14 @@ pub(super) struct Parts {
 #[derive(Default)]
 pub(super) struct Connected {
     pub(super) round_trip_us: Option<u64>,
+    pub(super) usage: Usage,
 }
 
 /// The state of the network.
 pub(super) struct MemberLoop {
     pub(super) parts: Parts,
     pub(super) connected: BTreeMap<PeerId, Connected>,
+    pub(super) links: Links,
     pub(super) reconnect: Reconnect,
     /// Streams to peers that are not connected yet.
     pub(super) waiting: BTreeMap<PeerId, Vec<Open>>,
@@ -108,6 +112,7 @@ enum Happening {
     /// The node above hears no more.
     Deaf,
     MeetingEnded(Option<Met>),
+    Probed(Probed),
     Due,
     Housekeeping,
 }
@@ -119,6 +124,7 @@ impl MemberLoop {
         let (news, news_heard) = mpsc::channel(limits::DIALS);
         Self {
             connected: BTreeMap::new(),
+            links: Links::new(parts.seed),
             reconnect: Reconnect::new(backoff, parts.seed),
             waiting: BTreeMap::new(),
             neighbours: BTreeMap::new(),
@@ -146,12 +152,14 @@ impl MemberLoop {
                 break;
             }
             self.dial_due();
+            self.probe_due();
         }
         self.save();
     }
 
     async fn wait(&mut self, housekeeping: &mut tokio::time::Interval) -> Happening {
-        let due = self.reconnect.next_deadline();
+        let due = [self.reconnect.next_deadline(), self.links.next_deadline()];
+        let due = due.into_iter().flatten().min();
         let due = due.map(|due| self.started + Duration::from_micros(due.us()));
         let has_room = self.outbox.len() < OUTBOX;
         let parts = &mut self.parts;
@@ -171,6 +179,7 @@ impl MemberLoop {
             Some(ended) = self.meetings.join_next() => {
                 Happening::MeetingEnded(ended.ok())
             }
+            Some(probed) = self.links.next() => Happening::Probed(probed),
             () = sleep_until(due) => Happening::Due,
             _ = housekeeping.tick() => Happening::Housekeeping,
         }
@@ -193,6 +202,7 @@ impl MemberLoop {
                 self.untold.insert(peer);
             }
             Happening::MeetingEnded(Some(Met::Told) | None) => (),
+            Happening::Probed(probed) => self.on_probed(probed),
             Happening::Housekeeping => self.on_housekeeping(),
             Happening::Told | Happening::Due => (),
         }

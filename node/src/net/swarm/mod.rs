@@ -4,6 +4,7 @@
 //! else holds a [`SwarmHandle`] or a [`Network`](super::Network) and sends it commands through a bounded channel.
 
 mod behaviour;
+mod links;
 mod member_loop;
 mod perform;
 mod routing;
@@ -26,7 +27,6 @@ use self::behaviour::Behaviour;
 use self::member_loop::{Command, MemberLoop, Parts};
 use super::door::{Refusals, Waiting};
 use super::identity::random;
-use super::member_stream::MemberStream;
 use super::membership::{Member, Membership, MembershipError, Shared, now_s};
 use super::streams::OpenError;
 use super::transport::{Door, transport};
@@ -389,7 +389,7 @@ impl SwarmNetwork {
         // Dialling, admission and negotiation have deadlines of their own; this one is for all.
         let answer = tokio::time::timeout(3 * self.patience, answer).await;
         match answer.map_err(|_| NetworkError::TimedOut(peer))? {
-            Ok(Ok(stream)) => Ok(Box::new(MemberStream(stream))),
+            Ok(Ok(stream)) => Ok(Box::new(stream)),
             Ok(Err(OpenError::TimedOut)) => Err(NetworkError::TimedOut(peer)),
             Ok(Err(OpenError::Refused)) => Err(NetworkError::Refused(peer, service)),
             Ok(Err(OpenError::Gone)) => Err(NetworkError::Unreachable(peer)),

@@ -6,7 +6,7 @@ use libp2p::core::ConnectedPoint;
 use libp2p::gossipsub::{self, MessageAcceptance};
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
-use libp2p::swarm::{DialError, SwarmEvent};
+use libp2p::swarm::{ConnectionId, DialError, SwarmEvent};
 use libp2p::{Multiaddr, TransportError, mdns};
 use mesh_protocol::limits;
 use mesh_protocol::peer::PeerId;
@@ -39,7 +39,7 @@ impl MemberLoop {
     pub(super) fn on_command(&mut self, command: Command) {
         match command {
             Command::Open { peer, service, reply } => {
-                self.open(peer, Open { channel: Channel::Service(service), reply });
+                self.open(peer, Open { channel: Channel::Service(service), user: None, reply });
             }
             Command::Publish(topic, message) => self.publish(topic, message),
             Command::Revoked(revocation) => self.on_revoked(&[*revocation]),
@@ -65,27 +65,25 @@ impl MemberLoop {
                     acceptance,
                 );
             }
-            SwarmEvent::Behaviour(BehaviourEvent::Ping(ping)) => match ping.result {
-                Ok(round_trip) => {
-                    let connected = from_libp2p(&ping.peer);
-                    let connected = connected.and_then(|peer| self.connected.get_mut(&peer));
-                    if let Some(connected) = connected {
-                        connected.round_trip_us = u64::try_from(round_trip.as_micros()).ok();
-                    }
-                }
-                Err(_) => drop(self.parts.swarm.close_connection(ping.connection)),
-            },
             SwarmEvent::Behaviour(BehaviourEvent::Kad(event)) => self.on_routing(event),
             SwarmEvent::Behaviour(BehaviourEvent::Mdns(mdns::Event::Discovered(found))) => {
                 found.into_iter().for_each(|(peer, address)| self.on_neighbour(&peer, address));
             }
-            SwarmEvent::ConnectionEstablished { peer_id, endpoint, num_established, .. } => {
+            SwarmEvent::ConnectionEstablished {
+                peer_id,
+                connection_id,
+                endpoint,
+                num_established,
+                ..
+            } => {
                 if let Some(peer) = from_libp2p(&peer_id) {
-                    self.on_connected(peer, &endpoint, num_established.get() == 1);
+                    let is_first = num_established.get() == 1;
+                    self.on_connected(peer, connection_id, &endpoint, is_first);
                 }
             }
-            SwarmEvent::ConnectionClosed { peer_id, num_established: 0, .. } => {
-                if let Some(peer) = from_libp2p(&peer_id) {
+            SwarmEvent::ConnectionClosed { peer_id, connection_id, num_established, .. } => {
+                self.on_link_down(connection_id);
+                if let Some(peer) = from_libp2p(&peer_id).filter(|_| num_established == 0) {
                     self.on_disconnected(peer);
                 }
             }
@@ -103,7 +101,13 @@ impl MemberLoop {
         }
     }
 
-    fn on_connected(&mut self, peer: PeerId, endpoint: &ConnectedPoint, is_first: bool) {
+    fn on_connected(
+        &mut self,
+        peer: PeerId,
+        connection: ConnectionId,
+        endpoint: &ConnectedPoint,
+        is_first: bool,
+    ) {
         let address = match endpoint {
             ConnectedPoint::Dialer { address, .. } => bare(address.clone()),
             ConnectedPoint::Listener { .. } => None,
@@ -127,6 +131,7 @@ impl MemberLoop {
             self.connected.insert(peer, Connected::default());
             self.outbox.push_back(NetworkEvent::Connected(peer));
         }
+        self.on_link_up(connection, peer);
         for open in self.waiting.remove(&peer).unwrap_or_default() {
             self.open(peer, open);
         }
@@ -237,10 +242,14 @@ impl MemberLoop {
         }
     }
 
-    fn open(&mut self, peer: PeerId, open: Open) {
-        let name = to_libp2p(peer).filter(|_| self.connected.contains_key(&peer));
-        if let Some(name) = name {
-            return self.parts.swarm.behaviour_mut().streams.open(name, open);
+    fn open(&mut self, peer: PeerId, mut open: Open) {
+        let connected = to_libp2p(peer).zip(self.connected.get(&peer));
+        if let Some((name, connected)) = connected {
+            if open.channel.is_use() {
+                open.user = Some(connected.usage.user());
+                self.on_used(peer);
+            }
+            return self.parts.swarm.behaviour_mut().streams.open(name, None, open);
         }
         let waiting: usize = self.waiting.values().map(Vec::len).sum();
         let may = self.parts.membership.lock().roles(peer, now_s()).is_some();
@@ -253,18 +262,20 @@ impl MemberLoop {
         self.reconnect.hurry(peer, now);
     }
 
-    fn on_stream(&mut self, Incoming { peer, channel, stream }: Incoming) {
+    fn on_stream(&mut self, Incoming { peer, connection, channel, stream }: Incoming) {
         let Some(peer) = from_libp2p(&peer) else { return };
-        let stream = MemberStream(stream);
         match channel {
-            Channel::Roster => self.hear_roster(peer, stream),
+            Channel::Roster => self.hear_roster(peer, MemberStream::new(stream, None)),
+            Channel::Probe => self.on_asker(connection, stream),
             Channel::Service(service) => {
                 let roles = self.parts.membership.lock().roles(peer, now_s());
                 // Only workers claim. A stream that is dropped is reset.
                 let may = roles
                     .is_some_and(|roles| service != Service::Claim || roles.include(Roles::WORKER));
                 if may {
-                    let stream = Box::new(stream);
+                    let user = self.connected.get(&peer).map(|connected| connected.usage.user());
+                    self.on_used(peer);
+                    let stream = Box::new(MemberStream::new(stream, user));
                     self.outbox.push_back(NetworkEvent::Incoming { peer, service, stream });
                 }
             }
@@ -358,10 +369,14 @@ impl MemberLoop {
 
     fn publish(&mut self, topic: Topic, message: Vec<u8>) {
         let name = name(self.parts.mesh, topic);
-        let published = self.parts.swarm.behaviour_mut().gossip.publish(name, message);
-        if let Err(error) = published {
+        let gossip = &mut self.parts.swarm.behaviour_mut().gossip;
+        // What is said to all depends on those who pass it on.
+        let passed_on: Vec<PeerId> =
+            gossip.mesh_peers(&name.hash()).filter_map(from_libp2p).collect();
+        if let Err(error) = gossip.publish(name, message) {
             tracing::debug!("gossip that nobody hears: {error}");
         }
+        passed_on.into_iter().for_each(|peer| self.on_used(peer));
     }
 
     /// The local network says where a peer is. If it is no member, it will not know our knock.
@@ -416,10 +431,10 @@ impl MemberLoop {
 
     fn tell(&mut self, peer: PeerId, members: Vec<RosterMember>, revocations: Vec<Revocation>) {
         let (reply, answer) = oneshot::channel();
-        self.open(peer, Open { channel: Channel::Roster, reply });
+        self.open(peer, Open { channel: Channel::Roster, user: None, reply });
         self.meetings.spawn(async move {
             if let Ok(Ok(stream)) = answer.await {
-                let told = meeting::tell(MemberStream(stream), members, revocations);
+                let told = meeting::tell(stream, members, revocations);
                 if matches!(tokio::time::timeout(ROSTER_PATIENCE, told).await, Ok(Ok(()))) {
                     return Met::Told;
                 }

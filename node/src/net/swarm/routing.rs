@@ -23,8 +23,16 @@ impl MemberLoop {
             return drop(reply.send(Closest { target, peers, are_all }));
         }
         let kad = &mut self.parts.swarm.behaviour_mut().kad;
+        let key = kad::KBucketKey::new(target.0.to_vec());
+        // The walk begins with them.
+        let first: Vec<PeerId> = kad
+            .get_closest_local_peers(&key)
+            .filter_map(|key| from_libp2p(key.preimage()))
+            .take(limits::CLOSEST)
+            .collect();
         let walk = kad.get_closest_peers(target.0.to_vec());
         self.walks.insert(walk, (target, reply));
+        first.into_iter().for_each(|peer| self.on_used(peer));
     }
 
     pub(super) fn on_routing(&mut self, event: kad::Event) {
