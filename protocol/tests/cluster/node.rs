@@ -14,7 +14,7 @@ use mesh_protocol::sched::force::{
 };
 use mesh_protocol::sched::lease::{self, LeasePolicy, Leases};
 use mesh_protocol::sched::offer::{self, Offerer};
-use mesh_protocol::sched::policy::{CriticalPath, Fifo, Lifo, Placement, Shuffled};
+use mesh_protocol::sched::policy::{BLevel, CriticalPath, Fifo, Lifo, Placement, Shuffled};
 use mesh_protocol::sched::speculation::{Speculation, SpeculationName};
 use mesh_protocol::thunk::{OutputObject, Platform, Reduction, Thunk, Usage};
 use mesh_protocol::time::Time;
@@ -103,6 +103,7 @@ fn placement(seed: u64) -> Box<dyn Placement> {
         0 => Box::new(Fifo),
         1 => Box::new(Lifo),
         2 => Box::new(Shuffled::new(seed)),
+        3 => Box::new(BLevel),
         _ => Box::new(CriticalPath),
     }
 }
@@ -297,6 +298,9 @@ impl Node {
                         let ready = lease::Input::Ready { run, name, thunk, level };
                         self.lease(now, ready, disk, world);
                     }
+                    force::Effect::Levels(levels) => {
+                        self.lease(now, lease::Input::Levels(levels), disk, world);
+                    }
                     force::Effect::Stop(run) => {
                         self.lease(now, lease::Input::Stop(run), disk, world);
                     }
@@ -308,7 +312,7 @@ impl Node {
                         let first = self.answers.insert(demand, answer).is_none();
                         assert!(first, "a demand is answered once");
                     }
-                    force::Effect::Levels(_) | force::Effect::Event(_) => {}
+                    force::Effect::Event(_) => {}
                 }
             }
         }
@@ -344,6 +348,9 @@ impl Node {
                     let Reduction { thunk, outputs, .. } = signed.reduction;
                     assert!(self.recorded.insert(thunk), "a thunk is reduced once");
                     disk.memo.insert(thunk, Arc::new(outputs));
+                    // Whoever ran it may say anything.
+                    let says = self.random.bits();
+                    self.force_input(now, force::Input::Took(thunk, says), disk, world);
                 }
                 lease::Effect::Ended(run, end) => {
                     assert!(self.ended.insert(run), "a run is answered once");

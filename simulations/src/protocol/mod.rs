@@ -8,8 +8,9 @@
 //!
 //! Hosts may lie, and are found out as far as the node finds them out (`liars`, `checks`).
 //!
-//! Left out: admission, records, transfer between workers (a lease names no other sources), and time that the machines themselves take. Fetches of one worker do not
-//! share its link ([`crate::network::Model::Constant`]).
+//! Left out: admission, records, transfer between workers (a lease names no other sources), and time that
+//! the machines themselves take. Fetches of one worker do not share its link
+//! ([`crate::network::Model::Constant`]).
 //!
 //! How offers travel, and to whom, is an axis ([`ClaimProtocol`]); what comes of them is up to the machines.
 //!
