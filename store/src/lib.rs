@@ -42,6 +42,7 @@ mod log;
 mod memo;
 mod notice;
 mod options;
+mod puts;
 mod reach;
 pub mod records;
 mod recovery;

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use mesh_protocol::codec::{self, Format};
 use mesh_protocol::limits;
+use mesh_protocol::name::Digest;
 use mesh_protocol::peer::PeerId;
 use mesh_protocol::thunk::Reduction;
 use mesh_protocol::wire::admission::{MeshId, Roles};
@@ -28,9 +29,10 @@ pub use crate::net::swarm::MemberInfo;
 
 pub use serve::{Heard, ServeError, ServeOptions, alone, serve};
 pub use session::Session;
-pub use status::{LeaseCounts, NodeStatus, PeerStatus};
+pub use status::{LeaseCounts, NodeStatus, PeerStatus, RecordCounts};
 
-const REQUEST: Format = Format { magic: *b"\x89MASK\0\0\x01", bytes_max: 4096 };
+/// The longest is a list of names.
+const REQUEST: Format = Format { magic: *b"\x89MASK\0\0\x01", bytes_max: 64 * 1024 };
 
 /// All members with their addresses.
 const REPLY: Format = Format {
@@ -65,6 +67,8 @@ pub enum Request {
     Find(RecordKey),
     /// Bring this object, or what came of this thunk, here from whoever has it.
     Bring(RecordKey),
+    /// These came into the store by a person's hand: tell the mesh. At most [`limits::STORED_NAMES`].
+    Stored(Vec<Digest>),
     /// Have a build's thunks run: what follows on this connection is a [`Session`].
     Build,
     /// End.

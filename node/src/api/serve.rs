@@ -430,6 +430,10 @@ async fn reply(request: Request, node: &Node, metrics: Option<SocketAddr>) -> Re
             Ok(()) => Reply::Done,
             Err(reason) => Reply::Failed(reason),
         },
+        Request::Stored(names) => {
+            node.records().publish_put(names).await;
+            Reply::Done
+        }
         Request::Build | Request::Stop => Reply::Done,
     }
 }
