@@ -455,6 +455,12 @@ pub const LOOKUP_GATHER_US: u64 = 1_000;
 /// Names that are being looked up at once; those beyond are not.
 pub const LOOKUPS: usize = 4096;
 
+/// Of those, such as builds want: the rest is for who has an object, and for people who ask.
+pub const RECALLS: usize = LOOKUPS - 256;
+
+/// Names that builds want looked up and that wait until others were: as many as one build may have ready.
+pub const RECALLS_WAITING: usize = LEASE_POOL_CORES as usize;
+
 /// Providers that are remembered, and told, of one object.
 pub const PROVIDERS: usize = 8;
 

@@ -93,6 +93,10 @@ fn json(status: &NodeStatus) -> Value {
         "speculated": status.counts.speculated,
         "moved": status.counts.moved,
         "wasted_ms": status.counts.wasted_us / 1000,
+        "lookups": {
+            "waiting": status.recalls_waiting,
+            "dropped": status.recalls_dropped,
+        },
         "records": {
             "published": status.records.published,
             "refused": status.records.refused,
@@ -157,6 +161,8 @@ mod tests {
             leases: 4,
             wanted: 9,
             counts: LeaseCounts { leased: 50, put_back: 2, speculated: 1, moved: 0, wasted_us: 0 },
+            recalls_waiting: 0,
+            recalls_dropped: 0,
             records: RecordCounts { published: 7, refused: 0, kept: 12 },
             peers: vec![peer],
         };

@@ -41,6 +41,10 @@ pub struct NodeStatus {
     pub wanted: u64,
     /// What became of leases since the node began.
     pub counts: LeaseCounts,
+    /// Look-ups of builds that wait for others.
+    pub recalls_waiting: u64,
+    /// Those for which there was no room.
+    pub recalls_dropped: u64,
     /// What it tells others, and keeps for them.
     pub records: RecordCounts,
     /// Whoever it has to do with.
@@ -131,6 +135,8 @@ impl NodeStatus {
             leases: status.leases.0 as u64,
             wanted: status.leases.1 as u64,
             counts,
+            recalls_waiting: status.recalls.waiting,
+            recalls_dropped: status.recalls.dropped,
             records,
             peers: peers(node, &status),
         }

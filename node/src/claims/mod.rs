@@ -23,6 +23,7 @@ pub mod client;
 mod compose;
 mod job;
 mod line;
+mod recalls;
 mod requester;
 mod runs;
 mod shell;
@@ -45,6 +46,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub use self::client::News;
 use self::client::{Client, ClientId, ToMesh};
 pub(crate) use self::compose::results;
+pub use self::recalls::RecallCounts;
 pub(crate) use self::sign::peer_of;
 pub use self::sign::{Signer, Verifier};
 use crate::driver::Load;
@@ -106,6 +108,8 @@ pub struct Status {
     pub serving: Vec<(PeerId, usize, u32)>,
     /// Workers that are attached: leases held, cores of those, and cores that would run at once.
     pub workers: Vec<(PeerId, usize, u32, u32)>,
+    /// What other members are asked for builds.
+    pub recalls: RecallCounts,
     /// What became of others' thunks that began here.
     pub ended: JobCounts,
     /// What is thought of peers as workers; none: this machine.
