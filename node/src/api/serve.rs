@@ -25,6 +25,7 @@ use super::{
     NodeStatus, PATIENCE, Peers, REPLY, REQUEST, Reply, Request, bounded, find, frame, parse,
     session,
 };
+use crate::accept::accepted;
 use crate::claims::{JobEvent, Mesh};
 use crate::metrics::{self, Loopback};
 use crate::net::membership::{Membership, MembershipError};
@@ -352,7 +353,7 @@ async fn answer(
     let sessions = Arc::new(Semaphore::new(limits::SESSIONS));
     loop {
         let Ok(place) = places.clone().acquire_owned().await else { return };
-        let Ok((stream, _)) = listener.accept().await else { continue };
+        let stream = accepted(|| listener.accept()).await;
         let (node, stop, sessions) = (node.clone(), stop.clone(), sessions.clone());
         tokio::spawn(async move {
             let asked = converse(stream, &node, metrics, &stop, sessions);
