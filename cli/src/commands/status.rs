@@ -4,18 +4,16 @@ use mesh_node::api::{NodeStatus, PeerStatus};
 use mesh_protocol::sched::named::PolicyNames;
 use serde_json::{Value, json};
 
-use super::{node_status, print_line, short, size};
+use super::{nobody, node_status, print_line, short, size};
 use crate::args::JsonArgs;
 use crate::error::CliError;
-use crate::exit;
 
 pub(crate) fn run(args: &JsonArgs) -> Result<(), CliError> {
     let Some(status) = node_status()? else {
         if args.json {
             return print_line(json!({ "running": false }));
         }
-        return Err(CliError::new(exit::UNAVAILABLE, "no node of this home runs")
-            .hint("start it by mesh join"));
+        return Err(nobody());
     };
     if args.json {
         return print_line(json(&status));

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use mesh_protocol::codec::{self, CodecError};
 use mesh_protocol::limits;
 use mesh_protocol::owner::Reason;
 use mesh_store::{Store, StoreError, StoreOptions};
@@ -22,8 +23,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::{
-    NodeStatus, PATIENCE, Peers, REPLY, REQUEST, Reply, Request, bounded, find, frame, parse,
-    session,
+    NodeStatus, PATIENCE, Peers, REPLY, REQUEST, Reply, Request, bounded, find, frame, session,
 };
 use crate::accept::accepted;
 use crate::claims::{JobEvent, Mesh};
@@ -378,7 +378,15 @@ async fn converse(
     stop: &mpsc::Sender<()>,
     sessions: Arc<Semaphore>,
 ) -> io::Result<Option<(UnixStream, OwnedSemaphorePermit)>> {
-    let request = within(PATIENCE, read_request(&mut stream)).await?;
+    let request = match within(PATIENCE, read_request(&mut stream)).await? {
+        Ok(request) => request,
+        Err(error) => {
+            // Whoever is of another version sees that by ours.
+            let reply = frame(REPLY, &Reply::Failed(error.to_string()))?;
+            within(PATIENCE, stream.write_all(&reply)).await?;
+            return Ok(None);
+        }
+    };
     let patience = request.patience();
     let is_last = request == Request::Stop;
     let session = match request {
@@ -398,13 +406,13 @@ async fn converse(
     Ok(session.map(|session| (stream, session)))
 }
 
-async fn read_request(stream: &mut UnixStream) -> io::Result<Request> {
+async fn read_request(stream: &mut UnixStream) -> io::Result<Result<Request, CodecError>> {
     let mut length = [0; 4];
     stream.read_exact(&mut length).await?;
     let length = bounded(length, REQUEST)?;
     let mut body = Vec::new();
     stream.take(length).read_to_end(&mut body).await?;
-    parse(REQUEST, &body)
+    Ok(codec::decode(REQUEST, &body))
 }
 
 async fn within<T>(patience: Duration, act: impl Future<Output = io::Result<T>>) -> io::Result<T> {
