@@ -20,5 +20,6 @@ pub mod net;
 pub mod node;
 pub mod owner;
 pub mod records;
+mod renewal;
 pub mod transfer;
 mod verdict;

@@ -31,7 +31,7 @@ use crate::metrics::{self, Loopback};
 use crate::net::membership::{Membership, MembershipError};
 use crate::net::swarm::{JoinState, SwarmHandle};
 use crate::node::{Node, NodeError, NodeEvent, NodeOptions, StartedNode};
-use crate::records;
+use crate::{records, renewal};
 
 /// Questions that are answered at once.
 const QUESTIONS: usize = 16;
@@ -147,6 +147,7 @@ pub async fn serve(
     let mut beside = JoinSet::new();
     let at = metrics.as_ref().map(|(at, _)| *at);
     beside.spawn(answer(listener, started.node.clone(), at, stop));
+    beside.spawn(renewal::serve(started.node.clone()));
     if let Some((_, listener)) = metrics {
         beside.spawn(metrics::serve(listener, started.node.clone()));
     }
@@ -320,7 +321,7 @@ impl Idleness {
         loop {
             let now = Instant::now();
             let status = self.mesh.status().await;
-            if status.jobs.0 > 0 || status.builds > 0 {
+            if !status.is_idle() {
                 self.since = now;
             } else if now.duration_since(self.since) >= bound {
                 return;

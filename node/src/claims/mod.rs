@@ -116,6 +116,13 @@ pub struct Status {
     pub scores: Vec<(Option<PeerId>, Score)>,
 }
 
+impl Status {
+    /// Is there no build, and no work of others?
+    pub fn is_idle(&self) -> bool {
+        self.builds == 0 && self.leases.0 == 0 && self.jobs.0 == 0
+    }
+}
+
 /// What became of others' thunks that ran here, since the node began.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct JobCounts {
