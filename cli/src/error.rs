@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::io;
 use std::path::Path;
 
-use mesh_node::api::ServeError;
+use mesh_node::api::{AskError, ServeError};
 use mesh_node::net::identity::IdentityError;
 use mesh_node::net::membership::MembershipError;
 use mesh_node::node::NodeError;
@@ -113,6 +113,17 @@ impl From<MembershipError> for CliError {
             _ => exit::FOUND_WRONG,
         };
         Self::new(code, error)
+    }
+}
+
+impl From<AskError> for CliError {
+    fn from(error: AskError) -> Self {
+        match &error {
+            AskError::Version | AskError::Silent => {
+                Self::new(exit::UNAVAILABLE, error).hint("restart it: mesh stop, then mesh join")
+            }
+            AskError::Io(_) => Self::new(exit::IO, format_args!("the node of this home: {error}")),
+        }
     }
 }
 

@@ -9,6 +9,7 @@ mod exit;
 mod forcing;
 mod home;
 mod logging;
+mod node_log;
 mod resolve;
 mod ui;
 

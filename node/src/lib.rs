@@ -6,6 +6,7 @@
 //! them, [`node`] puts all that together, [`api`] answers the machine's owner, [`metrics`] monitors,
 //! [`doctor`] says what this machine allows, [`owner`] what its owner does with it. [`colour`] takes colours out of what programs wrote.
 
+mod accept;
 pub mod api;
 pub mod claims;
 pub mod colour;
@@ -19,5 +20,6 @@ pub mod net;
 pub mod node;
 pub mod owner;
 pub mod records;
+mod renewal;
 pub mod transfer;
 mod verdict;

@@ -238,7 +238,7 @@ impl Node {
     }
 
     async fn pump(self, mut events: mpsc::Receiver<NetworkEvent>, tell: mpsc::Sender<NodeEvent>) {
-        tokio::spawn(publish_memo(self.records.clone()));
+        tokio::spawn(publish_store(self.records.clone()));
         while let Some(event) = events.recv().await {
             if let Some(event) = self.route(event).await {
                 // Whoever looks may look too slowly.
@@ -310,10 +310,10 @@ impl Node {
     }
 }
 
-/// What was found out here before this node ran, or is beside it.
-async fn publish_memo(records: Records) {
-    if let Err(error) = records.publish_memo().await {
-        tracing::warn!(%error, "what the memo holds is not published");
+/// What was put here or found out before this node ran, or is beside it.
+async fn publish_store(records: Records) {
+    if let Err(error) = records.publish_store().await {
+        tracing::warn!(%error, "what the store holds is not published");
     }
 }
 

@@ -78,6 +78,12 @@ pub const LOG_RECORD_BYTES: u64 = REDUCTION_BYTES + 4096;
 /// Why something is pinned: a sentence.
 pub const PIN_NOTE_BYTES: usize = 1024;
 
+/// Names of what people put into a store that it remembers: a tenth of what a node publishes.
+pub const PUTS_KEPT: usize = RECORDS_PUBLISHED / 10;
+
+/// Names that a node is told in one message to have come into its store.
+pub const STORED_NAMES: usize = 1024;
+
 /// One offer, gossiped to every member a few times a second: a handful of packets at most.
 pub const OFFER_BYTES: u64 = 4096;
 
@@ -475,6 +481,12 @@ pub const LOOKUP_GATHER_US: u64 = 1_000;
 
 /// Names that are being looked up at once; those beyond are not.
 pub const LOOKUPS: usize = 4096;
+
+/// Of those, such as builds want: the rest is for who has an object, and for people who ask.
+pub const RECALLS: usize = LOOKUPS - 256;
+
+/// Names that builds want looked up and that wait until others were: as many as one build may have ready.
+pub const RECALLS_WAITING: usize = LEASE_POOL_CORES as usize;
 
 /// Providers that are remembered, and told, of one object.
 pub const PROVIDERS: usize = 8;

@@ -15,7 +15,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::SystemTime;
 
 use mesh_protocol::limits;
@@ -33,17 +33,26 @@ use crate::sys::{self, Temporary};
 pub(crate) struct Blobs {
     layout: Layout,
     notices: Arc<Notices>,
-    /// Nothing is marked as used before this moment, so that a clock that is set back does not
-    /// take away the protection that live sessions give (see [`crate::gc`]).
-    session_start: SystemTime,
     touched: Touched,
     /// Has something been written that [`crate::commit`] has not brought to the disk yet?
     pub(crate) dirty: AtomicBool,
 }
 
-/// Which paths this process has marked as used: once per session is enough to protect them.
+/// Which paths this process has marked as used: once in an era is enough to protect them.
 #[derive(Debug)]
-struct Touched([Mutex<HashSet<Key>>; 16]);
+struct Touched {
+    era: RwLock<Era>,
+    shards: [Mutex<HashSet<Key>>; 16],
+}
+
+/// The time between two renewals of a session (see [`crate::session`]).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Era {
+    pub(crate) number: u64,
+    /// Nothing is marked as used before this moment, so that a clock that is set back does not
+    /// take away the protection that live sessions give (see [`crate::gc`]).
+    start: SystemTime,
+}
 
 type Key = (Place, Digest);
 
@@ -66,15 +75,52 @@ pub(crate) enum Checked {
 }
 
 impl Touched {
-    fn shard(&self, digest: Digest) -> std::sync::MutexGuard<'_, HashSet<Key>> {
-        self.0[usize::from(digest.sha256[0] & 15)].lock().unwrap_or_else(PoisonError::into_inner)
+    fn era(&self) -> Era {
+        *self.era.read().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn shard(&self, digest: Digest) -> MutexGuard<'_, HashSet<Key>> {
+        lock(&self.shards[usize::from(digest.sha256[0] & 15)])
+    }
+
+    /// What was marked in another era has to be marked once more.
+    fn insert(&self, era: Era, key: Key) {
+        let mut shard = self.shard(key.1);
+        if self.era().number == era.number {
+            shard.insert(key);
+        }
+    }
+
+    fn retain(&self, keep: impl Fn(&Key) -> bool) {
+        self.shards.iter().for_each(|shard| lock(shard).retain(&keep));
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Blobs {
     pub(crate) fn new(layout: Layout, notices: Arc<Notices>, session_start: SystemTime) -> Self {
-        let touched = Touched(std::array::from_fn(|_| Mutex::default()));
-        Self { layout, notices, session_start, touched, dirty: AtomicBool::new(false) }
+        let era = RwLock::new(Era { number: 0, start: session_start });
+        let touched = Touched { era, shards: std::array::from_fn(|_| Mutex::default()) };
+        Self { layout, notices, touched, dirty: AtomicBool::new(false) }
+    }
+
+    /// The present era.
+    pub(crate) fn era(&self) -> Era {
+        self.touched.era()
+    }
+
+    /// Another era begins: whatever is used from now on is marked once more. The start of the one that ended.
+    pub(crate) fn begin_era(&self, now: SystemTime) -> SystemTime {
+        let ended = {
+            let mut era = self.touched.era.write().unwrap_or_else(PoisonError::into_inner);
+            let next = Era { number: era.number + 1, start: now.max(era.start) };
+            std::mem::replace(&mut *era, next)
+        };
+        self.touched.retain(|_| false);
+        ended.start
     }
 
     pub(crate) fn path_of(&self, place: Place, digest: Digest) -> PathBuf {
@@ -94,13 +140,14 @@ impl Blobs {
             return true;
         }
         let path = self.path_of(place, digest);
-        match sys::set_access_time(&path, SystemTime::now().max(self.session_start)) {
+        let era = self.era();
+        match sys::set_access_time(&path, SystemTime::now().max(era.start)) {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::NotFound => return false,
             // A store that may only be read is still of use.
             Err(_) => self.notices.push(Notice::TouchFailed(path)),
         }
-        self.touched.shard(digest).insert((place, digest));
+        self.touched.insert(era, (place, digest));
         true
     }
 
@@ -186,10 +233,7 @@ impl Blobs {
             let entry = entry.at("list", &trees)?;
             sys::move_aside(&entry.path(), &self.layout.tmp(), "tree-")?;
         }
-        for shard in &self.touched.0 {
-            let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-            shard.retain(|(place, _)| *place != Place::Tree);
-        }
+        self.touched.retain(|(place, _)| *place != Place::Tree);
         Ok(())
     }
 
@@ -240,9 +284,10 @@ impl Blobs {
 
     /// Makes an object of a temporary file whose bytes have been hashed.
     pub(crate) fn adopt(&self, temporary: Temporary, digest: Digest) -> Result<(), StoreError> {
+        let era = self.era();
         sys::seal(temporary.file_handle(), temporary.path(), 0o444)?;
         temporary.persist_unless_there(&self.layout.blob(digest))?;
-        self.touched.shard(digest).insert((Place::Blob, digest));
+        self.touched.insert(era, (Place::Blob, digest));
         self.dirty.store(true, Ordering::Release);
         Ok(())
     }
@@ -282,11 +327,12 @@ impl Blobs {
         }
         let mut temporary = Temporary::file(&self.layout.tmp())?;
         self.copy_checked(digest, temporary.file_handle(), temporary.path())?;
+        let era = self.era();
         sys::seal(temporary.file_handle(), temporary.path(), 0o555)?;
         temporary.close();
         lease::wait_for_writers(temporary.path())?;
         temporary.persist_unless_there(&path)?;
-        self.touched.shard(digest).insert((Place::Executable, digest));
+        self.touched.insert(era, (Place::Executable, digest));
         Ok(relative)
     }
 

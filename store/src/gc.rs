@@ -2,7 +2,8 @@
 //!
 //! Never taken:
 //! - what is pinned, and what it leads to (see [`crate::reach`]);
-//! - what was used since the oldest live session began, because a running build may count on it.
+//! - what was used since the oldest live session began, because a running build may count on it. Sessions
+//!   that last are renewed (see [`crate::session`]).
 //!
 //! Access times are those of the files themselves: unlike an index that belongs to one process,
 //! they are shared by all, and they survive everything that the objects survive.

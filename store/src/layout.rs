@@ -6,6 +6,7 @@
 //! exec/ab/cdef…-123      the same bytes, mode 0555, made on demand
 //! trees/<hex>/…          materialised trees: hard links of the two above
 //! log                    reductions, pins, tombstones           (log.lock: who appends)
+//! puts                   what people put here, for others to be told of it; may be deleted
 //! durable                up to when blobs are known to be on the disk, not only in its cache
 //! index/sled  index/clean  what can be rebuilt                  (index.lock: who owns it)
 //! sessions/…             one locked file per process that has the store open

@@ -42,6 +42,7 @@ mod log;
 mod memo;
 mod notice;
 mod options;
+mod puts;
 mod reach;
 pub mod records;
 mod recovery;
@@ -55,6 +56,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use mesh_protocol::limits;
 use mesh_protocol::name::{Digest, ThunkName};
@@ -91,7 +93,7 @@ struct Shared {
     notices: Arc<Notices>,
     quota_bytes: u64,
     // Last: while anything above is still being closed, the session lives.
-    _session: Session,
+    session: Session,
 }
 
 impl Drop for Shared {
@@ -132,7 +134,7 @@ impl Store {
             complete_trees: CompleteTrees::default(),
             notices,
             quota_bytes: options.quota_bytes,
-            _session: session,
+            session,
         })))
     }
 
@@ -271,6 +273,14 @@ impl Store {
         self.0.memo.append(kind, digest, body)?;
         self.0.committer.request();
         Ok(())
+    }
+
+    /// Lets go of what was last used before the call before this one: as far as this process goes, it may be
+    /// collected from now on. For a process that runs for long, while nothing that it
+    /// started counts on objects that it used so long ago.
+    pub fn renew(&self, now: SystemTime) -> Result<(), StoreError> {
+        let ended = self.0.blobs.begin_era(now);
+        self.0.session.begun_at(ended)
     }
 
     /// Brings everything that this process stored and recorded to the disk itself. When it

@@ -94,6 +94,8 @@ impl Store {
         // Objects that a session has marked as used leave the store in one way only, and this
         // shows it.
         let seal = fs::metadata(&quarantine).and_then(|metadata| metadata.modified()).ok();
+        // Those marks hold for an era.
+        let seal = (seal, shared.blobs.era().number);
         if shared.complete_trees.has(name, seal) {
             return true;
         }
@@ -118,17 +120,20 @@ fn value_of(entry: &TreeEntry) -> Option<ValueName> {
     }
 }
 
-/// Trees that were found complete, as long as nothing went to quarantine since.
+/// Trees that were found complete, as long as nothing went to quarantine since, and in the same era.
 #[derive(Default, Debug)]
-pub(crate) struct CompleteTrees(std::sync::Mutex<(Option<SystemTime>, HashSet<ValueName>)>);
+pub(crate) struct CompleteTrees(std::sync::Mutex<(Seal, HashSet<ValueName>)>);
+
+/// When something went to quarantine last, and which era it is.
+type Seal = (Option<SystemTime>, u64);
 
 impl CompleteTrees {
-    fn has(&self, name: ValueName, seal: Option<SystemTime>) -> bool {
+    fn has(&self, name: ValueName, seal: Seal) -> bool {
         let known = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        seal.is_some() && known.0 == seal && known.1.contains(&name)
+        seal.0.is_some() && known.0 == seal && known.1.contains(&name)
     }
 
-    fn add(&self, name: ValueName, seal: Option<SystemTime>) {
+    fn add(&self, name: ValueName, seal: Seal) {
         let mut known = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if known.0 != seal {
             *known = (seal, HashSet::new());

@@ -284,6 +284,36 @@ fn collection_spares_what_is_pinned_and_what_others_use() {
 }
 
 #[test]
+fn a_session_that_is_renewed_lets_go_of_what_it_used_two_renewals_ago() {
+    let home = tempfile::tempdir().unwrap();
+    let store = open(home.path());
+    let [old, used, entry] = [b"old", b"use", b"ent"].map(|bytes| store.put_bytes(bytes).unwrap());
+    let file = TreeEntry::File { name: ValueName(entry), executable: false };
+    let tree = Tree::new(BTreeMap::from([("file".to_owned(), file)])).unwrap();
+    let tree = store.put_tree_value(&tree).unwrap();
+    assert!(store.contains_tree(tree));
+    let began = SystemTime::now();
+    let hours = |count: u64| began + Duration::from_secs(count * 3600);
+    let collected = || store.gc(&GcOptions { quota_bytes: 0, dry_run: true }).unwrap().removed;
+    store.renew(hours(1)).unwrap();
+    assert_eq!(collected(), 0, "it was used a moment before");
+    assert!(store.contains(used) && store.contains_tree(tree));
+    store.renew(hours(2)).unwrap();
+    store.gc(&GcOptions { quota_bytes: 0, dry_run: false }).unwrap();
+    let all = [old, used, tree.digest(), entry];
+    assert_eq!(all.map(|name| blob_path(&store, name).exists()), [false, true, true, true]);
+    // A clock that is set back takes no protection away.
+    store.renew(hours(1)).unwrap();
+    assert!(store.contains(used));
+    store.renew(hours(3)).unwrap();
+    assert_eq!(collected(), 2, "the tree and its entry");
+    assert!(store.contains(used));
+    store.renew(hours(4)).unwrap();
+    store.renew(hours(5)).unwrap();
+    assert_eq!(collected(), 3);
+}
+
+#[test]
 fn a_store_of_another_version_is_refused() {
     let home = tempfile::tempdir().unwrap();
     fs::write(home.path().join("VERSION"), "999\n").unwrap();

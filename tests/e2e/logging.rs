@@ -1,8 +1,9 @@
 //! What a node logs, where somebody asks for it.
 
 use std::fs;
+use std::io::Write;
 
-use mesh_tests::{Members, Mesh, Node};
+use mesh_tests::{Members, Mesh, Node, finished, wait_until};
 use serde_json::json;
 
 use super::force::{script, shell};
@@ -57,4 +58,34 @@ fn a_detached_node_logs_to_its_file_and_a_wrong_filter_is_told() {
     let log = fs::read_to_string(mesh.home().join("node.log")).unwrap();
     assert!(log.contains("others get nothing reason=paused by its owner"), "{log}");
     assert!(!log.contains("libp2p"), "{log}");
+}
+
+#[test]
+fn the_log_of_a_detached_node_is_bounded_and_nobody_else_begins_it_anew() {
+    const LONG: usize = 8 << 20;
+    let mesh = Mesh::new();
+    mesh.ok(["init"]);
+    let log = mesh.home().join("node.log");
+    let read = |name: &str| fs::read_to_string(mesh.home().join(name)).unwrap();
+    let detach = || finished(mesh.command(JOIN).arg("--detach").output().unwrap());
+    fs::write(&log, format!("of last month\n{}\n", "x".repeat(LONG))).unwrap();
+    assert_eq!(detach().code, Some(0));
+    assert!(read("node.log.old").starts_with("of last month\n"));
+    assert!(read("node.log").contains("mesh: listening on "));
+    let again = detach();
+    assert_eq!(again.code, Some(1), "{again:?}");
+    assert!(again.stderr.contains("a node runs in this home already"), "{again:?}");
+    assert!(read("node.log").contains("mesh: listening on "));
+    assert!(!read("node.log").contains("already"));
+    let mut more = fs::OpenOptions::new().append(true).open(&log).unwrap();
+    more.write_all(&vec![b'y'; LONG]).unwrap();
+    mesh.ok(["pause"]);
+    wait_until("the long log to be put aside", || {
+        read("node.log.old").ends_with("mesh: gives others nothing: paused by its owner\n")
+    });
+    mesh.ok(["resume"]);
+    mesh.ok(["stop"]);
+    let rest = read("node.log");
+    assert!(rest.starts_with("mesh: gives others something again\n"), "{rest}");
+    assert!(rest.ends_with("mesh: ending\n"), "{rest}");
 }

@@ -31,3 +31,4 @@ mod sim;
 mod store;
 mod terminal;
 mod trace;
+mod versions;

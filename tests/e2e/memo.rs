@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use mesh_tests::{Mesh, Project};
+use mesh_tests::{Members, Mesh, Project, wait_until};
 use serde_json::Value;
 
 use crate::leasing::{Cluster, end, number, plain, start};
@@ -72,4 +72,30 @@ fn a_second_member_runs_nothing_and_a_third_gets_objects_by_name() {
     cluster.requester.1.interrupt();
     cluster.workers[1].1.says("is gone");
     assert_eq!(providers(&find(&cluster.workers[1].0, &name)), ["worker0"]);
+}
+
+fn records(mesh: &Mesh) -> Value {
+    let status: Value = serde_json::from_str(&mesh.ok(["status", "--json"])).unwrap();
+    status["records"].clone()
+}
+
+#[test]
+fn what_is_put_is_told_at_once_and_what_was_put_before_when_a_node_starts() {
+    let mut members = Members::on_loopback(2);
+    let put = |members: &Members, text: &str| {
+        members.home(0).run_with(["put", "-"], text.as_bytes()).ok()
+    };
+    let during = put(&members, "while it runs");
+    assert_eq!(records(members.home(0))["published"], 1);
+    wait_until("it to be kept", || records(members.home(1))["kept"] == 1);
+    members.take(0).interrupt();
+    let before = put(&members, "while it does not");
+    members.start(0);
+    members.wait_until_all_connected();
+    wait_until("both to be kept", || records(members.home(1))["kept"] == 2);
+    assert_eq!(records(members.home(0))["published"], 2);
+    for (name, text) in [(during, "while it runs"), (before, "while it does not")] {
+        assert_eq!(providers(&find(members.home(1), &name)), ["n0"]);
+        assert_eq!(members.home(1).run(["cat", &name]).stdout, text);
+    }
 }

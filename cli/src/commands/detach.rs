@@ -4,21 +4,30 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use mesh_node::api::alone;
+
 use crate::error::CliError;
 use crate::exit;
+use crate::node_log::NodeLog;
 
 /// The last line that is told to who waits.
 const READY: &str = "ready";
 
-/// Starts it, and waits until it is a member, or has ended.
-pub(crate) fn start(home: &Path) -> Result<(), CliError> {
+/// Starts it, and waits until it is a member, or has ended. Its log is in this home, in which it runs unless it
+/// is ephemeral.
+pub(crate) fn start(home: &Path, ephemeral: bool) -> Result<(), CliError> {
     std::fs::create_dir_all(home).map_err(CliError::io(home))?;
-    let log = home.join("node.log");
-    let file = File::create(&log).map_err(CliError::io(&log))?;
+    if !ephemeral {
+        // What a node that runs logs is none of ours.
+        alone(home, || Ok(()))?;
+    }
+    let log = NodeLog::path(home);
+    let file = NodeLog::open(home).map_err(CliError::io(&log))?.into_file();
+    let before = file.metadata().map_err(CliError::io(&log))?.len();
     let own = std::env::current_exe().map_err(CliError::io("/proc/self/exe"))?;
     let instead = |word: OsString| if word == "--detach" { "--detached".into() } else { word };
     let mut child = Command::new(&own)
@@ -47,10 +56,18 @@ pub(crate) fn start(home: &Path) -> Result<(), CliError> {
     }
     let status = child.wait().map_err(CliError::io(&own))?;
     let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(exit::INTERNAL);
-    let said = std::fs::read_to_string(&log).unwrap_or_default();
+    let said = read_from(&log, before).unwrap_or_default();
     let last = said.lines().rfind(|line| line.starts_with("mesh: ")).unwrap_or("mesh: it ended");
     Err(CliError::new(code, last.trim_start_matches("mesh: "))
         .hint(format!("{} has all that it said", log.display())))
+}
+
+fn read_from(log: &Path, at: u64) -> io::Result<String> {
+    let mut file = File::open(log)?;
+    file.seek(SeekFrom::Start(at))?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// Whoever started us and waits; nobody, if we run in the foreground.

@@ -16,6 +16,7 @@ use crate::args::{IdleExit, JoinArgs, Metrics};
 use crate::config::{self, Config, JoinSettings};
 use crate::error::CliError;
 use crate::logging::{self, Log};
+use crate::node_log::NodeLog;
 use crate::ui::{NodeConsole, describe};
 use crate::{exit, home};
 
@@ -32,7 +33,7 @@ pub(crate) fn run(args: &JoinArgs) -> Result<(), CliError> {
     let settings = JoinSettings::of(&config, args);
     let filter = logging::parse(&config::log_filter(&config))?;
     if args.detach {
-        return detach::start(&home::directory()?);
+        return detach::start(&home::directory()?, args.ephemeral);
     }
     let mut starter = Starter::new(args.detached);
     let (home, _removed) = place(args.ephemeral)?;
@@ -40,7 +41,7 @@ pub(crate) fn run(args: &JoinArgs) -> Result<(), CliError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| CliError::new(exit::UNAVAILABLE, error))?;
     let prepare = |home: &Path| membership(home, ticket, &name);
-    let console = NodeConsole::new();
+    let console = console(args.detached)?;
     let log = start_log(&filter, &console);
     let (mut is_joined, mut listens) = (false, false);
     let tell = |heard| {
@@ -65,6 +66,15 @@ pub(crate) fn run(args: &JoinArgs) -> Result<(), CliError> {
     drop(log);
     console.finish();
     Ok(ended?)
+}
+
+fn console(detached: bool) -> Result<NodeConsole, CliError> {
+    if !detached {
+        return Ok(NodeConsole::new());
+    }
+    let home = home::directory()?;
+    let log = NodeLog::of_stderr(&home).map_err(CliError::io(NodeLog::path(&home)))?;
+    Ok(NodeConsole::of_lines(Box::new(log)))
 }
 
 /// What is logged goes above the block.

@@ -43,17 +43,17 @@ use crate::{exit, home};
 
 /// Asks the node of this home; an error if none runs, or if it says no.
 pub(crate) fn ask_node(request: &Request) -> Result<Reply, CliError> {
-    match try_node(request)? {
-        Some(reply) => Ok(reply),
-        None => Err(CliError::new(exit::UNAVAILABLE, "no node of this home runs")
-            .hint("start it by mesh join")),
-    }
+    try_node(request)?.ok_or_else(nobody)
+}
+
+/// There is nobody to be asked.
+pub(crate) fn nobody() -> CliError {
+    CliError::new(exit::UNAVAILABLE, "no node of this home runs").hint("start it by mesh join")
 }
 
 /// Asks the node of this home; `None` if none runs.
 pub(crate) fn try_node(request: &Request) -> Result<Option<Reply>, CliError> {
-    let home = home::directory()?;
-    match ask(&home, request).map_err(CliError::io(home.join("node.sock")))? {
+    match ask(&home::directory()?, request)? {
         Some(Reply::Failed(reason)) => Err(CliError::new(exit::FOUND_WRONG, reason)),
         reply => Ok(reply),
     }
@@ -75,8 +75,7 @@ pub(crate) fn short(peer: PeerId) -> String {
 
 /// Has the node of this home bring something; false if none runs.
 pub(crate) fn bring_by_node(key: RecordKey) -> Result<bool, CliError> {
-    let home = home::directory()?;
-    match ask(&home, &Request::Bring(key)).map_err(CliError::io(home.join("node.sock")))? {
+    match ask(&home::directory()?, &Request::Bring(key))? {
         Some(Reply::Failed(reason)) => Err(CliError::new(exit::NOT_FOUND, reason)),
         reply => Ok(reply.is_some()),
     }

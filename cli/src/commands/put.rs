@@ -3,24 +3,40 @@
 use std::fs::File;
 use std::path::Path;
 
-use mesh_protocol::name::ValueName;
+use mesh_node::api::Request;
+use mesh_protocol::limits;
+use mesh_protocol::name::{Digest, ValueName};
 use mesh_store::Store;
 
-use super::print_line;
+use super::{print_line, try_node};
 use crate::args::PutArgs;
 use crate::error::CliError;
 use crate::home;
 
 pub(crate) fn run(args: &PutArgs) -> Result<(), CliError> {
     let store = home::open_store()?;
-    for path in &args.paths {
+    let mut names = Vec::new();
+    let put = args.paths.iter().try_for_each(|path| {
         let name = put(&store, path)?;
+        names.push(name.digest());
         if args.pin {
             store.pin(name.digest(), &path.to_string_lossy())?;
         }
-        print_line(name)?;
+        print_line(name)
+    });
+    store.note_puts(&names)?;
+    store.flush()?;
+    tell_node(&names);
+    put
+}
+
+/// So that others find it at once. It is stored in any case, and told when the node starts next.
+fn tell_node(names: &[Digest]) {
+    for some in names.chunks(limits::STORED_NAMES) {
+        if let Err(error) = try_node(&Request::Stored(some.to_vec())) {
+            return eprintln!("mesh: the node of this home could not be told: {error}");
+        }
     }
-    Ok(store.flush()?)
 }
 
 fn put(store: &Store, path: &Path) -> Result<ValueName, CliError> {

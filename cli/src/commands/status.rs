@@ -4,18 +4,16 @@ use mesh_node::api::{NodeStatus, PeerStatus};
 use mesh_protocol::sched::named::PolicyNames;
 use serde_json::{Value, json};
 
-use super::{node_status, print_line, short, size};
+use super::{nobody, node_status, print_line, short, size};
 use crate::args::JsonArgs;
 use crate::error::CliError;
-use crate::exit;
 
 pub(crate) fn run(args: &JsonArgs) -> Result<(), CliError> {
     let Some(status) = node_status()? else {
         if args.json {
             return print_line(json!({ "running": false }));
         }
-        return Err(CliError::new(exit::UNAVAILABLE, "no node of this home runs")
-            .hint("start it by mesh join"));
+        return Err(nobody());
     };
     if args.json {
         return print_line(json(&status));
@@ -45,6 +43,8 @@ fn lines(status: &NodeStatus) -> Vec<String> {
         "leases so far: {} given, {} put back, {} speculated, {} moved",
         counts.leased, counts.put_back, counts.speculated, counts.moved
     ));
+    let records = &status.records;
+    lines.push(format!("records: {} told, {} kept for others", records.published, records.kept));
     lines.extend(status.peers.iter().map(peer_line));
     lines
 }
@@ -91,6 +91,15 @@ fn json(status: &NodeStatus) -> Value {
         "speculated": status.counts.speculated,
         "moved": status.counts.moved,
         "wasted_ms": status.counts.wasted_us / 1000,
+        "lookups": {
+            "waiting": status.recalls_waiting,
+            "dropped": status.recalls_dropped,
+        },
+        "records": {
+            "published": status.records.published,
+            "refused": status.records.refused,
+            "kept": status.records.kept,
+        },
         "peers": status.peers.iter().map(peer_json).collect::<Vec<_>>(),
     })
 }
@@ -117,7 +126,7 @@ fn peer_json(peer: &PeerStatus) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mesh_node::api::LeaseCounts;
+    use mesh_node::api::{LeaseCounts, RecordCounts};
     use mesh_protocol::peer::PeerId;
     use mesh_protocol::sched::speculation::SpeculationName;
 
@@ -150,6 +159,9 @@ mod tests {
             leases: 4,
             wanted: 9,
             counts: LeaseCounts { leased: 50, put_back: 2, speculated: 1, moved: 0, wasted_us: 0 },
+            recalls_waiting: 0,
+            recalls_dropped: 0,
+            records: RecordCounts { published: 7, refused: 0, kept: 12 },
             peers: vec![peer],
         };
         let expected = [
@@ -157,6 +169,7 @@ mod tests {
             "cores: 1 busy for own builds, 0 for others; 4 in all, 2 for others",
             "builds: 1 build, 4 of 9 thunks leased",
             "leases so far: 50 given, 2 put back, 1 speculated, 0 moved",
+            "records: 7 told, 12 kept for others",
             concat!(
                 "  abababababababab  attic  runs 3 for us on 2 cores  41 run, 1 failed, 12.3 s, ",
                 "speed 0.87  received 2.0 KiB, sent 3.0 MiB  suspect: it lied: false bytes",

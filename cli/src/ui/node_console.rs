@@ -37,6 +37,12 @@ impl NodeConsole {
         console
     }
 
+    /// Lines alone, to this.
+    pub(crate) fn of_lines(out: Box<dyn Write + Send>) -> Self {
+        let mode = Mode::of_environment(Verbosity::Normal);
+        Self::with(Mode { live: false, ..mode }, out)
+    }
+
     fn with(mode: Mode, out: Box<dyn Write + Send>) -> Self {
         Self(Arc::new(Shared {
             live: mode.live,

@@ -2,8 +2,14 @@
 //!
 //! One question is one connection: a request, then a reply. Frames are a length (u32 LE) and a canonical
 //! encoding, bounded before memory is given. Nobody but the owner of the home can connect.
+//!
+//! A node outlives the command that started it, so a command may meet a node of another version: all messages
+//! on the socket, those of builds too, carry one number, [`VERSION`], and whoever is asked in
+//! another says so in its own ([`AskError::Version`]).
 
 mod find;
+#[cfg(test)]
+mod messages;
 mod serve;
 mod session;
 mod status;
@@ -13,30 +19,43 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use mesh_protocol::codec::{self, Format};
+use mesh_protocol::codec::{self, CodecError, Format};
 use mesh_protocol::limits;
+use mesh_protocol::name::Digest;
 use mesh_protocol::peer::PeerId;
 use mesh_protocol::thunk::Reduction;
 use mesh_protocol::wire::admission::{MeshId, Roles};
 use mesh_protocol::wire::records::RecordKey;
 use rustix::fs::{FlockOperation, flock};
+use rustix::process::{Pid, Signal, kill_process};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 
 use crate::net::membership::Membership;
 pub use crate::net::swarm::MemberInfo;
 
 pub use serve::{Heard, ServeError, ServeOptions, alone, serve};
 pub use session::Session;
-pub use status::{LeaseCounts, NodeStatus, PeerStatus};
+pub use status::{LeaseCounts, NodeStatus, PeerStatus, RecordCounts};
 
-const REQUEST: Format = Format { magic: *b"\x89MASK\0\0\x01", bytes_max: 4096 };
+/// To be raised whenever a message on the socket looks different: a test has their bytes.
+const VERSION: u8 = 2;
+
+/// The longest is a list of names.
+const REQUEST: Format = format(*b"\x89MASK\0\0", 64 * 1024);
 
 /// All members with their addresses.
-const REPLY: Format = Format {
-    magic: *b"\x89MREPLY\x01",
-    bytes_max: (limits::MEMBERS_KEPT * (limits::ADDRESSES * limits::ADDRESS_BYTES + 512)) as u64,
-};
+const REPLY: Format = format(
+    *b"\x89MREPLY",
+    (limits::MEMBERS_KEPT * (limits::ADDRESSES * limits::ADDRESS_BYTES + 512)) as u64,
+);
+
+/// A kind of messages on the socket.
+const fn format(kind: [u8; 7], bytes_max: u64) -> Format {
+    let [a, b, c, d, e, f, g] = kind;
+    Format { magic: [a, b, c, d, e, f, g, VERSION], bytes_max }
+}
 
 /// How long a node may take to answer its owner.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -65,6 +84,8 @@ pub enum Request {
     Find(RecordKey),
     /// Bring this object, or what came of this thunk, here from whoever has it.
     Bring(RecordKey),
+    /// These came into the store by a person's hand: tell the mesh. At most [`limits::STORED_NAMES`].
+    Stored(Vec<Digest>),
     /// Have a build's thunks run: what follows on this connection is a [`Session`].
     Build,
     /// End.
@@ -138,28 +159,84 @@ impl Peers {
     }
 }
 
+/// Why a node that runs does not answer.
+#[derive(Debug, Error)]
+pub enum AskError {
+    /// It speaks of other things than we do.
+    #[error("the node of this home runs another version of mesh")]
+    Version,
+    /// It hung up.
+    #[error("the node of this home gave no answer: it ends, or runs another version of mesh")]
+    Silent,
+    /// The socket.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+impl From<CodecError> for AskError {
+    fn from(error: CodecError) -> Self {
+        match error {
+            CodecError::Version(_) => Self::Version,
+            other => Self::Io(io::Error::new(io::ErrorKind::InvalidData, other)),
+        }
+    }
+}
+
 /// Where the node of a home can be asked.
 fn socket(home: &Path) -> PathBuf {
     home.join("node.sock")
 }
 
 /// Asks the node of that home; `None` if none runs.
-pub fn ask(home: &Path, request: &Request) -> io::Result<Option<Reply>> {
-    let mut stream = match UnixStream::connect(socket(home)) {
-        Ok(stream) => stream,
-        Err(error) => {
-            return if is_nobody(&error) { Ok(None) } else { Err(error) };
-        }
-    };
+pub fn ask(home: &Path, request: &Request) -> Result<Option<Reply>, AskError> {
+    let Some(mut stream) = connect(home)? else { return Ok(None) };
     stream.set_read_timeout(Some(PATIENCE + request.patience()))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     stream.write_all(&frame(REQUEST, request)?)?;
     let mut length = [0; 4];
-    stream.read_exact(&mut length)?;
+    stream.read_exact(&mut length).map_err(|error| match error.kind() {
+        io::ErrorKind::UnexpectedEof => AskError::Silent,
+        _ => error.into(),
+    })?;
     let length = bounded(length, REPLY)?;
     let mut body = Vec::new();
     stream.take(length).read_to_end(&mut body)?;
-    parse(REPLY, &body).map(Some)
+    Ok(Some(codec::decode(REPLY, &body)?))
+}
+
+/// `None` if no node runs there.
+fn connect(home: &Path) -> io::Result<Option<UnixStream>> {
+    match UnixStream::connect(socket(home)) {
+        Ok(stream) => Ok(Some(stream)),
+        Err(error) if is_nobody(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Has the node of that home end, whatever version it is of; false if none runs. It first finishes what it
+/// runs: see [`wait_for_end`].
+pub fn stop(home: &Path) -> Result<bool, AskError> {
+    match ask(home, &Request::Stop) {
+        // A signal is the same in all versions.
+        Err(AskError::Version | AskError::Silent) => {
+            // If it is gone, it ended meanwhile.
+            if let Some(stream) = connect(home)? {
+                kill_process(process_behind(stream)?, Signal::TERM).map_err(io::Error::from)?;
+            }
+            Ok(true)
+        }
+        asked => Ok(asked?.is_some()),
+    }
+}
+
+/// Who listens at the other end.
+fn process_behind(stream: UnixStream) -> io::Result<Pid> {
+    stream.set_nonblocking(true)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let _here = runtime.enter();
+    let pid = tokio::net::UnixStream::from_std(stream)?.peer_cred()?.pid();
+    let foreign = || io::Error::other("the node runs where its process cannot be seen from here");
+    pid.and_then(Pid::from_raw).ok_or_else(foreign)
 }
 
 /// Does it mean that no node runs there?

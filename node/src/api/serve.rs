@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use mesh_protocol::codec::{self, CodecError};
 use mesh_protocol::limits;
 use mesh_protocol::owner::Reason;
 use mesh_store::{Store, StoreError, StoreOptions};
@@ -22,15 +23,15 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::{
-    NodeStatus, PATIENCE, Peers, REPLY, REQUEST, Reply, Request, bounded, find, frame, parse,
-    session,
+    NodeStatus, PATIENCE, Peers, REPLY, REQUEST, Reply, Request, bounded, find, frame, session,
 };
+use crate::accept::accepted;
 use crate::claims::{JobEvent, Mesh};
 use crate::metrics::{self, Loopback};
 use crate::net::membership::{Membership, MembershipError};
 use crate::net::swarm::{JoinState, SwarmHandle};
 use crate::node::{Node, NodeError, NodeEvent, NodeOptions, StartedNode};
-use crate::records;
+use crate::{records, renewal};
 
 /// Questions that are answered at once.
 const QUESTIONS: usize = 16;
@@ -146,6 +147,7 @@ pub async fn serve(
     let mut beside = JoinSet::new();
     let at = metrics.as_ref().map(|(at, _)| *at);
     beside.spawn(answer(listener, started.node.clone(), at, stop));
+    beside.spawn(renewal::serve(started.node.clone()));
     if let Some((_, listener)) = metrics {
         beside.spawn(metrics::serve(listener, started.node.clone()));
     }
@@ -319,7 +321,7 @@ impl Idleness {
         loop {
             let now = Instant::now();
             let status = self.mesh.status().await;
-            if status.jobs.0 > 0 || status.builds > 0 {
+            if !status.is_idle() {
                 self.since = now;
             } else if now.duration_since(self.since) >= bound {
                 return;
@@ -352,7 +354,7 @@ async fn answer(
     let sessions = Arc::new(Semaphore::new(limits::SESSIONS));
     loop {
         let Ok(place) = places.clone().acquire_owned().await else { return };
-        let Ok((stream, _)) = listener.accept().await else { continue };
+        let stream = accepted(|| listener.accept()).await;
         let (node, stop, sessions) = (node.clone(), stop.clone(), sessions.clone());
         tokio::spawn(async move {
             let asked = converse(stream, &node, metrics, &stop, sessions);
@@ -377,7 +379,15 @@ async fn converse(
     stop: &mpsc::Sender<()>,
     sessions: Arc<Semaphore>,
 ) -> io::Result<Option<(UnixStream, OwnedSemaphorePermit)>> {
-    let request = within(PATIENCE, read_request(&mut stream)).await?;
+    let request = match within(PATIENCE, read_request(&mut stream)).await? {
+        Ok(request) => request,
+        Err(error) => {
+            // Whoever is of another version sees that by ours.
+            let reply = frame(REPLY, &Reply::Failed(error.to_string()))?;
+            within(PATIENCE, stream.write_all(&reply)).await?;
+            return Ok(None);
+        }
+    };
     let patience = request.patience();
     let is_last = request == Request::Stop;
     let session = match request {
@@ -397,13 +407,13 @@ async fn converse(
     Ok(session.map(|session| (stream, session)))
 }
 
-async fn read_request(stream: &mut UnixStream) -> io::Result<Request> {
+async fn read_request(stream: &mut UnixStream) -> io::Result<Result<Request, CodecError>> {
     let mut length = [0; 4];
     stream.read_exact(&mut length).await?;
     let length = bounded(length, REQUEST)?;
     let mut body = Vec::new();
     stream.take(length).read_to_end(&mut body).await?;
-    parse(REQUEST, &body)
+    Ok(codec::decode(REQUEST, &body))
 }
 
 async fn within<T>(patience: Duration, act: impl Future<Output = io::Result<T>>) -> io::Result<T> {
@@ -430,6 +440,10 @@ async fn reply(request: Request, node: &Node, metrics: Option<SocketAddr>) -> Re
             Ok(()) => Reply::Done,
             Err(reason) => Reply::Failed(reason),
         },
+        Request::Stored(names) => {
+            node.records().publish_put(names).await;
+            Reply::Done
+        }
         Request::Build | Request::Stop => Reply::Done,
     }
 }

@@ -31,7 +31,7 @@ use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, watch};
 
-use super::{PATIENCE, REPLY, REQUEST, Reply, Request};
+use super::{AskError, PATIENCE, REPLY, REQUEST, Reply, Request, format};
 use crate::claims::client::{Client, FromMesh, Line, ToMesh};
 use crate::claims::{Mesh, News};
 use crate::driver::Load;
@@ -39,11 +39,10 @@ use crate::exec::Outcome;
 use crate::frame;
 
 /// What builds say: a thunk, and little else.
-const TO_NODE: Format = Format { magic: *b"\x89MBUILD\x02", bytes_max: limits::THUNK_BYTES + 4096 };
+pub(super) const TO_NODE: Format = format(*b"\x89MBUILD", limits::THUNK_BYTES + 4096);
 
 /// What nodes say: the outputs of one thunk, or why there are none.
-const TO_BUILD: Format =
-    Format { magic: *b"\x89MPROGR\x01", bytes_max: 2 * limits::REDUCTION_BYTES };
+pub(super) const TO_BUILD: Format = format(*b"\x89MPROGR", 2 * limits::REDUCTION_BYTES);
 
 /// Either end may be silent for as long as it likes: the socket says when it is gone.
 const FOR_EVER: Duration = Duration::MAX;
@@ -52,7 +51,7 @@ const FOR_EVER: Duration = Duration::MAX;
 const BURST: usize = 64;
 
 #[derive(Debug, Serialize, Deserialize)]
-enum ToNode {
+pub(super) enum ToNode {
     Ready { run: u64, name: ThunkName, thunk: Vec<u8>, level: Level },
     Levels(Vec<(u64, Level)>),
     Stop(u64),
@@ -61,7 +60,7 @@ enum ToNode {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-enum ToBuild {
+pub(super) enum ToBuild {
     Started(ThunkName),
     Tried(ThunkName, Result<Outcome, String>),
     Ended(u64, Result<BTreeMap<Tag, OutputObject>, (FailureClass, String)>),
@@ -78,22 +77,21 @@ pub struct Session {
 
 impl Session {
     /// Begins one with the node of that home; `None` if none runs. Must be called on a tokio runtime.
-    pub async fn open(home: &Path) -> io::Result<Option<Self>> {
+    pub async fn open(home: &Path) -> Result<Option<Self>, AskError> {
         let mut stream = match UnixStream::connect(super::socket(home)).await {
             Ok(stream) => stream,
             Err(error) if super::is_nobody(&error) => return Ok(None),
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.into()),
         };
         let request = codec::encode(REQUEST, &Request::Build).map_err(io::Error::other)?;
         let mut buffer = Vec::new();
         frame::append(&mut buffer, &request);
         frame::write(&mut stream, &buffer, PATIENCE).await?;
         let reply = frame::read(&mut stream, REPLY.bytes_max, PATIENCE).await?;
-        let reply = reply.ok_or(io::ErrorKind::UnexpectedEof)?;
-        match super::parse(REPLY, &reply)? {
+        match codec::decode(REPLY, &reply.ok_or(AskError::Silent)?)? {
             Reply::Done => Ok(Some(Self::over(stream))),
-            Reply::Failed(reason) => Err(io::Error::other(reason)),
-            _ => Err(io::Error::other("it gave another answer")),
+            Reply::Failed(reason) => Err(io::Error::other(reason).into()),
+            _ => Err(io::Error::other("it gave another answer").into()),
         }
     }
 

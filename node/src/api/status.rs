@@ -41,6 +41,12 @@ pub struct NodeStatus {
     pub wanted: u64,
     /// What became of leases since the node began.
     pub counts: LeaseCounts,
+    /// Look-ups of builds that wait for others.
+    pub recalls_waiting: u64,
+    /// Those for which there was no room.
+    pub recalls_dropped: u64,
+    /// What it tells others, and keeps for them.
+    pub records: RecordCounts,
     /// Whoever it has to do with.
     pub peers: Vec<PeerStatus>,
 }
@@ -58,6 +64,17 @@ pub struct LeaseCounts {
     pub put_back: u64,
     /// Time that copies ran in vain, in microseconds.
     pub wasted_us: u64,
+}
+
+/// Records of a node: see `docs/routing.md`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct RecordCounts {
+    /// That it publishes.
+    pub published: u64,
+    /// For which there was no room.
+    pub refused: u64,
+    /// That it keeps for others.
+    pub kept: u64,
 }
 
 /// What a node has to do with one peer.
@@ -98,6 +115,12 @@ impl NodeStatus {
             put_back: status.counts.put_back,
             wasted_us: status.counts.wasted_us,
         };
+        let publication = node.records().counts().await;
+        let records = RecordCounts {
+            published: publication.records as u64,
+            refused: publication.refused,
+            kept: node.records().kept().0 as u64,
+        };
         Self {
             own: node.swarm().own(),
             name: node.swarm().name(),
@@ -112,6 +135,9 @@ impl NodeStatus {
             leases: status.leases.0 as u64,
             wanted: status.leases.1 as u64,
             counts,
+            recalls_waiting: status.recalls.waiting,
+            recalls_dropped: status.recalls.dropped,
+            records,
             peers: peers(node, &status),
         }
     }

@@ -23,6 +23,7 @@ pub mod client;
 mod compose;
 mod job;
 mod line;
+mod recalls;
 mod requester;
 mod runs;
 mod shell;
@@ -45,6 +46,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use self::client::{Client, ClientId, ToMesh};
 pub use self::client::{News, Trip};
 pub(crate) use self::compose::results;
+pub use self::recalls::RecallCounts;
 pub(crate) use self::sign::peer_of;
 pub use self::sign::{Signer, Verifier};
 use crate::driver::Load;
@@ -106,10 +108,19 @@ pub struct Status {
     pub serving: Vec<(PeerId, usize, u32)>,
     /// Workers that are attached: leases held, cores of those, and cores that would run at once.
     pub workers: Vec<(PeerId, usize, u32, u32)>,
+    /// What other members are asked for builds.
+    pub recalls: RecallCounts,
     /// What became of others' thunks that began here.
     pub ended: JobCounts,
     /// What is thought of peers as workers; none: this machine.
     pub scores: Vec<(Option<PeerId>, Score)>,
+}
+
+impl Status {
+    /// Is there no build, and no work of others?
+    pub fn is_idle(&self) -> bool {
+        self.builds == 0 && self.leases.0 == 0 && self.jobs.0 == 0
+    }
 }
 
 /// What became of others' thunks that ran here, since the node began.

@@ -5,13 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mesh_protocol::limits;
-use mesh_protocol::name::{ThunkName, ValueName};
+use mesh_protocol::name::ValueName;
 use mesh_protocol::peer::PeerId;
 use mesh_protocol::sched::audit::Audits;
 use mesh_protocol::sched::claim::{self, Claims};
 use mesh_protocol::sched::lease::{self, Leases};
 use mesh_protocol::sched::offer::{self, Offerer};
-use mesh_protocol::thunk::Reduction;
 use mesh_protocol::time::Time;
 use mesh_protocol::wire::offer::Offer;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
@@ -20,8 +19,8 @@ use tokio::time::Instant;
 use super::client::{ClientId, FromMesh, ToMesh};
 use super::job::Workshop;
 use super::line::Lines;
+use super::recalls::Recalls;
 use super::requester::Requester;
-use super::sign;
 use super::tasks::Tasks;
 use super::worker::{Done, Worker};
 use super::{MeshParts, Message, Status};
@@ -54,8 +53,7 @@ pub(super) struct Shell {
     clients: BTreeMap<ClientId, (mpsc::Sender<FromMesh>, u32)>,
     load: watch::Sender<Load>,
     offers_pending: usize,
-    /// Thunks that are being asked for in the mesh.
-    recalls: usize,
+    pub(super) recalls: Recalls,
     drains: Vec<oneshot::Sender<()>>,
 }
 
@@ -98,7 +96,7 @@ impl Shell {
             clients: BTreeMap::new(),
             load,
             offers_pending: 0,
-            recalls: 0,
+            recalls: Recalls::default(),
             drains: Vec::new(),
         }
     }
@@ -197,7 +195,7 @@ impl Shell {
             }
             NetworkEvent::Disconnected(peer) => {
                 self.members.remove(&peer);
-                self.lease(lease::Input::Others(!self.members.is_empty()));
+                self.lease(lease::Input::Others(self.has_others()));
             }
             NetworkEvent::Incoming { .. } | NetworkEvent::Gossip { .. } => {}
         }
@@ -256,37 +254,9 @@ impl Shell {
         }
     }
 
-    /// Asks others, beside everything else; whoever asks for very much gets no answer.
-    fn recall(&mut self, client: ClientId, name: ThunkName) {
-        let Some(records) = self.workshop.records.clone() else { return };
-        if self.members.is_empty() || self.recalls >= limits::LOOKUPS {
-            return;
-        }
-        self.recalls += 1;
-        // What one checks of runs one does not take from hearsay.
-        let from = self.audits.is_on().then(|| self.audits.proven());
-        self.tasks.spawn(Done::Recalled(client, name, None), async move {
-            let known = records.learn(name, from.as_ref()).await;
-            Done::Recalled(client, name, known.map(|known| known.reduction))
-        });
-    }
-
-    pub(super) fn on_recalled(
-        &mut self,
-        client: ClientId,
-        name: ThunkName,
-        known: Option<Arc<Reduction>>,
-    ) {
-        self.recalls -= 1;
-        if let Some(reduction) = known {
-            let by = sign::peer_of(&reduction.executor);
-            let outputs = Arc::new(reduction.outputs.clone());
-            self.requester.runs.tell(client, FromMesh::Learned(name, outputs, by));
-        }
-    }
-
     fn on_leave(&mut self, client: ClientId) {
         self.clients.remove(&client);
+        self.recalls.leave(client);
         for run in self.requester.runs.leave(client) {
             self.lease(lease::Input::Stop(run));
         }
@@ -399,8 +369,14 @@ impl Shell {
         }
     }
 
+    /// Is there any other member that could be asked?
+    pub(super) fn has_others(&self) -> bool {
+        !self.members.is_empty()
+    }
+
     fn status(&self) -> Status {
         Status {
+            recalls: self.recalls.counts(),
             counts: self.leases.counts(),
             leases: self.leases.load(),
             jobs: self.claims.load(),

@@ -8,6 +8,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
+use crate::accept::accepted;
+
 /// Connections that are answered at once; others wait to be accepted.
 const CONNECTIONS: usize = 8;
 
@@ -19,9 +21,6 @@ const REST_BYTES: u64 = 64 << 10;
 
 /// From the first byte of a connection to its end.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// The system has no descriptor left, for example: until there is one again, this long at least.
-const PAUSE: Duration = Duration::from_millis(200);
 
 const PATH: &str = "/metrics";
 
@@ -47,10 +46,7 @@ where
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let Ok(place) = places.clone().acquire_owned().await else { return };
-        let Ok((stream, _)) = listener.accept().await else {
-            tokio::time::sleep(PAUSE).await;
-            continue;
-        };
+        let stream = accepted(|| listener.accept()).await;
         let page = page.clone();
         tokio::spawn(async move {
             // Whoever does not listen to the end gets nothing more.

@@ -61,6 +61,9 @@ fn requester(page: &mut Page, sample: &Sample) {
     page.counter("mesh_leases_moved_total", "Leases moved to idle slots.", counts.moved as f64);
     page.counter("mesh_leases_speculated_total", "Second copies.", counts.speculated as f64);
     page.counter("mesh_wasted_seconds_total", "Time of copies in vain.", seconds(counts.wasted_us));
+    let recalls = &status.recalls;
+    page.gauge("mesh_lookups_waiting", "Look-ups that wait for others.", recalls.waiting as f64);
+    page.counter("mesh_lookups_dropped_total", "Look-ups without room.", recalls.dropped as f64);
     let sums = |own: bool| {
         let scores = status.scores.iter().filter(move |(peer, _)| peer.is_none() == own);
         scores.fold((0, 0), |(succeeded, failed), (_, score)| {

@@ -151,8 +151,12 @@ impl Records {
 
     /// Tells the mesh, some time, that this node has these objects.
     pub fn publish_objects(&self, names: impl IntoIterator<Item = Digest>) {
-        let names = names.into_iter().filter(|digest| digest.length > 0);
-        self.publish(names.map(RecordKey::Provider).collect());
+        self.publish(own::providers(names.into_iter()).collect());
+    }
+
+    /// The same of what a person put into the store, who expects it to be found: waits for room.
+    pub async fn publish_put(&self, names: Vec<Digest>) {
+        self.publish_all(own::providers(names.into_iter()).collect()).await;
     }
 
     /// Tells the mesh, some time, what came of a thunk, and that this node has the outputs.
@@ -160,18 +164,22 @@ impl Records {
         self.publish(own::keys(&self.shared.store, reduction));
     }
 
-    /// Publishes what this node's memo holds: all of it, as far as there is room.
-    pub async fn publish_memo(&self) -> Result<(), StoreError> {
+    /// Publishes what was put into this node's store, and what its memo holds: all of it, as far as there is
+    /// room.
+    pub async fn publish_store(&self) -> Result<(), StoreError> {
         let shared = Arc::clone(&self.shared);
         let listed = tokio::task::spawn_blocking(move || own::all_keys(&shared.store)).await;
         let Ok(keys) = listed else { return Ok(()) };
-        for some in keys?.chunks(limits::RECORDS_SWEEP) {
-            // There is time: this one waits for room.
+        self.publish_all(keys?).await;
+        Ok(())
+    }
+
+    async fn publish_all(&self, keys: Vec<RecordKey>) {
+        for some in keys.chunks(limits::RECORDS_SWEEP) {
             if self.requests.send(Request::Publish(some.to_vec())).await.is_err() {
                 break;
             }
         }
-        Ok(())
     }
 
     fn publish(&self, keys: Vec<RecordKey>) {

@@ -14,14 +14,19 @@ pub(super) fn keys(store: &Store, reduction: &Reduction) -> Vec<RecordKey> {
     let thunk = reduction.thunk.digest();
     let thunk = Some(thunk).filter(|thunk| has(store, *thunk));
     let objects = reduction.values().map(|name| name.digest()).chain(thunk);
-    // Everybody has the empty one.
-    let objects = objects.filter(|digest| digest.length > 0).map(RecordKey::Provider);
-    std::iter::once(RecordKey::Reduction(reduction.thunk)).chain(objects).collect()
+    std::iter::once(RecordKey::Reduction(reduction.thunk)).chain(providers(objects)).collect()
 }
 
-/// All that the memo gives to publish, as far as there is room.
+/// Everybody has the empty one.
+pub(super) fn providers(names: impl Iterator<Item = Digest>) -> impl Iterator<Item = RecordKey> {
+    names.filter(|digest| digest.length > 0).map(RecordKey::Provider)
+}
+
+/// All that is worth to be published, as far as there is room: what people put here first, then what the
+/// memo knows. Inputs of builds are neither: whoever wants them gets told who has them.
 pub(super) fn all_keys(store: &Store) -> Result<Vec<RecordKey>, StoreError> {
-    let mut all = Vec::new();
+    let put = store.puts()?.into_iter().chain(store.pins()?.into_keys());
+    let mut all: Vec<RecordKey> = providers(put.filter(|digest| has(store, *digest))).collect();
     for thunk in store.reduced()? {
         if all.len() >= limits::RECORDS_PUBLISHED {
             break;

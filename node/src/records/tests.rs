@@ -241,9 +241,17 @@ async fn what_was_found_out_before_is_published_at_the_start() {
     for number in 0..20 {
         a.result(&number.to_string());
     }
-    a.records.publish_memo().await.unwrap();
+    let [pinned, put] = [b"pinned", b"put to"].map(|bytes| a.store.put_bytes(bytes).unwrap());
+    a.store.pin(pinned, "").unwrap();
+    a.store.note_puts(&[put]).unwrap();
+    a.store.put_bytes(b"an input").unwrap();
+    a.records.publish_store().await.unwrap();
     let b = Node::start(&net, 2).await;
-    b.knows(60).await;
+    b.knows(62).await;
+    assert_eq!(a.records.counts().await.records, 62, "what builds read is not told");
+    for name in [pinned, put] {
+        assert_eq!(b.records.providers(name).await, [a.peer]);
+    }
 }
 
 /// A member that says what it likes to whoever asks.

@@ -1,9 +1,14 @@
 //! What one member found out ends the runs of another.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use mesh_node::claims::RecallCounts;
 use mesh_node::driver::Progress;
 use mesh_node::net::memory::MemoryMesh;
+use mesh_protocol::limits;
+use mesh_protocol::name::OutputRef;
 use mesh_protocol::peer::PeerId;
 use mesh_protocol::sched::force::Event;
 use mesh_protocol::thunk::Thunk;
@@ -59,6 +64,35 @@ async fn runs_end_when_somebody_else_knows() {
     let seen = seen.lock().unwrap();
     assert_eq!((seen.executed, seen.reused), (0, 8));
     assert_eq!(seen.learned, [Some(first.peer); 8], "by who ran them");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_for_more_than_is_asked_at_once_gets_the_rest_later() {
+    let net = MemoryMesh::new();
+    let first = Node::start_with_records(&net, 1, 2).await;
+    let known = many(&first, 4, LONG_MS);
+    build(&first, &first.driver(2), known.clone()).await;
+    let second = Node::start_with_records(&net, 2, 2).await;
+    first.mesh.give(0).await;
+    give_inputs(&first, &second, &known);
+    let unknown = (0..limits::LOOKUPS + 4).map(|i| thunk(LONG_MS, &format!("{i}"), &[], &[]));
+    let driver = second.driver(0);
+    let mut demands = tokio::task::JoinSet::new();
+    for thunk in unknown.chain(known.clone()) {
+        let (name, _) = thunk.encode().unwrap();
+        driver.add(name, Arc::new(thunk)).await;
+        let driver = driver.clone();
+        let output = OutputRef { thunk: name, tag: tag() };
+        demands.spawn(async move { (name, driver.demand(output).await.is_ok()) });
+    }
+    let known: BTreeSet<_> = known.iter().map(|thunk| (thunk.encode().unwrap().0, true)).collect();
+    let mut answered = BTreeSet::new();
+    while answered.len() < known.len() {
+        let next = tokio::time::timeout(Duration::from_secs(60), demands.join_next()).await;
+        answered.insert(next.expect("in pretended time").unwrap().unwrap());
+    }
+    assert_eq!(answered, known);
+    assert_eq!(second.mesh.status().await.recalls, RecallCounts::default());
 }
 
 #[tokio::test(start_paused = true)]

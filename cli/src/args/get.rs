@@ -1,0 +1,13 @@
+//! `mesh get` as it is typed.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+#[derive(Args, Debug)]
+pub(crate) struct GetArgs {
+    /// V…, T… or T…#tag
+    pub(crate) name: String,
+    /// Where to: a file that is replaced, or for a tree a directory that does not exist yet
+    pub(crate) path: PathBuf,
+}

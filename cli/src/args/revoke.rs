@@ -1,0 +1,9 @@
+//! `mesh revoke` as it is typed.
+
+use clap::Args;
+
+#[derive(Args, Debug)]
+pub(crate) struct RevokeArgs {
+    /// Its id, or enough of its beginning, or its name, as `mesh peers` prints them
+    pub(crate) peer: String,
+}
