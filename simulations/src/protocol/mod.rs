@@ -19,8 +19,11 @@
 
 mod books;
 mod liars;
+mod machines;
 mod node;
 mod offers;
+mod runs;
+mod streams;
 mod world;
 
 use mesh_protocol::sched::named::PolicyNames;
