@@ -20,7 +20,8 @@ use mesh_protocol::sched::speculation::SpeculationName;
 use mesh_protocol::wire::admission::Roles;
 
 pub(crate) use sim::{
-    Settings, SimCommand, SimCompareArgs, SimReplayArgs, SimRunArgs, SimSweepArgs, SimValidateArgs,
+    Settings, SimCalibrateArgs, SimCommand, SimCompareArgs, SimReplayArgs, SimRunArgs,
+    SimSweepArgs, SimValidateArgs,
 };
 
 /// Everyday command lines as graphs of content-addressed thunks.

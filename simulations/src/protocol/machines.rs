@@ -11,7 +11,7 @@ use mesh_protocol::wire::claim::FromRequester;
 use super::streams::Message;
 use super::world::{Event, World};
 use crate::kernel::{EventId, Processors, Span};
-use crate::platform::{Costs, HostId, Machine};
+use crate::platform::{Costs, HostId, Machine, Platform};
 
 /// The machines of a platform.
 pub(super) struct Machines {
@@ -50,11 +50,10 @@ pub(super) struct Who {
 }
 
 impl Machines {
-    pub(super) fn new(machines: &[Machine]) -> Self {
-        let shared = machines
-            .iter()
-            .map(|machine| Shared { processors: Processors::new(machine.cores), timer: None });
-        Self { shared: shared.collect(), threads: BTreeMap::new() }
+    pub(super) fn new(platform: &Platform) -> Self {
+        let shared =
+            |machine: &Machine| Shared { processors: Processors::new(machine.cores), timer: None };
+        Self { shared: platform.machines.iter().map(shared).collect(), threads: BTreeMap::new() }
     }
 }
 

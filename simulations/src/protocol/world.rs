@@ -98,7 +98,7 @@ impl<'a> World<'a> {
             lives: vec![0; hosts.len()],
             is_home,
             homes: Vec::new(),
-            machines: Machines::new(&setup.platform.machines),
+            machines: Machines::new(setup.platform),
             held: vec![HashSet::new(); hosts.len()],
             links: Vec::new(),
             free_links: Vec::new(),
