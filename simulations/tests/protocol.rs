@@ -253,3 +253,12 @@ fn machines_are_named_and_belong_to_the_protocol() {
     let unknown = scenario(PROTOCOL, &machine.replacen("one", "two", 1), BAG, "fifo").unwrap_err();
     assert!(unknown.contains("no machine \"two\"") && unknown.contains("one"), "{unknown}");
 }
+
+#[test]
+fn a_user_without_the_memory_runs_nothing() {
+    let platform = "memory = '1 GB'\n[[platform.hosts]]\nname = 'user'\nmemory = '1 kB'";
+    let bag = format!("{BAG}\nmemory = '1 MB'");
+    let root = format!("{PROTOCOL}\nhome = 'user'");
+    let outcome = scenario(&root, platform, &bag, "fifo").unwrap().run(7).unwrap();
+    assert!(outcome.tasks.iter().all(|task| task.host.0 < 30));
+}

@@ -1,7 +1,7 @@
 //! The machines and the network between them, as a scenario states them.
 //!
 //! Left out: the file system and memory bandwidth of a host (tasks that share a host do not slow each
-//! other down), evictions (a cache keeps what it has), owners who leave some cores free (a host is
+//! other down, nor do those of hosts that share a [`Machine`]), evictions (a cache keeps what it has), owners who leave some cores free (a host is
 //! there or it is not; see [`Churn`]).
 
 mod churn;

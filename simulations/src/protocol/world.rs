@@ -306,7 +306,7 @@ impl<'a> World<'a> {
         let me = Capabilities {
             platform: PLATFORM,
             cores: group.cores,
-            memory_mib: (group.memory / MIB).max(1),
+            memory_mib: group.memory / MIB,
             speed_permille: (self.hosts.speed(host) * 1000.0) as u32,
         };
         let policies = (self.policies, self.is_home[host.index()]);
