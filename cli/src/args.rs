@@ -319,6 +319,9 @@ pub(crate) struct ForceArgs {
     /// Run everything here, also if this home's node is a member of a mesh
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
     pub(crate) local: Option<bool>,
+    /// Record what ran when, for Perfetto, chrome://tracing and the simulator, in this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trace: Option<PathBuf>,
     /// Go on with what does not depend on a failed thunk
     #[arg(short, long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
     pub(crate) keep_going: Option<bool>,

@@ -30,6 +30,9 @@ pub(crate) fn run(args: &ForceArgs) -> Result<(), CliError> {
     let store = home::open_store()?;
     let console =
         Console::new(if settings.quiet.value { Verbosity::Quiet } else { Verbosity::Normal });
+    if args.trace.is_some() {
+        console.record(Where::of(&settings).slots);
+    }
     let runtime = tokio::runtime::Runtime::new().map_err(CliError::io("starting threads"))?;
     let done = runtime.block_on(async {
         let driver = start(&store, &settings, &console).await?;
@@ -40,6 +43,10 @@ pub(crate) fn run(args: &ForceArgs) -> Result<(), CliError> {
         }
     });
     let summary = console.finish();
+    if let (Some(path), Some(mut trace)) = (&args.trace, console.take_trace()) {
+        trace.look_into_trees(&store);
+        trace.write(path)?;
+    }
     store.flush()?;
     console.note(summary);
     done
