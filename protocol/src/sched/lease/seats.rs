@@ -26,8 +26,8 @@ impl Seats {
     /// This machine alone.
     pub(super) fn new(own: Claimant) -> Self {
         let all = BTreeMap::from([(Seat::Own, own)]);
-        let (by_peer, due) = (BTreeMap::new(), BTreeSet::new());
-        Self { all, by_peer, roomy: BTreeSet::new(), touched: BTreeSet::new(), due }
+        let (roomy, touched) = (BTreeSet::from([Seat::Own]), BTreeSet::new());
+        Self { all, by_peer: BTreeMap::new(), roomy, touched, due: BTreeSet::new() }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -115,5 +115,72 @@ impl Seats {
                 self.due.insert((deadline, seat));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits;
+    use crate::random::Random;
+    use crate::thunk::Platform;
+    use crate::wire::claim::{Capabilities, Window};
+
+    const MACHINE: Capabilities = Capabilities {
+        platform: Platform::X86_64Linux,
+        cores: 4,
+        memory_mib: 1024,
+        speed_permille: 1000,
+    };
+
+    fn claimant(now: Time, peer: Option<u8>) -> Claimant {
+        let window = Window { slots: 4, prefetch: 1 };
+        Claimant::new(now, peer.map(|peer| PeerId([peer; 32])), MACHINE, window)
+    }
+
+    /// Against a look at everybody.
+    #[test]
+    fn what_is_noted_is_what_a_look_at_all_would_find() {
+        let mut random = Random::new(7);
+        let mut seats = Seats::new(claimant(Time::ZERO, None));
+        let mut now = Time::ZERO;
+        for step in 0..5_000_u64 {
+            now = now + random.below(limits::HEARTBEAT_US / 20);
+            let peer = random.below(40) as u8;
+            match (random.below(8), seats.of_peer(PeerId([peer; 32]))) {
+                (0, Some(seat)) => seats.remove(seat),
+                (1..4, Some(seat)) => seats.get_mut(&seat).unwrap().told = now,
+                (4, Some(seat)) => seats.get_mut(&seat).unwrap().heard = now,
+                (_, Some(seat)) => seats.get_mut(&seat).unwrap().cores = random.below(7) as u32,
+                (_, None) => seats.insert(StreamId(step), claimant(now, Some(peer))),
+            }
+            seats.settle_due();
+            assert_eq!(seats.next_deadline(), seats.values().filter_map(Claimant::deadline).min());
+            let over = |claimant: &Claimant| claimant.deadline().is_some_and(|at| at <= now);
+            let due = seats.due(now);
+            assert!(seats.all.iter().all(|(seat, claimant)| !over(claimant) || due.contains(seat)));
+            let roomy =
+                |seats: &Seats| seats.roomy().map(|(seat, _)| *seat).collect::<BTreeSet<_>>();
+            let is_roomy = |(_, claimant): &(&Seat, &Claimant)| claimant.is_roomy();
+            let found: BTreeSet<Seat> =
+                seats.all.iter().filter(is_roomy).map(|(s, _)| *s).collect();
+            assert!(found.is_subset(&roomy(&seats)));
+            seats.settle_roomy();
+            assert_eq!(roomy(&seats), found);
+        }
+        assert!(seats.len() > 10);
+        assert!(seats.due.len() < 10 * seats.len(), "{}", seats.due.len());
+    }
+
+    #[test]
+    fn who_changed_is_told_once() {
+        let mut seats = Seats::new(claimant(Time::ZERO, None));
+        seats.insert(StreamId(1), claimant(Time::ZERO, Some(1)));
+        seats.insert(StreamId(2), claimant(Time::ZERO, Some(2)));
+        let [one, two] = [1, 2].map(|stream| Seat::Stream(StreamId(stream)));
+        assert_eq!(seats.take_touched(), BTreeSet::from([one, two]));
+        assert!(seats.get(&one).is_some() && seats.take_touched().is_empty());
+        seats.get_mut(&two);
+        assert_eq!(seats.take_touched(), BTreeSet::from([two]));
     }
 }
