@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The simulator against real meshes on this machine, as a table: two minutes.
+# The simulator against real meshes on this machine, as a table: four minutes.
 #
 #   simulations/study/reality.sh [MESH [ROUNDS]]
 #
@@ -29,7 +29,8 @@ simulated() {
         "${@/#/--set=}" 2>"$out/said" | awk '$1 == "makespan_s" { print $2 }'
 }
 
-# What real 1000 thunks that do nothing tell of the machine, as settings.
+# What 1000 real thunks that do nothing tell of the machine, as settings. A second of CPU time for a thousand is
+# a millisecond for each.
 calibrated() {
     real "$1" "$2" 1000 0 >"$out/took"
     "$mesh" sim calibrate "$out/trace.json" --cores "$(nproc)" --submit "$(awk '{ print $1 }' "$out/cpu")" \
