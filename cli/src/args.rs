@@ -42,7 +42,8 @@ pub(crate) use revoke::RevokeArgs;
 pub(crate) use run::RunArgs;
 pub(crate) use service::{ServiceCommand, ServiceInstallArgs};
 pub(crate) use sim::{
-    Settings, SimCommand, SimCompareArgs, SimReplayArgs, SimRunArgs, SimSweepArgs, SimValidateArgs,
+    Settings, SimCalibrateArgs, SimCommand, SimCompareArgs, SimReplayArgs, SimRunArgs,
+    SimSweepArgs, SimValidateArgs,
 };
 pub(crate) use store::StoreCommand;
 pub(crate) use thunk::{ThunkCommand, ThunkCreateArgs, ThunkGraphArgs, ThunkShowArgs};

@@ -309,3 +309,61 @@ fn liars_are_for_the_protocol() {
     let error = scenario(PROTOCOL, "liars = { share = 2 }", BAG, "fifo").unwrap_err();
     assert!(error.contains("platform.hosts.0.liars.share: 2 is out of range"), "{error}");
 }
+
+/// One of so many cores for all 30 hosts, where a task costs that, and the difference that it makes.
+fn on_one_machine(cores: u32, costs: &str, workload: &str) -> (Summary, Summary) {
+    let alone = run("", workload).summary;
+    let platform =
+        format!("machine = 'one'\n[[platform.machines]]\nname = 'one'\ncores = {cores}\n{costs}");
+    (run(&platform, workload).summary, alone)
+}
+
+#[test]
+fn a_machine_that_costs_nothing_changes_nothing() {
+    let (shared, alone) = on_one_machine(1, "", BAG);
+    assert_eq!((shared.makespan, shared.messages), (alone.makespan, alone.messages));
+}
+
+#[test]
+fn a_task_alone_takes_its_costs_longer() {
+    let costs = "submit = '2 ms'\nlease = '30 ms'\nsandbox = '400 ms'";
+    let (shared, alone) =
+        on_one_machine(1, costs, "kind = 'bag'\ntasks = 1\nwork = '2 s'\nmemory = 1");
+    let more = shared.makespan - alone.makespan;
+    // The one user's own host runs it, without a lease on any stream.
+    assert!((more - 0.402).abs() < 1e-3, "{more}");
+}
+
+#[test]
+fn a_machine_is_as_fast_as_its_cores() {
+    for cores in [1, 3] {
+        let costs = "sandbox = '30 ms'\nlease = '6 ms'";
+        let bag = "kind = 'bag'\ntasks = 600\nwork = '1 ms'";
+        let (shared, _) = on_one_machine(cores, costs, bag);
+        // What runs at the user's own host is not leased.
+        let least = 600.0 * 0.030 / f64::from(cores);
+        let most = 600.0 * 0.036 / f64::from(cores) + 0.5;
+        assert!((least..most).contains(&shared.makespan), "{cores}: {}", shared.makespan);
+    }
+    // All have to hear of the offers.
+    let (shared, alone) = on_one_machine(1, "message = '1 ms'", BAG);
+    assert!(shared.makespan > alone.makespan + 0.02, "{} {}", shared.makespan, alone.makespan);
+}
+
+#[test]
+fn machines_are_named_and_belong_to_the_protocol() {
+    let machine = "machine = 'one'\n[[platform.machines]]\nname = 'one'";
+    let fast = scenario("fidelity = 'fast'", machine, BAG, "fifo").unwrap_err();
+    assert!(fast.contains("fidelity") && fast.contains("machines"), "{fast}");
+    let unknown = scenario(PROTOCOL, &machine.replacen("one", "two", 1), BAG, "fifo").unwrap_err();
+    assert!(unknown.contains("no machine \"two\"") && unknown.contains("one"), "{unknown}");
+}
+
+#[test]
+fn a_user_without_the_memory_runs_nothing() {
+    let platform = "memory = '1 GB'\n[[platform.hosts]]\nname = 'user'\nmemory = '1 kB'";
+    let bag = format!("{BAG}\nmemory = '1 MB'");
+    let root = format!("{PROTOCOL}\nhome = 'user'");
+    let outcome = scenario(&root, platform, &bag, "fifo").unwrap().run(7).unwrap();
+    assert!(outcome.tasks.iter().all(|task| task.host.0 < 30));
+}

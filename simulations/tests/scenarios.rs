@@ -5,8 +5,10 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use mesh_simulations::config::Document;
-use mesh_simulations::experiment::{Comparison, Scenario, run_seeds};
+use mesh_simulations::experiment::{Calibration, Comparison, Scenario, run_seeds};
+use mesh_simulations::kernel::Span;
 use mesh_simulations::run::Summary;
+use mesh_simulations::workload::Trace;
 
 fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios")
@@ -216,4 +218,36 @@ fn workers_that_ask_are_nearly_as_good_as_workers_that_are_told() {
     assert!((2.0..2.1).contains(&told.makespan), "{told:?}");
     assert!((told.makespan..1.5 * told.makespan).contains(&asked.makespan), "{asked:?}");
     assert!(asked.messages > 2 * 256 && told.messages == 0);
+}
+
+fn trace(name: &str) -> PathBuf {
+    directory().join("traces").join(format!("{name}.json"))
+}
+
+/// Held against a mesh of 33 real nodes. What the machine takes comes from a run of other thunks.
+#[test]
+fn a_mesh_on_one_machine_takes_as_long_as_it_took() {
+    let ms = |ms: f64| Span::from_seconds(ms / 1e3);
+    let measured = Calibration { cores: Some(2), submit: ms(0.546), lease: ms(0.68) };
+    let machine = measured.machine(&trace("nothing")).unwrap();
+    let costs = scenario("loopback", &[]).platform.machines[0].costs;
+    assert!(
+        (costs.sandbox.seconds() - machine.costs.sandbox.seconds()).abs() < 1e-6,
+        "{machine:?}"
+    );
+
+    let took = Trace::open(&trace("sleeps")).unwrap().recorded().makespan_s;
+    let predicted = run("loopback", &[]).makespan / took;
+    assert!((0.9..1.1).contains(&predicted), "{predicted} of {took} s");
+    let text = std::fs::read_to_string(directory().join("loopback.toml")).unwrap();
+    let (before, after) = text.split_once("[workload]").unwrap();
+    let (_, after) = after.split_once("[policy]").unwrap();
+    let recording = "[workload]\nkind = 'trace'\nfile = 'traces/sleeps.json'\n[policy]";
+    let replay = Document::parse(&[before, recording, after].concat(), "replay", &directory());
+    let replay = Scenario::read(&replay.unwrap()).unwrap().run(1).unwrap().summary;
+    let replayed = replay.makespan / took;
+    assert!((0.9..1.1).contains(&replayed), "{replayed} of {took} s");
+    // What these nodes would take on 33 machines is not what they took on one.
+    let apart = run("workers", &[]).makespan / took;
+    assert!(apart < 0.9, "{apart} of {took} s");
 }

@@ -182,3 +182,29 @@ fn what_is_no_recording_is_refused_in_words() {
     let said = place.mesh.run(["sim", "replay", "nowhere.json"]);
     assert_eq!(said.code, Some(66), "{said:?}");
 }
+
+#[test]
+fn a_recording_of_thunks_that_do_nothing_calibrates_a_machine() {
+    let place = Place::new();
+    let traces = Path::new(env!("CARGO_MANIFEST_DIR")).join("../simulations/scenarios/traces");
+    let calibrate = |name: &str| {
+        let trace = traces.join(name);
+        place.mesh.run([
+            "sim",
+            "calibrate",
+            trace.to_str().unwrap(),
+            "--cores",
+            "2",
+            "--lease",
+            "0.7",
+        ])
+    };
+    let machine = calibrate("nothing.json").ok();
+    assert!(machine.contains("lease = \"0.700 ms\"\nsandbox = \"6.8"), "{machine}");
+    let scenario = format!("fidelity = \"protocol\"\n{SCENARIO}\n{machine}");
+    let counted = place.sim("validate", &place.scenario(&scenario), &[]).ok();
+    assert!(counted.contains("12 tasks"), "{counted}");
+    let said = calibrate("sleeps.json");
+    assert_eq!(said.code, Some(65), "{said:?}");
+    assert!(said.stderr.contains("record some that do nothing"), "{said:?}");
+}

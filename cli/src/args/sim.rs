@@ -15,6 +15,11 @@ pub(crate) enum SimCommand {
     /// (fidelity = "flow"), and nobody knows run times beforehand. --set changes any of it, as in a
     /// scenario: platform.hosts.0 is that machine, platform.hosts.1 the others.
     Replay(SimReplayArgs),
+    /// Say what nodes take of a machine that they share, as a scenario has it
+    ///
+    /// Takes the file that mesh force --trace wrote of thunks that do nothing, on a mesh whose nodes are all on
+    /// one machine: how fast those follow each other is up to the machine alone.
+    Calibrate(SimCalibrateArgs),
     /// Run a scenario over a grid of settings, on all cores; a stopped sweep goes on where it was
     ///
     /// Prints the path of the table: a row per combination and seed.
@@ -69,6 +74,21 @@ pub(crate) struct SimReplayArgs {
     /// As one JSON object
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SimCalibrateArgs {
+    /// The recording: what mesh force --trace wrote
+    pub(crate) trace: PathBuf,
+    /// Cores of the machine (default: as the recording says)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(crate) cores: Option<u32>,
+    /// CPU time of the user's command for each thunk, in milliseconds, if it is known
+    #[arg(long, value_name = "MS", default_value_t = 0.0)]
+    pub(crate) submit: f64,
+    /// CPU time of the requester's node for each thunk, in milliseconds, if it is known
+    #[arg(long, value_name = "MS", default_value_t = 0.0)]
+    pub(crate) lease: f64,
 }
 
 #[derive(Args, Debug)]

@@ -181,29 +181,26 @@ fn primary(store: &Store, name: ThunkName) -> Result<OutputRef, CliError> {
     }
 }
 
+/// A line of standard input: its number, and the thunk in it or what is wrong.
+struct Line {
+    number: u64,
+    thunk: Result<(ThunkName, Thunk), String>,
+}
+
 /// Thunks as JSON lines on standard input, results as JSON lines on standard output as they come.
 async fn lines(store: &Store, driver: &Driver, console: &Console) -> Result<(), CliError> {
-    let (sender, mut incoming) = tokio::sync::mpsc::channel(LINES_AT_ONCE);
-    std::thread::spawn(move || {
-        for (number, line) in (1_u64..).zip(BufReader::new(std::io::stdin()).lines()) {
-            let stop = line.is_err();
-            if sender.blocking_send((number, line)).is_err() || stop {
-                return;
-            }
-        }
-    });
+    let mut incoming = read_lines(store.clone());
     let mut works = tokio::task::JoinSet::new();
     let mut wrong = 0_u64;
     let mut open = true;
     while open || !works.is_empty() {
         tokio::select! {
             line = incoming.recv(), if open && works.len() < LINES_AT_ONCE => match line {
-                Some((_, Ok(line))) if line.trim().is_empty() => {}
-                Some((number, Ok(line))) => {
+                Some(Ok(line)) => {
                     let (store, driver) = (store.clone(), driver.clone());
-                    works.spawn(async move { force_line(&store, &driver, number, &line).await });
+                    works.spawn(async move { force_line(&store, &driver, line).await });
                 }
-                Some((_, Err(error))) => return Err(CliError::io("standard input")(error)),
+                Some(Err(error)) => return Err(CliError::io("standard input")(error)),
                 None => open = false,
             },
             Some(done) = works.join_next() => {
@@ -219,27 +216,55 @@ async fn lines(store: &Store, driver: &Driver, console: &Console) -> Result<(), 
     }
 }
 
-async fn force_line(store: &Store, driver: &Driver, number: u64, line: &str) -> Map<String, Value> {
-    let mut result = Map::from_iter([("line".to_owned(), json!(number))]);
-    match force_json(store, driver, line, &mut result).await {
-        Ok(outputs) => result.insert("outputs".to_owned(), Value::Object(outputs)),
-        Err(reason) => result.insert("error".to_owned(), json!(reason)),
-    };
-    result
+/// Reads lines and stores their thunks on a thread of its own, one by one: as tasks, the first thousand of
+/// them would come before the driver's, which would hear of the first thunk when the last is stored.
+fn read_lines(store: Store) -> tokio::sync::mpsc::Receiver<std::io::Result<Line>> {
+    let (sender, incoming) = tokio::sync::mpsc::channel(LINES_AT_ONCE);
+    std::thread::spawn(move || {
+        for (number, text) in (1_u64..).zip(BufReader::new(std::io::stdin()).lines()) {
+            let line = match text {
+                Ok(text) if text.trim().is_empty() => continue,
+                Ok(text) => Ok(Line { number, thunk: take_thunk(&store, &text) }),
+                Err(error) => Err(error),
+            };
+            let stop = line.is_err();
+            if sender.blocking_send(line).is_err() || stop {
+                return;
+            }
+        }
+    });
+    incoming
 }
 
-async fn force_json(
-    store: &Store,
-    driver: &Driver,
-    line: &str,
-    result: &mut Map<String, Value>,
-) -> Result<Map<String, Value>, String> {
+fn take_thunk(store: &Store, line: &str) -> Result<(ThunkName, Thunk), String> {
     if line.len() as u64 > limits::THUNK_BYTES {
         return Err("the line is longer than a thunk may be".to_owned());
     }
     let thunk = Thunk::from_json(line).map_err(|error| error.to_string())?;
     let (name, bytes) = thunk.encode().map_err(|error| error.to_string())?;
     store.put_bytes(&bytes).map_err(|error| error.to_string())?;
+    Ok((name, thunk))
+}
+
+async fn force_line(store: &Store, driver: &Driver, line: Line) -> Map<String, Value> {
+    let mut result = Map::from_iter([("line".to_owned(), json!(line.number))]);
+    let outputs = match line.thunk {
+        Ok(thunk) => force_thunk(store, driver, thunk, &mut result).await,
+        Err(reason) => Err(reason),
+    };
+    match outputs {
+        Ok(outputs) => result.insert("outputs".to_owned(), Value::Object(outputs)),
+        Err(reason) => result.insert("error".to_owned(), json!(reason)),
+    };
+    result
+}
+
+async fn force_thunk(
+    store: &Store,
+    driver: &Driver,
+    (name, thunk): (ThunkName, Thunk),
+    result: &mut Map<String, Value>,
+) -> Result<Map<String, Value>, String> {
     result.insert("thunk".to_owned(), json!(name));
     let mut outputs = Map::new();
     for (tag, declared) in &thunk.spec().outputs {

@@ -3,6 +3,7 @@
 //! Runs are independent and spread over all cores; a run itself uses one. Results come in the order
 //! of cells and seeds, so that the number of threads changes no byte of them.
 
+mod calibrate;
 mod compare;
 mod inventory;
 mod replay;
@@ -11,6 +12,7 @@ mod scenario;
 mod statistics;
 mod sweep;
 
+pub use calibrate::{Calibration, machine_toml};
 pub use compare::{Comparison, Difference};
 pub use inventory::Inventory;
 pub use replay::Replay;

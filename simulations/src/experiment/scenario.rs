@@ -98,6 +98,10 @@ impl Scenario {
             let problem = "liars, of whom only the machines of the protocol make anything";
             return Err(root.wrong("fidelity", problem, "protocol"));
         }
+        if !scenario.platform.machines.is_empty() && !is_protocol {
+            let problem = "machines, whose time only the protocol takes";
+            return Err(root.wrong("fidelity", problem, "protocol"));
+        }
         root.finish()?;
         Ok(scenario)
     }

@@ -6,11 +6,13 @@
 
 mod distribution;
 mod heap;
+mod processors;
 mod queue;
 mod random;
 mod time;
 
 pub use distribution::Distribution;
+pub use processors::Processors;
 pub use queue::{EventId, EventQueue};
 pub use random::{Draws, Purpose};
 pub use time::{SimTime, Span};

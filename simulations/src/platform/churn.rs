@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{HostId, Hosts, Platform};
-use crate::kernel::{Distribution, Draws, Purpose, SimTime, Span};
+use crate::kernel::{Distribution, Draws, EventQueue, Purpose, SimTime, Span};
 
 /// How the hosts of a group go and come. A host that goes loses what it runs and keeps its disk. The
 /// hosts from which users submit stay.
@@ -64,6 +64,19 @@ impl<'a> Absences<'a> {
             Churn::Trace(outages) => within as usize % outages.nodes.len().max(1),
         };
         Self { churn, draws: Draws::new(seed, Purpose::Churn, u64::from(host)), node, next: 0 }
+    }
+
+    /// Lets the host that these are of go and come back the next time, if it does.
+    pub(crate) fn schedule<E>(
+        this: Option<&mut Self>,
+        queue: &mut EventQueue<E>,
+        [gone, back]: [E; 2],
+    ) {
+        let now = queue.now();
+        if let Some((gone_at, back_at)) = this.and_then(|absences| absences.next(now)) {
+            queue.schedule(gone_at, gone);
+            queue.schedule(back_at, back);
+        }
     }
 
     /// When a host that is there at `now` goes next and is back again; `None` if it stays.

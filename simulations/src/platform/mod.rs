@@ -1,17 +1,19 @@
 //! The machines and the network between them, as a scenario states them.
 //!
 //! Left out: the file system and memory bandwidth of a host (tasks that share a host do not slow each
-//! other down), evictions (a cache keeps what it has), owners who leave some cores free (a host is
+//! other down, nor do those of hosts that share a [`Machine`]), evictions (a cache keeps what it has), owners who leave some cores free (a host is
 //! there or it is not; see [`Churn`]).
 
 mod churn;
 mod hosts;
 mod link;
+mod machine;
 mod read;
 
 pub use churn::{Absences, Churn, Outages};
 pub use hosts::{HostId, Hosts};
 pub use link::Link;
+pub use machine::{Costs, Machine};
 
 use crate::kernel::{Distribution, Span};
 
@@ -20,6 +22,8 @@ use crate::kernel::{Distribution, Span};
 pub struct Platform {
     /// The kinds of hosts, in the order of the file.
     pub groups: Vec<Group>,
+    /// Machines that hosts of several groups share.
+    pub machines: Vec<Machine>,
     /// A link that every transfer between two hosts crosses, in either direction.
     pub backbone: Option<Link>,
     /// How long a lease or a receipt is on its way between requester and worker.
@@ -54,6 +58,9 @@ pub struct Group {
     pub churn: Option<Churn>,
     /// Executions that take longer than they should.
     pub stragglers: Option<Stragglers>,
+    /// The machine that all hosts of the group are on, if they share one: its position in
+    /// [`Platform::machines`].
+    pub machine: Option<usize>,
     /// Hosts that answer without having run anything.
     pub liars: Option<Liars>,
 }

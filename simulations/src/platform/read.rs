@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Cache, Churn, Group, Liars, Lie, Link, Outages, Platform, Stragglers};
+use super::{Cache, Churn, Costs, Group, Liars, Lie, Link, Machine, Outages, Platform, Stragglers};
 use crate::config::{ConfigError, Section, Unit};
 use crate::kernel::{Distribution, SimTime, Span};
 use crate::limits::{CORES_MAX, HOSTS_MAX, INPUT_BYTES_MAX};
@@ -16,8 +16,11 @@ const SECONDS: std::ops::RangeInclusive<f64> = 0.0..=1e9;
 impl Platform {
     /// Reads `[platform]`.
     pub fn read(section: &Section<'_>) -> Result<Self, ConfigError> {
+        let tables = section.sections("machines")?;
+        let machines = tables.iter().map(read_machine).collect::<Result<Vec<_>, _>>()?;
         let tables = section.sections("hosts")?;
-        let groups = tables.iter().map(read_group).collect::<Result<Vec<_>, _>>()?;
+        let groups = tables.iter().map(|table| read_group(table, &machines));
+        let groups = groups.collect::<Result<Vec<_>, _>>()?;
         let hosts: u64 = groups.iter().map(|group| u64::from(group.count)).sum();
         if groups.is_empty() || groups.len() > 1_000 {
             return Err(section.wrong(
@@ -36,6 +39,7 @@ impl Platform {
         };
         let platform = Self {
             groups,
+            machines,
             backbone: read_link(section, "backbone")?,
             control: span("control", 0.0)?,
             detection: span("detection", 2.0)?,
@@ -45,7 +49,28 @@ impl Platform {
     }
 }
 
-fn read_group(section: &Section<'_>) -> Result<Group, ConfigError> {
+fn read_machine(section: &Section<'_>) -> Result<Machine, ConfigError> {
+    let name = section.text("name")?;
+    let cost = |key| {
+        let seconds = section.number(key, Unit::Seconds, SECONDS)?;
+        Ok(Span::from_seconds(seconds.unwrap_or(0.0)))
+    };
+    let costs = Costs {
+        submit: cost("submit")?,
+        lease: cost("lease")?,
+        sandbox: cost("sandbox")?,
+        message: cost("message")?,
+    };
+    let machine = Machine {
+        name: section.need("name", name, "a name of the machine")?.to_owned(),
+        cores: section.integer("cores", 1..=CORES_MAX)?.unwrap_or(1) as u32,
+        costs,
+    };
+    section.finish()?;
+    Ok(machine)
+}
+
+fn read_group(section: &Section<'_>, machines: &[Machine]) -> Result<Group, ConfigError> {
     let name = section.text("name")?;
     let caches = [("cold", Cache::Cold), ("common", Cache::Common), ("warm", Cache::Warm)];
     let group = Group {
@@ -60,6 +85,16 @@ fn read_group(section: &Section<'_>) -> Result<Group, ConfigError> {
         uplink: read_link(section, "uplink")?,
         churn: section.section("churn")?.map(|churn| read_churn(&churn)).transpose()?,
         stragglers: section.section("stragglers")?.map(|s| read_stragglers(&s)).transpose()?,
+        machine: section
+            .text("machine")?
+            .map(|name| {
+                machines.iter().position(|machine| machine.name == name).ok_or_else(|| {
+                    let names: Vec<&str> = machines.iter().map(|m| m.name.as_str()).collect();
+                    let allowed = format!("a [[platform.machines]]: {}", names.join(", "));
+                    section.wrong("machine", format!("no machine {name:?}"), allowed)
+                })
+            })
+            .transpose()?,
         liars: section.section("liars")?.map(|liars| read_liars(&liars)).transpose()?,
     };
     section.finish()?;

@@ -9,8 +9,8 @@
 //! Hosts may lie, and are found out as far as the node finds them out (`liars`, `checks`).
 //!
 //! Left out: admission, records, transfer between workers (a lease names no other sources), and time that
-//! the machines themselves take. Fetches of one worker do not share its link
-//! ([`crate::network::Model::Constant`]).
+//! the machines themselves take, unless hosts share a computer whose time it is (`machines`). Fetches of one
+//! worker do not share its link ([`crate::network::Model::Constant`]).
 //!
 //! How offers travel, and to whom, is an axis ([`ClaimProtocol`]); what comes of them is up to the machines.
 //!
@@ -20,8 +20,11 @@
 mod books;
 mod checks;
 mod liars;
+mod machines;
 mod node;
 mod offers;
+mod runs;
+mod streams;
 mod world;
 
 use mesh_protocol::sched::named::PolicyNames;

@@ -47,7 +47,8 @@ pub(super) enum Run {
 pub(super) struct Running {
     pub(super) name: ThunkName,
     pub(super) since: SimTime,
-    pub(super) event: EventId,
+    /// When it ends, once its sandbox is there.
+    pub(super) event: Option<EventId>,
     /// Is nothing run, and something else told?
     pub(super) is_lie: bool,
 }

@@ -19,12 +19,8 @@ impl Sim<'_> {
     }
 
     fn next_absence(&mut self, host: HostId) {
-        let now = self.queue.now();
         let absences = self.absences[host.index()].as_mut();
-        if let Some((gone, back)) = absences.and_then(|absences| absences.next(now)) {
-            self.queue.schedule(gone, Event::Gone(host));
-            self.queue.schedule(back, Event::Back(host));
-        }
+        Absences::schedule(absences, &mut self.queue, [Event::Gone(host), Event::Back(host)]);
     }
 
     /// A host goes: what it runs is lost, what it feeds stops.

@@ -8,13 +8,15 @@ use std::path::Path;
 
 use mesh_simulations::config::{ConfigError, Document};
 use mesh_simulations::experiment::{
-    Comparison, Difference, Grid, Inventory, Scenario, SimulationError, Sweep, SweepError,
-    run_seeds,
+    Calibration, Comparison, Difference, Grid, Inventory, Scenario, SimulationError, Sweep,
+    SweepError, machine_toml, run_seeds,
 };
+use mesh_simulations::kernel::Span;
 
 use super::print_line;
 use crate::args::{
-    Settings, SimCommand, SimCompareArgs, SimRunArgs, SimSweepArgs, SimValidateArgs,
+    Settings, SimCalibrateArgs, SimCommand, SimCompareArgs, SimRunArgs, SimSweepArgs,
+    SimValidateArgs,
 };
 use crate::error::CliError;
 use crate::exit;
@@ -23,6 +25,7 @@ pub(crate) fn run(command: &SimCommand) -> Result<(), CliError> {
     match command {
         SimCommand::Run(args) => run_scenario(args),
         SimCommand::Replay(args) => replay::run(args),
+        SimCommand::Calibrate(args) => calibrate(args),
         SimCommand::Sweep(args) => sweep(args),
         SimCommand::Compare(args) => compare(args),
         SimCommand::Validate(args) => validate(args),
@@ -42,6 +45,15 @@ fn run_scenario(args: &SimRunArgs) -> Result<(), CliError> {
         return print_line(results::json(&scenario.title, &runs));
     }
     results::print(&runs)
+}
+
+fn calibrate(args: &SimCalibrateArgs) -> Result<(), CliError> {
+    // Says that a file is missing with the exit code for it.
+    fs::metadata(&args.trace).map_err(CliError::io(&args.trace))?;
+    let span = |ms: f64| Span::from_seconds(ms / 1e3);
+    let (submit, lease) = (span(args.submit), span(args.lease));
+    let machine = Calibration { cores: args.cores, submit, lease }.machine(&args.trace)?;
+    print_line(machine_toml(&machine).trim_end())
 }
 
 fn sweep(args: &SimSweepArgs) -> Result<(), CliError> {

@@ -114,7 +114,7 @@ impl Leases {
                 self.lost(now, granted.run, seat, reason, effects);
             }
         }
-        self.seats.remove(&seat);
+        self.seats.remove(seat);
     }
 
     pub(super) fn evict(&mut self, now: Time, seat: Seat, reason: &str, effects: &mut Vec<Effect>) {
@@ -143,8 +143,7 @@ impl Leases {
         self.scores.bar(now, peer);
         let what = "other outputs come of its thunks here";
         effects.push(Effect::Event(Event::Misbehaved(peer, what)));
-        let seats = self.seats.iter().filter(|(_, claimant)| claimant.peer == Some(peer));
-        for seat in seats.map(|(seat, _)| *seat).collect::<Vec<_>>() {
+        if let Some(seat) = self.seats.of_peer(peer) {
             self.evict(now, seat, "it gave false results", effects);
         }
     }

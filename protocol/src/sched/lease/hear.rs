@@ -14,8 +14,7 @@ impl Leases {
         open: Open,
         effects: &mut Vec<Effect>,
     ) {
-        let older = self.seats.iter().find(|(_, claimant)| claimant.peer == Some(peer));
-        if let Some(seat) = older.map(|(seat, _)| *seat) {
+        if let Some(seat) = self.seats.of_peer(peer) {
             // It knows best whether its older stream is alive.
             self.evict(now, seat, "it opened another stream", effects);
         }
@@ -25,7 +24,7 @@ impl Leases {
             _ => {
                 let mut claimant = Claimant::new(now, Some(peer), open.capabilities, open.window);
                 open.holds.into_iter().for_each(|name| claimant.holds.insert(name));
-                self.seats.insert(Seat::Stream(stream), claimant);
+                self.seats.insert(stream, claimant);
                 return;
             }
         };

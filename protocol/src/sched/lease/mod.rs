@@ -28,6 +28,7 @@ mod look;
 mod place;
 mod pool;
 mod seat;
+mod seats;
 #[cfg(test)]
 mod tests;
 
@@ -38,6 +39,7 @@ use self::look::Job;
 use self::pool::{Place, Pool};
 use self::seat::Claimant;
 pub use self::seat::Seat;
+use self::seats::Seats;
 use crate::graph::Outputs;
 use crate::limits;
 use crate::name::{ThunkName, ValueName};
@@ -211,7 +213,7 @@ pub struct Leases {
     works: BTreeMap<RunId, Work>,
     pool: Pool,
     granted: BTreeMap<LeaseId, Granted>,
-    seats: BTreeMap<Seat, Claimant>,
+    seats: Seats,
     scores: Scores,
     kinds: Kinds,
     /// Where a thunk failed: it goes elsewhere if there is an elsewhere.
@@ -238,7 +240,7 @@ impl Leases {
             works: BTreeMap::new(),
             pool: Pool::default(),
             granted: BTreeMap::new(),
-            seats: BTreeMap::from([(Seat::Own, own)]),
+            seats: Seats::new(own),
             scores: Scores::default(),
             kinds: Kinds::default(),
             avoid: BTreeMap::new(),
@@ -322,7 +324,7 @@ impl Leases {
                 let is_start = matches!(message, FromWorker::Started(_));
                 self.on_received(now, stream, message, effects);
                 if is_start {
-                    return;
+                    return self.seats.settle_due();
                 }
             }
             Input::Lied(peer) => self.on_liar(now, peer, effects),
@@ -335,32 +337,34 @@ impl Leases {
 
     /// When [`Leases::handle_timeout`] must be called at the latest.
     pub fn next_deadline(&self) -> Option<Time> {
-        let seats = self.seats.values().filter_map(Claimant::deadline);
+        let seats = self.seats.next_deadline().into_iter();
         seats.chain(self.next_pardon).chain(self.next_look).min()
     }
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Time, effects: &mut Vec<Effect>) {
-        let silent = |claimant: &Claimant| {
-            claimant.peer.is_some() && claimant.heard + limits::SILENCE_US <= now
+        let due = self.seats.due(now);
+        let is_silent = |seat: &Seat| {
+            let claimant = self.seats.get(seat);
+            claimant.is_some_and(|claimant| claimant.heard + limits::SILENCE_US <= now)
         };
-        let gone: Vec<Seat> =
-            self.seats.iter().filter(|(_, c)| silent(c)).map(|(seat, _)| *seat).collect();
-        for seat in gone {
+        let (silent, quiet): (Vec<Seat>, Vec<Seat>) = due.into_iter().partition(is_silent);
+        for seat in silent {
             self.evict(now, seat, "it has not been heard", effects);
         }
-        for (seat, claimant) in &mut self.seats {
-            if let Seat::Stream(stream) = seat
-                && claimant.told + limits::HEARTBEAT_US <= now
-            {
-                claimant.told = now;
-                effects.push(Effect::Send(*stream, FromRequester::Alive));
+        for seat in quiet {
+            let told = self.seats.get(&seat).map(|claimant| claimant.told);
+            if told.is_some_and(|told| told + limits::HEARTBEAT_US <= now) {
+                self.tell(now, seat, FromRequester::Alive, effects);
             }
         }
         self.place(now, effects);
         if self.next_look.is_some_and(|look| look <= now) {
             self.next_look = (!self.granted.is_empty()).then_some(now + place::LOOK_US);
-            self.use_idle_slots(now, effects);
+            // While thunks are ready, no slot idles that could do with anything else.
+            if self.pool.is_empty() {
+                self.use_idle_slots(now, effects);
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! Who gets what: new leases, and what to do with slots that would idle.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::{Claimant, Effect, Event, Granted, Leases, Seat};
 use crate::limits;
@@ -25,6 +25,9 @@ enum Depth {
 impl Leases {
     /// Leases as much as claimants take.
     pub(super) fn place(&mut self, now: Time, effects: &mut Vec<Effect>) {
+        if !self.pool.is_empty() {
+            self.seats.settle_roomy();
+        }
         for depth in [Depth::Slots, Depth::Queues] {
             let mut passed = BTreeSet::new();
             while !self.pool.is_empty() {
@@ -38,6 +41,7 @@ impl Leases {
             }
         }
         self.say_dry(now, effects);
+        self.seats.settle_due();
         self.next_pardon = if self.pool.is_empty() { None } else { self.first_pardon(now) };
         if self.granted.is_empty() {
             self.overdue.clear();
@@ -51,8 +55,7 @@ impl Leases {
     /// The claimant to serve next: this machine, then the one with most of its slots free, then the
     /// fastest.
     fn neediest(&self, now: Time, depth: Depth, passed: &BTreeSet<Seat>) -> Option<Seat> {
-        // Most have no room, and there may be thousands: nothing is looked up for those.
-        let rooms = self.seats.iter().filter_map(|(seat, claimant)| {
+        let rooms = self.seats.roomy().filter_map(|(seat, claimant)| {
             let (room, bound) = self.room_of(now, claimant, depth)?;
             if passed.contains(seat) {
                 return None;
@@ -127,15 +130,15 @@ impl Leases {
             let peer = self.seats.get(&seat).and_then(|claimant| claimant.peer);
             peers.contains(&peer)
         };
-        let could = |other: &Seat| {
-            let claimant = &self.seats[other];
+        let could = |claimant: &Claimant| {
             let trusted = !matches!(self.scores.trust(now, claimant.peer), Trust::Nothing(_));
             let machine = &claimant.capabilities;
             trusted
                 && claimant.window.slots > 0
                 && work.class.fits(machine.platform, machine.memory_mib)
         };
-        failed_at(seat) && self.seats.keys().any(|other| !failed_at(*other) && could(other))
+        failed_at(seat)
+            && self.seats.values().any(|other| !peers.contains(&other.peer) && could(other))
     }
 
     fn grant(&mut self, now: Time, run: RunId, seat: Seat, effects: &mut Vec<Effect>) {
@@ -164,18 +167,21 @@ impl Leases {
 
     /// Tells claimants that get nothing, once, so that they may serve somebody else.
     fn say_dry(&mut self, now: Time, effects: &mut Vec<Effect>) {
-        for (seat, claimant) in &mut self.seats {
-            let Seat::Stream(stream) = seat else { continue };
-            if claimant.leases.is_empty() && claimant.window.slots > 0 && !claimant.told_dry {
-                claimant.told_dry = true;
-                claimant.told = now;
-                effects.push(Effect::Send(*stream, FromRequester::Dry));
+        for seat in self.seats.take_touched() {
+            let Some(claimant) = self.seats.get(&seat) else { continue };
+            let is_idle = claimant.leases.is_empty() && claimant.window.slots > 0;
+            if is_idle && claimant.peer.is_some() && !claimant.told_dry {
+                self.tell(now, seat, FromRequester::Dry, effects);
+                if let Some(claimant) = self.seats.get_mut(&seat) {
+                    claimant.told_dry = true;
+                }
             }
         }
     }
 
     fn first_pardon(&self, now: Time) -> Option<Time> {
-        let idle = self.seats.values().filter(|claimant| claimant.window.slots > claimant.cores);
+        let roomy = self.seats.roomy().map(|(_, claimant)| claimant);
+        let idle = roomy.filter(|claimant| claimant.window.slots > claimant.cores);
         let pardons = idle.filter_map(|claimant| match self.scores.trust(now, claimant.peer) {
             Trust::Nothing(until) => Some(until),
             Trust::Full | Trust::Probe => None,
@@ -186,21 +192,22 @@ impl Leases {
     /// Nothing is ready, but slots are free: take to them what waits in a queue elsewhere, or run a second
     /// copy of what is late.
     pub(super) fn use_idle_slots(&mut self, now: Time, effects: &mut Vec<Effect>) {
+        self.seats.settle_roomy();
         let all = self.overview(now);
-        let (stuck, late) = (self.stuck(now), self.late(now, &all));
+        let (mut stuck, mut late) = (self.stuck(now), self.late(now, &all));
         let mut copies = self.policy.speculation.copies_max(&all).saturating_sub(all.copies);
         let mut passed = BTreeSet::new();
         while self.pool.is_empty() && !(stuck.is_empty() && late.is_empty()) {
             let Some(seat) = self.neediest(now, Depth::Slots, &passed) else { break };
             passed.insert(seat);
-            while let Some(run) = self.first_for(now, &stuck, seat) {
+            while let Some(run) = self.take_first_for(now, &mut stuck, seat) {
                 self.relocate(now, run, seat, effects);
             }
             let speed = self.speed_permille(self.seats.get(&seat).and_then(|seat| seat.peer));
             let takes = self.policy.speculation.takes(speed, &all);
             while takes
                 && copies > 0
-                && let Some(run) = self.first_for(now, &late, seat)
+                && let Some(run) = self.take_first_for(now, &mut late, seat)
             {
                 let Some(work) = self.works.get(&run) else { break };
                 copies -= 1;
@@ -210,11 +217,11 @@ impl Leases {
             }
         }
         // Those for which there was no slot are offered to others.
+        let late = if copies > 0 { late } else { VecDeque::new() };
+        let left: BTreeSet<LeaseId> = late.into_iter().chain(stuck).collect();
         let mut overdue = BTreeMap::new();
-        for (_, granted) in self.alone() {
-            let is_late = copies > 0 && self.late_by(now, granted, &all).is_some();
-            let late = is_late || self.is_stuck(now, granted);
-            if let (true, Some(work)) = (late, self.works.get(&granted.run)) {
+        for granted in left.iter().filter_map(|lease| self.granted.get(lease)) {
+            if let Some(work) = self.works.get(&granted.run).filter(|work| work.leases.len() == 1) {
                 *overdue.entry(work.class).or_insert(0) += 1;
             }
         }
@@ -234,36 +241,44 @@ impl Leases {
 
     /// The leases of thunks that nobody else has.
     fn alone(&self) -> impl Iterator<Item = (&LeaseId, &Granted)> {
-        let is_alone =
-            |granted: &Granted| self.works.get(&granted.run).is_some_and(|w| w.leases.len() == 1);
-        self.granted.iter().filter(move |(_, granted)| is_alone(granted))
+        self.granted.iter().filter(|(_, granted)| self.is_alone(granted))
     }
 
-    /// Those of them that wait for a slot, the oldest first.
-    fn stuck(&self, now: Time) -> Vec<LeaseId> {
-        let stuck = self.alone().filter(|(_, granted)| self.is_stuck(now, granted));
-        let mut stuck: Vec<_> =
-            stuck.map(|(lease, granted)| (granted.at, granted.run, *lease)).collect();
+    fn is_alone(&self, granted: &Granted) -> bool {
+        self.works.get(&granted.run).is_some_and(|work| work.leases.len() == 1)
+    }
+
+    /// Those of them that wait for a slot and will so for long, the oldest first. (Where there are slots for
+    /// all leases of a claimant, one waits for its inputs, and would do so again elsewhere.)
+    fn stuck(&self, now: Time) -> VecDeque<LeaseId> {
+        let mut stuck = Vec::new();
+        for holder in self.seats.values().filter(|holder| holder.cores > holder.window.slots) {
+            let is_busy = self.next_free_us(now, holder) >= limits::LEASE_STALE_US;
+            for lease in &holder.leases {
+                let Some(granted) = self.granted.get(lease) else { continue };
+                let is_old = granted.at + limits::LEASE_STALE_US <= now;
+                if granted.started.is_none() && (is_old || is_busy) && self.is_alone(granted) {
+                    stuck.push((granted.at, granted.run, *lease));
+                }
+            }
+        }
         stuck.sort_unstable();
         stuck.into_iter().map(|(_, _, lease)| lease).collect()
     }
 
-    /// The first of these leases of which `seat`, another, may have a copy.
-    fn first_for(&self, now: Time, leases: &[LeaseId], seat: Seat) -> Option<RunId> {
-        let held = leases.iter().filter_map(|lease| self.granted.get(lease));
-        held.into_iter()
-            .find(|granted| self.could_take(now, granted, seat))
-            .map(|granted| granted.run)
-    }
-
-    /// Does it wait for a slot, and will so for long? (Where there are slots for all leases, it waits
-    /// for its inputs, and would do so again elsewhere.)
-    fn is_stuck(&self, now: Time, granted: &Granted) -> bool {
-        let Some(holder) = self.seats.get(&granted.seat) else { return false };
-        holder.cores > holder.window.slots
-            && granted.started.is_none()
-            && (granted.at + limits::LEASE_STALE_US <= now
-                || self.next_free_us(now, holder) >= limits::LEASE_STALE_US)
+    /// Takes the first of these leases of which `seat`, another, may have a copy.
+    fn take_first_for(
+        &self,
+        now: Time,
+        leases: &mut VecDeque<LeaseId>,
+        seat: Seat,
+    ) -> Option<RunId> {
+        let could_take = |lease: &LeaseId| {
+            let granted = self.granted.get(lease);
+            granted.is_some_and(|granted| self.could_take(now, granted, seat))
+        };
+        let lease = leases.remove(leases.iter().position(could_take)?)?;
+        self.granted.get(&lease).map(|granted| granted.run)
     }
 
     /// When a slot of a claimant's will be free, from now, as far as usual times tell; 0 if they do
@@ -279,7 +294,7 @@ impl Leases {
     }
 
     /// Those of them that are worth a copy, the most urgent first.
-    fn late(&self, now: Time, all: &Overview) -> Vec<LeaseId> {
+    fn late(&self, now: Time, all: &Overview) -> VecDeque<LeaseId> {
         let late = self.alone().filter_map(|(lease, granted)| {
             Some((self.late_by(now, granted, all)?, granted.run, *lease))
         });

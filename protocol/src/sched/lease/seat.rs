@@ -73,6 +73,11 @@ impl Claimant {
         few && bound > 0 && (self.cores == 0 || self.cores.saturating_add(cores) <= bound)
     }
 
+    /// Does it hold less than it takes?
+    pub(super) fn is_roomy(&self) -> bool {
+        self.window.cores() > self.cores
+    }
+
     /// When the requester must act even if nothing happens: say something, or give it up.
     pub(super) fn deadline(&self) -> Option<Time> {
         self.peer?;

@@ -108,7 +108,13 @@ impl Events {
         let mut starts: Vec<u64> = self.runs.iter().map(beside).collect();
         starts.sort_unstable();
         let count = |is: fn(&RunEvent) -> bool| self.runs.iter().filter(|run| is(run)).count();
+        let ends = |run: &RunEvent| run.end;
+        let first = self.runs.iter().map(ends).min().unwrap_or(0);
+        let between = extent.last.saturating_sub(first) as f64;
+        let shortest = self.runs.iter().map(|run| run.run_us).min().unwrap_or(0);
         self.recorded = Recorded {
+            spacing_s: between / 1e6 / (self.runs.len() - 1).max(1) as f64,
+            shortest_s: shortest as f64 / 1e6,
             runs: self.runs.len() as u64,
             makespan_s: (extent.last - extent.first) as f64 / 1e6,
             start_s: starts[starts.len() / 2] as f64 / 1e6,

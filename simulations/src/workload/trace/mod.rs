@@ -63,6 +63,10 @@ pub struct Recorded {
     pub runs: u64,
     /// Seconds from when the first of them was ready until the last ended.
     pub makespan_s: f64,
+    /// Mean seconds between the ends of two runs, one after the other.
+    pub spacing_s: f64,
+    /// Seconds of the run that took least.
+    pub shortest_s: f64,
     /// Seconds that a run's sandbox and the storing of its outputs took, the median.
     pub start_s: f64,
     /// Runs of programs that did not succeed; they are tasks as well.

@@ -78,6 +78,8 @@ fn a_task_reads_what_is_in_trees_and_waits_for_what_was_made() {
         slots: 3,
         runs: 3,
         makespan_s: 4.0,
+        spacing_s: 1.0,
+        shortest_s: 0.5,
         start_s: 0.5,
         reused: 1,
         has_trees: true,
