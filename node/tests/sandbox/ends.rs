@@ -19,6 +19,7 @@ pub(crate) const CASES: &[Case] = &[
     ("ends::daemons_do_not_outlive_the_program", daemons_do_not_outlive_the_program),
     ("ends::dropping_the_future_kills", dropping_the_future_kills),
     ("ends::memory_limit", memory_limit),
+    ("ends::memory_of_jobs_in_turn", memory_of_jobs_in_turn),
     ("ends::memory_limit_without_control_groups", memory_limit_without_control_groups),
     ("ends::fork_bomb", fork_bomb),
     ("ends::many_at_once", many_at_once),
@@ -177,6 +178,30 @@ fn memory_limit() {
     let mut spec = world.script("echo fine", &[]);
     spec.limits.memory_bytes = Some(64 << 20);
     assert_eq!(world.stdout_of(spec), "fine\n");
+}
+
+/// What bounds and counts one job says nothing of the one before.
+fn memory_of_jobs_in_turn() {
+    let world = World::new();
+    let hold = |mib: u64, limit_mib: Option<u64>| {
+        let bytes = mib << 20;
+        let mut spec = world.script(
+            &format!("head -c {bytes} /dev/zero | tail -c {bytes} | wc -c"),
+            &["head", "tail", "wc"],
+        );
+        spec.limits.memory_bytes = limit_mib.map(|mib| mib << 20);
+        let outcome = world.run(spec);
+        (outcome.exit, outcome.usage.memory_peak_bytes >> 20)
+    };
+    for _ in 0..2 {
+        let (exit, peak) = hold(100, Some(256));
+        assert!(exit == Exit::Code(0) && (100..256).contains(&peak), "{exit:?}, {peak} MiB");
+        let (exit, peak) = hold(1, None);
+        assert!(exit == Exit::Code(0) && peak < 50, "{exit:?}, {peak} MiB");
+        assert_eq!(hold(100, Some(64)).0, Exit::OutOfMemory);
+        let (exit, peak) = hold(1, Some(64));
+        assert!(exit == Exit::Code(0) && peak < 50, "{exit:?}, {peak} MiB");
+    }
 }
 
 fn memory_limit_without_control_groups() {

@@ -5,7 +5,9 @@
 //! watches its memory itself, and the number of processes is bounded per user.
 //!
 //! One directory per launcher, `mesh-<pid>`, made while it still has the rights of whoever
-//! started it and handed over to the user that it becomes; one below it per job.
+//! started it and handed over to the user that it becomes; below it one per job that runs at once. Making and
+//! removing a group takes a lock of the whole kernel, which is what many sandboxes that start together would
+//! wait for: so a group goes from job to job, where it can be made as good as new.
 
 use std::fs;
 use std::os::fd::OwnedFd;
@@ -21,6 +23,10 @@ const DIRECTORY: OFlags =
     OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 const LOCKABLE: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// What a job may find charged to its group that it did not cause. Whoever had it before was the first to
+/// read a file, say, and the kernel still has its pages.
+const RESIDUE_MAX_BYTES: u64 = 4 << 20;
 
 /// The directory that holds the launcher itself, in version 2.
 const LEAF: &str = "launcher";
@@ -74,6 +80,10 @@ pub(super) struct Groups(Vec<Hierarchy>);
 pub(super) struct JobGroup {
     name: String,
     parts: Vec<(Kind, OwnedFd)>,
+    /// Has it bounds of another job?
+    is_used: bool,
+    /// What is charged to it before its job begins.
+    residue_bytes: u64,
 }
 
 /// Where the groups of this process are, by kind.
@@ -166,7 +176,13 @@ impl Groups {
             Some((hierarchy.kind, fd))
         };
         let parts = self.0.iter().filter_map(make).collect();
-        JobGroup { name, parts }
+        JobGroup { name, parts, is_used: false, residue_bytes: 0 }
+    }
+
+    /// Makes a job's groups as good as new for another one; false: they are to be removed.
+    pub(super) fn renew(&self, group: &mut JobGroup) -> bool {
+        // Not every time all of them could be made.
+        group.parts.len() == self.0.len() && group.renew()
     }
 
     /// Removes a job's groups; false if a process is still dying in one of them.
@@ -272,6 +288,33 @@ fn remove_group(directory: &Path) {
 }
 
 impl JobGroup {
+    /// Makes it as good as new, now that its job has ended; false if it is to be removed.
+    fn renew(&mut self) -> bool {
+        self.is_used = true;
+        (0..self.parts.len()).all(|part| self.renew_part(part))
+    }
+
+    fn renew_part(&mut self, part: usize) -> bool {
+        let (kind, directory) = &self.parts[part];
+        if read(directory, "cgroup.procs").is_none_or(|processes| !processes.is_empty()) {
+            return false;
+        }
+        match kind {
+            Kind::Processes1 => true,
+            // Its highest use cannot be forgotten before Linux 6.12.
+            Kind::Both2 => false,
+            Kind::Memory1 => {
+                let residue = read_number(directory, "memory.usage_in_bytes");
+                let Some(residue) = residue.filter(|bytes| *bytes <= RESIDUE_MAX_BYTES) else {
+                    return false;
+                };
+                let is_reset = write(directory, "memory.max_usage_in_bytes", "0").is_ok();
+                self.residue_bytes = residue;
+                is_reset && !self.out_of_memory()
+            }
+        }
+    }
+
     /// Does it bound memory?
     pub(super) fn bounds_memory(&self) -> bool {
         self.parts.iter().any(|(kind, _)| kind.memory_file().is_some())
@@ -290,6 +333,11 @@ impl JobGroup {
     /// Sets the bounds. The first process of the sandbox counts as one more.
     pub(super) fn bound(&self, memory_bytes: Option<u64>, processes: u64) -> Result<(), Errno> {
         for (kind, directory) in &self.parts {
+            if self.is_used && *kind == Kind::Memory1 {
+                // Neither bound may ever be the higher one.
+                let _ = write(directory, "memory.memsw.limit_in_bytes", "-1");
+                write(directory, "memory.limit_in_bytes", "-1")?;
+            }
             if let (Some(file), Some(bytes)) = (kind.memory_file(), memory_bytes) {
                 write(directory, file, &bytes.to_string())?;
                 self.bound_swap(*kind, directory, bytes);
@@ -312,7 +360,8 @@ impl JobGroup {
     /// The most memory that the job held, if the kernel tells.
     pub(super) fn memory_peak_bytes(&self) -> Option<u64> {
         let (kind, directory) = self.parts.iter().find(|(kind, _)| kind.peak_file().is_some())?;
-        read(directory, kind.peak_file()?)?.trim().parse().ok()
+        let peak = read_number(directory, kind.peak_file()?)?;
+        Some(peak.saturating_sub(self.residue_bytes))
     }
 
     /// Has a process been killed because the bound was reached?
@@ -329,6 +378,10 @@ fn write(directory: &OwnedFd, file: &str, text: &str) -> Result<(), Errno> {
     let flags = OFlags::WRONLY | OFlags::CLOEXEC;
     let fd = rustix::fs::openat(directory, file, flags, Mode::empty())?;
     rustix::io::write(fd, text.as_bytes()).map(drop)
+}
+
+fn read_number(directory: &OwnedFd, file: &str) -> Option<u64> {
+    read(directory, file)?.trim().parse().ok()
 }
 
 fn read(directory: &OwnedFd, file: &str) -> Option<String> {

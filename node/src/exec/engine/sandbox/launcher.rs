@@ -99,6 +99,8 @@ struct Launcher {
     filters: Filters,
     /// By process id.
     running: BTreeMap<i32, Running>,
+    /// Groups for jobs to come: as many as ever ran at once.
+    idle: Vec<JobGroup>,
     /// Groups that could not be removed yet.
     leftover: Vec<JobGroup>,
     jobs: u64,
@@ -125,8 +127,8 @@ impl Launcher {
             .step("die with the engine")?;
         let filters =
             Filters::compile().map_err(|_| Errno::INVAL).step("compile the system call filter")?;
-        let running = BTreeMap::new();
-        Ok(Self { single, groups, filters, running, leftover: Vec::new(), jobs: 0 })
+        let (running, idle, leftover) = (BTreeMap::new(), Vec::new(), Vec::new());
+        Ok(Self { single, groups, filters, running, idle, leftover, jobs: 0 })
     }
 
     fn serve(mut self, control: OwnedFd) -> Result<(), Errno> {
@@ -161,8 +163,10 @@ impl Launcher {
 
     fn take_away(&mut self, pid: i32) {
         while let Ok(Some(_)) = process::reap(false) {}
-        if let Some(job) = self.running.remove(&pid) {
-            self.leftover.push(job.group);
+        if let Some(Running { mut group, .. }) = self.running.remove(&pid) {
+            let list =
+                if self.groups.renew(&mut group) { &mut self.idle } else { &mut self.leftover };
+            list.push(group);
         }
         let groups = &self.groups;
         self.leftover.retain(|group| !groups.remove(group));
@@ -172,7 +176,7 @@ impl Launcher {
     fn launch(&mut self, fds: Vec<OwnedFd>) -> Option<(JobEnds, JobGroup)> {
         let [socket, order, stdin, stdout, stderr] = <[OwnedFd; 5]>::try_from(fds).ok()?;
         self.jobs += 1;
-        let group = self.groups.job(self.jobs);
+        let group = self.idle.pop().unwrap_or_else(|| self.groups.job(self.jobs));
         // A send fails only if the engine has given the job up: its init will notice too.
         let _ = match process::clone(NAMESPACES, &self.single) {
             Ok(Cloned::Child) => {
