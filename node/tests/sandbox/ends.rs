@@ -21,6 +21,7 @@ pub(crate) const CASES: &[Case] = &[
     ("ends::memory_limit", memory_limit),
     ("ends::memory_of_jobs_in_turn", memory_of_jobs_in_turn),
     ("ends::memory_limit_without_control_groups", memory_limit_without_control_groups),
+    ("ends::networks_of_jobs", networks_of_jobs),
     ("ends::fork_bomb", fork_bomb),
     ("ends::many_at_once", many_at_once),
     ("ends::the_launcher_ends_with_the_engine", the_launcher_ends_with_the_engine),
@@ -221,6 +222,31 @@ fn as_nice_as_asked() {
     };
     let usual = niceness(0);
     assert_eq!(niceness(7), (usual + 7).min(19));
+}
+
+/// Jobs that run at once have a network each, and where one has sent something no other comes.
+fn networks_of_jobs() {
+    let world = World::new();
+    let spec = |more: &str| {
+        let script = format!("grep lo: /proc/self/net/dev; readlink /proc/self/ns/net; {more}");
+        world.script(&script, &["grep", "readlink", "sleep", "bash"])
+    };
+    for _ in 0..5 {
+        let said = world.stdout_of(spec("bash -c 'echo hello > /dev/udp/127.0.0.1/9'"));
+        let mut counts = said.lines().next().unwrap().split_whitespace().skip(1);
+        assert!(counts.all(|count| count == "0"), "somebody was here: {said}");
+    }
+    world.runtime.block_on(async {
+        let jobs = (0..4).map(|_| {
+            let (engine, job) = (world.engine.clone(), job(spec("sleep 0.5")));
+            tokio::spawn(async move { engine.run(job).await })
+        });
+        let mut networks = std::collections::BTreeSet::new();
+        for job in jobs.collect::<Vec<_>>() {
+            networks.insert(world.text(job.await.unwrap().unwrap().stdout));
+        }
+        assert_eq!(networks.len(), 4, "{networks:?}");
+    });
 }
 
 fn fork_bomb() {

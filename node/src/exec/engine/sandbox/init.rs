@@ -84,8 +84,6 @@ fn prepare(file: &mut File, group: &JobGroup, single: &SingleThreaded) -> Result
     process::unshare(libc::CLONE_NEWCGROUP, single).step("make a control group namespace")?;
     let order = message::read_order(file).step("read the order")?;
     group.bound(order.memory_bytes, order.processes).step("bound the job")?;
-    // Without it some programs cannot talk to themselves; that is theirs to say.
-    let _ = process::loopback_up();
     build::build(&order, file)?;
     Ok(order)
 }

@@ -28,16 +28,16 @@ use super::cgroup::{Groups, JobGroup};
 use super::filter::Filters;
 use super::init::{self, JobEnds};
 use super::message::{self, Event, Ready, Setup, Step, StepError};
+use super::network::JobNetwork;
 use super::probe::{self, PROBE_NAME};
 use super::process::{self, Cloned, SingleThreaded};
 
 /// What the launcher is called, in `argv[0]`.
 pub(super) const LAUNCHER_NAME: &str = "mesh-launcher";
 
-/// Every sandbox gets these for itself; the user, mount and host-name namespaces around them are
+/// Every sandbox gets these for itself, and a network; the user, mount and host-name namespaces around them are
 /// the launcher's.
-const NAMESPACES: libc::c_int =
-    libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWNET | libc::CLONE_NEWIPC;
+const NAMESPACES: libc::c_int = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC;
 
 /// Becomes the launcher if this process was started as one, and then does not return. To be
 /// called first thing in `main`, before there are threads.
@@ -91,6 +91,7 @@ fn take_control() -> Result<OwnedFd, Errno> {
 struct Running {
     pidfd: OwnedFd,
     group: JobGroup,
+    network: JobNetwork,
 }
 
 struct Launcher {
@@ -99,8 +100,9 @@ struct Launcher {
     filters: Filters,
     /// By process id.
     running: BTreeMap<i32, Running>,
-    /// Groups for jobs to come: as many as ever ran at once.
-    idle: Vec<JobGroup>,
+    /// For jobs to come: as many as ever ran at once.
+    idle_groups: Vec<JobGroup>,
+    idle_networks: Vec<JobNetwork>,
     /// Groups that could not be removed yet.
     leftover: Vec<JobGroup>,
     jobs: u64,
@@ -127,8 +129,16 @@ impl Launcher {
             .step("die with the engine")?;
         let filters =
             Filters::compile().map_err(|_| Errno::INVAL).step("compile the system call filter")?;
-        let (running, idle, leftover) = (BTreeMap::new(), Vec::new(), Vec::new());
-        Ok(Self { single, groups, filters, running, idle, leftover, jobs: 0 })
+        Ok(Self {
+            single,
+            groups,
+            filters,
+            running: BTreeMap::new(),
+            idle_groups: Vec::new(),
+            idle_networks: Vec::new(),
+            leftover: Vec::new(),
+            jobs: 0,
+        })
     }
 
     fn serve(mut self, control: OwnedFd) -> Result<(), Errno> {
@@ -163,10 +173,14 @@ impl Launcher {
 
     fn take_away(&mut self, pid: i32) {
         while let Ok(Some(_)) = process::reap(false) {}
-        if let Some(Running { mut group, .. }) = self.running.remove(&pid) {
-            let list =
-                if self.groups.renew(&mut group) { &mut self.idle } else { &mut self.leftover };
-            list.push(group);
+        if let Some(Running { mut group, network, .. }) = self.running.remove(&pid) {
+            match self.groups.renew(&mut group) {
+                true => self.idle_groups.push(group),
+                false => self.leftover.push(group),
+            }
+            if network.is_unused() {
+                self.idle_networks.push(network);
+            }
         }
         let groups = &self.groups;
         self.leftover.retain(|group| !groups.remove(group));
@@ -176,25 +190,35 @@ impl Launcher {
     fn launch(&mut self, fds: Vec<OwnedFd>) -> Option<(JobEnds, JobGroup)> {
         let [socket, order, stdin, stdout, stderr] = <[OwnedFd; 5]>::try_from(fds).ok()?;
         self.jobs += 1;
-        let group = self.idle.pop().unwrap_or_else(|| self.groups.job(self.jobs));
+        let group = self.idle_groups.pop().unwrap_or_else(|| self.groups.job(self.jobs));
+        let cloned = self.network().step("make a network namespace").and_then(|network| {
+            let cloned = process::clone(NAMESPACES, &self.single).step("make a process")?;
+            Ok((cloned, network))
+        });
         // A send fails only if the engine has given the job up: its init will notice too.
-        let _ = match process::clone(NAMESPACES, &self.single) {
-            Ok(Cloned::Child) => {
+        let _ = match cloned {
+            Ok((Cloned::Child, _)) => {
                 let order = File::from(order);
                 return Some((JobEnds { socket, order, stdin, stdout, stderr }, group));
             }
-            Ok(Cloned::Parent { pid, pidfd }) => {
+            Ok((Cloned::Parent { pid, pidfd }, network)) => {
                 let sent = message::send(&socket, &Event::Started, &[pidfd.as_fd()]);
-                self.running.insert(pid, Running { pidfd, group });
+                self.running.insert(pid, Running { pidfd, group, network });
                 sent
             }
-            Err(errno) => {
+            Err(error) => {
                 self.leftover.push(group);
-                let errno = errno.raw_os_error();
-                let error = StepError { step: "make a process".to_owned(), errno };
                 message::send(&socket, &Event::Failed(error), &[])
             }
         };
         None
+    }
+
+    /// A network for a job, in which the launcher is from now on.
+    fn network(&mut self) -> Result<JobNetwork, Errno> {
+        match self.idle_networks.pop() {
+            Some(network) => network.enter().map(|()| network),
+            None => JobNetwork::make(&self.single),
+        }
     }
 }

@@ -16,6 +16,7 @@ mod filter;
 mod init;
 mod launcher;
 mod message;
+mod network;
 mod order;
 mod probe;
 mod process;
