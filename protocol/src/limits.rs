@@ -467,6 +467,9 @@ pub const RECORDS_PER_S: u64 = 500;
 /// How long what is new waits for more of it.
 pub const RECORDS_GATHER_US: u64 = 500_000;
 
+/// How long it waits after the round before: a node that has something new all the time still sends few messages.
+pub const RECORDS_ROUND_US: u64 = 4_000_000;
+
 /// How long to wait after nobody took a record; doubled by further failures, up to an hour.
 pub const RECORDS_RETRY_US: u64 = 10_000_000;
 

@@ -86,6 +86,8 @@ pub struct Publisher {
     /// By kind, then by time. What is in a sweep is not here.
     due: BTreeSet<(bool, Time, RecordKey)>,
     sweep: Option<Sweep>,
+    /// When the last one began.
+    swept: Option<Time>,
     /// When the budget allows the next message.
     send_at: Time,
     random: Random,
@@ -103,6 +105,7 @@ impl Publisher {
             items: BTreeMap::new(),
             due: BTreeSet::new(),
             sweep: None,
+            swept: None,
             send_at: Time::ZERO,
             random: Random::new(seed),
             counts: Counts::default(),
@@ -152,7 +155,9 @@ impl Publisher {
             self.counts.refused += 1;
             return;
         }
-        let due = now + limits::RECORDS_GATHER_US;
+        let gathered = now + limits::RECORDS_GATHER_US;
+        let round = self.swept.map(|swept| swept + limits::RECORDS_ROUND_US);
+        let due = round.map_or(gathered, |round| round.max(gathered));
         self.items.insert(key, Item { due, failures: 0, kept: 0 });
         self.due.insert((is_provider(&key), due, key));
     }
@@ -244,7 +249,9 @@ impl Publisher {
 
     fn begin_sweep(&mut self, now: Time) {
         let mut sweep = Sweep::default();
-        let of_kind = |provider| self.due_of_kind(provider).take_while(|(_, due, _)| *due <= now);
+        // What would have been next need not wait for a round of its own.
+        let until = now + limits::RECORDS_GATHER_US;
+        let of_kind = |provider| self.due_of_kind(provider).take_while(|(_, due, _)| *due <= until);
         let due = of_kind(false).chain(of_kind(true)).take(limits::RECORDS_SWEEP);
         for entry in due.copied().collect::<Vec<_>>() {
             self.due.remove(&entry);
@@ -252,6 +259,7 @@ impl Publisher {
             sweep.unplaced.insert(unplaced(entry.2));
         }
         self.sweep = Some(sweep);
+        self.swept = Some(now);
     }
 
     fn end_sweep(&mut self, now: Time) {

@@ -245,6 +245,23 @@ fn reductions_go_first_and_no_faster_than_is_allowed() {
     assert!(tail.iter().all(|kind| !kind));
 }
 
+/// Nodes that run thunks for hours have something new each moment.
+#[test]
+fn what_comes_bit_by_bit_goes_in_few_messages() {
+    let mut world = World::new(5, 4, true);
+    let (each, all) = (SECOND / 10, 600);
+    for number in 0..all {
+        world.after(number * each, Happens::Publish(publish::Input::New(key(number))));
+    }
+    let latest = limits::RECORDS_GATHER_US + limits::RECORDS_ROUND_US + SECOND;
+    for number in 0..all {
+        world.run_until(Time::from_us(number * each + latest));
+        assert_eq!(world.keepers(number).len(), limits::RECORD_REPLICAS, "key {number}");
+    }
+    let rounds = all * each / limits::RECORDS_ROUND_US + 2;
+    assert!(world.publisher.counts().messages <= rounds * 4, "{:?}", world.publisher.counts());
+}
+
 #[test]
 fn every_record_lives_on_while_peers_come_and_go() {
     let mut world = World::new(7, 200, false);
