@@ -68,7 +68,7 @@ fn what_is_wrong_is_told_with_its_place_by_each_command_that_reads_it() {
         ("listen = ['tcp']", "join.listen: \"tcp\" is no address; allowed: an array of multiaddr"),
         (
             "placement = 'heft'",
-            "join.placement: \"heft\" is unknown; allowed: fifo, lifo, random, critical-path, b-level",
+            "join.placement: \"heft\" is unknown; allowed: fifo, lifo, random, critical-path, b-level, locality",
         ),
         ("speculation = true", "join.speculation: true or false; allowed: none, ours, late, clone"),
         ("slots = = 1", ""),

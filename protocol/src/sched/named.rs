@@ -44,16 +44,18 @@ impl PlacementName {
             Self::Random => "random",
             Self::CriticalPath => "critical-path",
             Self::BLevel => "b-level",
+            Self::Locality => "locality",
         }
     }
 
     /// All of them, with their names.
-    pub const ALL: [(&'static str, Self); 5] = [
+    pub const ALL: [(&'static str, Self); 6] = [
         (Self::Fifo.name(), Self::Fifo),
         (Self::Lifo.name(), Self::Lifo),
         (Self::Random.name(), Self::Random),
         (Self::CriticalPath.name(), Self::CriticalPath),
         (Self::BLevel.name(), Self::BLevel),
+        (Self::Locality.name(), Self::Locality),
     ];
 }
 
@@ -131,7 +133,7 @@ mod tests {
         let refused = "heft".parse::<PlacementName>().unwrap_err().to_string();
         assert_eq!(
             refused,
-            "\"heft\" is unknown; allowed: fifo, lifo, random, critical-path, b-level"
+            "\"heft\" is unknown; allowed: fifo, lifo, random, critical-path, b-level, locality"
         );
         let refused = "".parse::<SpeculationName>().unwrap_err().to_string();
         assert_eq!(refused, "\"\" is unknown; allowed: none, ours, late, clone");

@@ -114,6 +114,20 @@ impl Placement for BLevel {
     }
 }
 
+/// Of what became ready first, that of which the claimant has most.
+#[derive(Debug, Default)]
+pub struct Locality;
+
+impl Placement for Locality {
+    fn key(&mut self, _: Level, order: u64) -> u64 {
+        order
+    }
+
+    fn choose(&mut self, _: &Capabilities, candidates: &[Candidate]) -> usize {
+        closest(candidates, |_| 0)
+    }
+}
+
 /// Of those that rank like the first, the one of which the claimant has most.
 fn closest(candidates: &[Candidate], rank: impl Fn(&Candidate) -> u64) -> usize {
     let first = candidates.first().map(&rank);
@@ -135,6 +149,8 @@ pub enum PlacementName {
     CriticalPath,
     /// [`BLevel`].
     BLevel,
+    /// [`Locality`].
+    Locality,
 }
 
 impl PlacementName {
@@ -146,6 +162,7 @@ impl PlacementName {
             Self::Random => Box::new(Shuffled::new(seed)),
             Self::CriticalPath => Box::new(CriticalPath),
             Self::BLevel => Box::new(BLevel),
+            Self::Locality => Box::new(Locality),
         }
     }
 }
@@ -178,6 +195,7 @@ mod tests {
     fn queues_are_in_their_policys_order() {
         let levels = [level(1, 40), level(5, 20), level(3, 70), level(5, 40)];
         assert_eq!(sorted(&mut Fifo, &levels), [0, 1, 2, 3]);
+        assert_eq!(sorted(&mut Locality, &levels), [0, 1, 2, 3]);
         assert_eq!(sorted(&mut Lifo, &levels), [3, 2, 1, 0]);
         assert_eq!(sorted(&mut CriticalPath, &levels), [1, 3, 2, 0]);
         assert_eq!(sorted(&mut BLevel, &levels), [2, 0, 3, 1]);
@@ -198,5 +216,6 @@ mod tests {
         assert_eq!(BLevel.choose(&CLAIMANT, &candidates), 0);
         assert_eq!(BLevel.choose(&CLAIMANT, &candidates[1..]), 1);
         assert_eq!(Fifo.choose(&CLAIMANT, &candidates), 0);
+        assert_eq!(Locality.choose(&CLAIMANT, &candidates), 2, "they decide alone");
     }
 }
