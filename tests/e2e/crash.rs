@@ -26,7 +26,9 @@ fn reductions(mesh: &Mesh) -> u64 {
 /// False if it was over before that.
 fn kill_after(project: &Project, mesh: &Mesh, more: u64, spins: u64) -> bool {
     let enough = reductions(mesh) + more;
+    let temporary = tempfile::tempdir().unwrap();
     let mut command = project.build_command(With::Lazy(mesh), GOAL);
+    command.env("TMPDIR", temporary.path());
     command.process_group(0).stdout(Stdio::null()).stderr(Stdio::null());
     let mut running = command.spawn().unwrap();
     let ended = |running: &mut std::process::Child| running.try_wait().unwrap().is_some();
@@ -41,6 +43,11 @@ fn kill_after(project: &Project, mesh: &Mesh, more: u64, spins: u64) -> bool {
     let killed = running.wait().unwrap().signal() == Some(9);
     eprintln!("after {more} more thunks and {spins} spins: killed {killed}");
     family.wait_until_gone();
+    let left: Vec<_> = fs::read_dir(temporary.path()).unwrap().flatten().collect();
+    assert!(
+        !left.iter().any(|left| left.file_name().to_string_lossy().starts_with("mesh-")),
+        "{left:?}"
+    );
     killed
 }
 

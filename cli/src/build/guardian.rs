@@ -2,7 +2,8 @@
 //!
 //! `kill -9` of a build's process group leaves nobody who could remove its placeholders, so the
 //! build starts this process first, in a group of its own. It waits for the end of the build, seen
-//! by the end of its standard input, and removes what the journal says is unfinished.
+//! by the end of its standard input, and removes what the journal says is unfinished, and the directory of the
+//! build's socket.
 
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -22,11 +23,11 @@ pub(crate) struct Guardian {
 }
 
 impl Guardian {
-    /// Starts one for the build with this journal.
-    pub(crate) fn start(journal: &Path) -> io::Result<Self> {
+    /// Starts one for the build with this journal and this directory for a while.
+    pub(crate) fn start(journal: &Path, place: &Path) -> io::Result<Self> {
         let mut child = Command::new("/proc/self/exe")
             .arg0(NAME)
-            .arg(journal)
+            .args([journal, place])
             .current_dir("/")
             .process_group(0)
             .stdin(Stdio::piped())
@@ -44,6 +45,10 @@ pub(crate) fn run_if_asked() -> Option<ExitCode> {
     let journal = arguments.next().filter(|_| is_asked)?;
     // Nothing is ever written: this returns when the build's end of the pipe is closed.
     let _ = io::copy(&mut io::stdin(), &mut io::sink());
+    if let Some(place) = arguments.next() {
+        // A build that ends by itself has removed it.
+        let _ = std::fs::remove_dir_all(place);
+    }
     let cleaned = journal::clean(Path::new(&journal), rustix::fs::FlockOperation::LockExclusive);
     Some(if cleaned.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

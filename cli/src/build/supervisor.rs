@@ -216,7 +216,7 @@ impl Build<'_> {
         if !is_watched {
             self.site.console.note("this system lets nobody watch opens: building eagerly");
         }
-        let cleaned = if mode == Mode::Lazy { Some(self.guard()?) } else { None };
+        let cleaned = if mode == Mode::Lazy { Some(self.guard(place.path())?) } else { None };
         let pipe = place.path().join(PIPE);
         let slots = self.options.at.slots;
         let jobserver = Jobserver::create(&pipe, slots).map_err(CliError::io(&pipe))?;
@@ -258,10 +258,10 @@ impl Build<'_> {
         Ok(process)
     }
 
-    /// A journal of placeholders, and who removes them if this process is killed.
-    fn guard(&self) -> Result<(Arc<Journal>, Guardian), CliError> {
+    /// A journal of placeholders, and who removes them and that directory if this process is killed.
+    fn guard(&self, place: &Path) -> Result<(Arc<Journal>, Guardian), CliError> {
         let journal = Journal::create(self.builds).map_err(CliError::io(self.builds))?;
-        let guardian = Guardian::start(journal.path());
+        let guardian = Guardian::start(journal.path(), place);
         let guardian = guardian.map_err(CliError::io("starting mesh again"))?;
         Ok((Arc::new(journal), guardian))
     }
