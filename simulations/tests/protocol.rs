@@ -55,6 +55,29 @@ fn the_same_seed_gives_the_same_run() {
     assert_eq!(when(&one), when(&two));
 }
 
+/// As `mesh join --only-when-idle`: what runs goes on, and nothing new begins.
+#[test]
+fn whoever_uses_a_host_lets_it_finish_what_it_runs() {
+    for (fidelity, ahead) in [("fast", "ahead = 0"), ("flow", "ahead = 0"), ("protocol", "")] {
+        let text = format!(
+            "title = 'a test'\nfidelity = '{fidelity}'\n[platform]\ncontrol = '0.5 ms'\n\
+             [[platform.hosts]]\nname = 'user'\nmemory = '1 kB'\n\
+             [[platform.hosts]]\nname = 'worker'\nowner = {{ idle = 5, busy = 95 }}\n\
+             [workload]\nkind = 'bag'\ntasks = 3\nwork = 4\nmemory = '1 MB'\n\
+             [policy]\nname = 'fifo'\n{ahead}\n"
+        );
+        let outcome = common::scenario(&text, &[], Path::new("")).unwrap().run(1).unwrap();
+        let mut begun: Vec<f64> = outcome.tasks.iter().map(|task| task.started.seconds()).collect();
+        begun.sort_by(f64::total_cmp);
+        let expected = [0.0, 4.0, 100.0];
+        let is_near = |(begun, expected): (&f64, f64)| (0.0..0.1).contains(&(begun - expected));
+        assert!(begun.iter().zip(expected).all(is_near), "{fidelity}: {begun:?}");
+        assert_eq!((outcome.summary.aborted, outcome.summary.wasted), (0, 0.0), "{fidelity}");
+    }
+    let bad = scenario("", "owner = { idle = 5 }", BAG, "fifo").unwrap_err();
+    assert!(bad.contains("owner.busy"), "{bad}");
+}
+
 #[test]
 fn hosts_that_go_cost_time_and_no_task() {
     let churn = "churn = { up = { distribution = 'exponential', mean = '60 s' }, down = '20 s' }\n";

@@ -42,7 +42,7 @@ mod tests {
         assert_eq!(
             error("core = 4"),
             "a.toml:4: platform.hosts.0.core: unknown key; allowed: name, count, cores, speed, memory, \
-             cache, start, access, uplink, churn, stragglers, machine, liars"
+             cache, start, access, uplink, churn, owner, stragglers, machine, liars"
         );
         assert_eq!(
             error("cache = 'hot'"),

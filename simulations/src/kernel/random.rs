@@ -37,6 +37,8 @@ pub enum Purpose {
     Liar = 11,
     /// Which results of others are checked.
     Audit = 12,
+    /// When a host's owner uses it.
+    Owner = 13,
 }
 
 /// A stream of random numbers.

@@ -1,4 +1,4 @@
-//! When hosts go and come.
+//! When hosts go and come, and when their owners use them.
 
 use std::sync::Arc;
 
@@ -37,9 +37,19 @@ pub struct Absences<'a> {
     next: usize,
 }
 
+/// What hosts are absent for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Absent {
+    /// They are gone: [`Group::churn`](super::Group::churn).
+    Gone,
+    /// Their owners use them: [`Group::owner`](super::Group::owner).
+    InUse,
+}
+
 impl<'a> Absences<'a> {
     /// Those of all hosts; none of hosts that never go, as those of users.
     pub fn of_hosts(
+        absent: Absent,
         platform: &'a Platform,
         hosts: &Hosts,
         seed: u64,
@@ -50,20 +60,25 @@ impl<'a> Absences<'a> {
             let group = hosts.group_index(host);
             within = if group_before == Some(group) { within + 1 } else { 0 };
             group_before = Some(group);
-            let churn = platform.groups[group].churn.as_ref();
-            let churn = churn.filter(|_| !is_home[host.index()]);
-            churn.map(|churn| Self::new(churn, seed, host.0, within))
+            let group = &platform.groups[group];
+            let (churn, purpose) = match absent {
+                Absent::Gone => (&group.churn, Purpose::Churn),
+                Absent::InUse => (&group.owner, Purpose::Owner),
+            };
+            let churn = churn.as_ref().filter(|_| !is_home[host.index()]);
+            let draws = Draws::new(seed, purpose, u64::from(host.0));
+            churn.map(|churn| Self::new(churn, draws, within))
         };
         (0..hosts.len() as u32).map(HostId).map(of_host).collect()
     }
 
-    /// Those of host `host` (over all groups), which is number `within` of its group.
-    pub fn new(churn: &'a Churn, seed: u64, host: u32, within: u32) -> Self {
+    /// Those of a host which is number `within` of its group.
+    pub fn new(churn: &'a Churn, draws: Draws, within: u32) -> Self {
         let node = match churn {
             Churn::Random { .. } => 0,
             Churn::Trace(outages) => within as usize % outages.nodes.len().max(1),
         };
-        Self { churn, draws: Draws::new(seed, Purpose::Churn, u64::from(host)), node, next: 0 }
+        Self { churn, draws, node, next: 0 }
     }
 
     /// Lets the host that these are of go and come back the next time, if it does.

@@ -10,7 +10,7 @@ mod link;
 mod machine;
 mod read;
 
-pub use churn::{Absences, Churn, Outages};
+pub use churn::{Absences, Absent, Churn, Outages};
 pub use hosts::{HostId, Hosts};
 pub use link::Link;
 pub use machine::{Costs, Machine};
@@ -56,6 +56,9 @@ pub struct Group {
     pub uplink: Option<Link>,
     /// When hosts go and come.
     pub churn: Option<Churn>,
+    /// When owners use their hosts, which then take nothing new and finish what they run: as
+    /// `mesh join --only-when-idle`. `up` is between two uses, `down` one of them.
+    pub owner: Option<Churn>,
     /// Executions that take longer than they should.
     pub stragglers: Option<Stragglers>,
     /// The machine that all hosts of the group are on, if they share one: its position in

@@ -83,7 +83,8 @@ fn read_group(section: &Section<'_>, machines: &[Machine]) -> Result<Group, Conf
         start: section.distribution("start", Unit::Seconds)?.unwrap_or(Distribution::Constant(0.0)),
         access: read_link(section, "access")?,
         uplink: read_link(section, "uplink")?,
-        churn: section.section("churn")?.map(|churn| read_churn(&churn)).transpose()?,
+        churn: section.section("churn")?.map(|it| read_churn(&it, ["up", "down"])).transpose()?,
+        owner: section.section("owner")?.map(|it| read_churn(&it, ["idle", "busy"])).transpose()?,
         stragglers: section.section("stragglers")?.map(|s| read_stragglers(&s)).transpose()?,
         machine: section
             .text("machine")?
@@ -134,7 +135,10 @@ fn read_liars(section: &Section<'_>) -> Result<Liars, ConfigError> {
     Ok(liars)
 }
 
-fn read_churn(section: &Section<'_>) -> Result<Churn, ConfigError> {
+fn read_churn(
+    section: &Section<'_>,
+    [there, away]: [&'static str; 2],
+) -> Result<Churn, ConfigError> {
     let churn = if let Some(path) = section.file("trace")? {
         let outages = read_outages(&path).map_err(|problem| {
             let form = "a CSV file with the columns node, gone_s, back_s";
@@ -142,14 +146,14 @@ fn read_churn(section: &Section<'_>) -> Result<Churn, ConfigError> {
         })?;
         Churn::Trace(Arc::new(outages))
     } else {
-        let up = section.distribution("up", Unit::Seconds)?;
-        let down = section.distribution("down", Unit::Seconds)?;
+        let up = section.distribution(there, Unit::Seconds)?;
+        let down = section.distribution(away, Unit::Seconds)?;
         let allowed = "seconds or a distribution; or the key trace";
-        let up = section.need("up", up, allowed)?;
-        let down = section.need("down", down, allowed)?;
+        let up = section.need(there, up, allowed)?;
+        let down = section.need(away, down, allowed)?;
         // A host that comes and goes without time passing would never let it pass.
         if up.mean() + down.mean() < 1e-3 {
-            return Err(section.wrong("up", "no time passes", "a mean of a millisecond or more"));
+            return Err(section.wrong(there, "no time passes", "a mean of a millisecond or more"));
         }
         Churn::Random { up, down }
     };

@@ -64,6 +64,8 @@ struct Requester {
 /// A host.
 pub(super) struct Node {
     slots: u32,
+    /// Of those, what others may have.
+    given: u32,
     requester: Option<Box<Requester>>,
     claims: Claims,
     set_own: u32,
@@ -106,6 +108,7 @@ impl Node {
         });
         Self {
             slots,
+            given: slots,
             requester,
             claims: Claims::new(me, seed).with_spread(spread_us),
             set_own: 0,
@@ -117,6 +120,11 @@ impl Node {
             next_served: 0,
             settling: BTreeMap::new(),
         }
+    }
+
+    /// Others may have all of it, or nothing while its owner uses it.
+    pub(super) fn give(&mut self, in_use: bool) {
+        self.given = if in_use { 0 } else { self.slots };
     }
 
     pub(super) fn next_deadline(&self) -> Option<Time> {
@@ -133,7 +141,7 @@ impl Node {
         requester.leases.handle(now, input, &mut effects);
         wish_of_leases(effects, wishes);
         // Before the other side may start anything.
-        let others = self.slots.saturating_sub(requester.leases.own_cores());
+        let others = self.slots.saturating_sub(requester.leases.own_cores()).min(self.given);
         if others < self.set_claims {
             self.set_claims = others;
             self.claim(now, claim::Input::Slots(others), wishes);
@@ -203,7 +211,7 @@ impl Node {
                 continue;
             }
             let busy = self.requester.as_ref().map_or(0, |requester| requester.leases.own_cores());
-            let others = self.slots.saturating_sub(busy);
+            let others = self.slots.saturating_sub(busy).min(self.given);
             if others == self.set_claims {
                 break;
             }

@@ -21,7 +21,7 @@ use super::streams::{End, Link, Message};
 use super::{ClaimProtocol, Policies};
 use crate::kernel::{Draws, EventQueue, Purpose, SimTime, Span};
 use crate::network::Topology;
-use crate::platform::{Absences, HostId, Hosts};
+use crate::platform::{Absences, Absent, HostId, Hosts};
 use crate::run::{Ended, Outcome, RunError, Setup, TaskRecord, Totals};
 use crate::workload::{JobId, ObjectId, TaskId};
 
@@ -51,6 +51,8 @@ pub(super) enum Event {
     /// A run of a check ended.
     Checked(Box<Check>),
     Gone(HostId),
+    /// A host's owner uses it, or no more.
+    Used(HostId, bool),
     Back(HostId),
 }
 
@@ -72,6 +74,8 @@ pub(super) struct World<'a> {
     pub(super) links: Vec<Link>,
     pub(super) free_links: Vec<u32>,
     absences: Vec<Option<Absences<'a>>>,
+    uses: Vec<Option<Absences<'a>>>,
+    in_use: Vec<bool>,
     pub(super) books: Books<'a>,
     pub(super) thunks: Vec<Option<Arc<Thunk>>>,
     pub(super) records: Vec<TaskRecord>,
@@ -109,6 +113,8 @@ impl<'a> World<'a> {
             links: Vec::new(),
             free_links: Vec::new(),
             absences: Vec::new(),
+            uses: Vec::new(),
+            in_use: vec![false; hosts.len()],
             books: Books::new(setup),
             thunks: vec![None; tasks],
             records: vec![TaskRecord::default(); tasks],
@@ -215,6 +221,7 @@ impl<'a> World<'a> {
             }
             Event::Checked(check) => self.on_checked(check),
             Event::Gone(host) => self.on_gone(host),
+            Event::Used(host, in_use) => self.on_used(host, in_use),
             Event::Back(host) => {
                 self.begin(host);
                 self.next_absence(host);
@@ -321,7 +328,8 @@ impl<'a> World<'a> {
         let policies = (self.policies, self.is_home[host.index()]);
         let seed = Draws::new(self.setup.seed, Purpose::Policy, u64::from(host.0)).next_u64();
         let now = self.time();
-        let node = Node::new(now, me, policies, (seed, group.cores));
+        let mut node = Node::new(now, me, policies, (seed, group.cores));
+        node.give(self.in_use[host.index()]);
         self.nodes[host.index()] = Some(Box::new(node));
         self.drive(host, |node, now, wishes| {
             node.lease(now, lease::Input::Others(true), wishes);
@@ -336,9 +344,24 @@ impl<'a> World<'a> {
 
     fn start_churn(&mut self) {
         let Setup { platform, seed, .. } = self.setup;
-        self.absences = Absences::of_hosts(platform, &self.hosts, seed, &self.is_home);
+        let of = |absent| Absences::of_hosts(absent, platform, &self.hosts, seed, &self.is_home);
+        (self.absences, self.uses) = (of(Absent::Gone), of(Absent::InUse));
         for host in (0..self.hosts.len() as u32).map(HostId) {
             self.next_absence(host);
+            self.next_use(host);
+        }
+    }
+
+    fn next_use(&mut self, host: HostId) {
+        let events = [true, false].map(|in_use| Event::Used(host, in_use));
+        Absences::schedule(self.uses[host.index()].as_mut(), &mut self.queue, events);
+    }
+
+    fn on_used(&mut self, host: HostId, in_use: bool) {
+        self.in_use[host.index()] = in_use;
+        self.drive(host, |node, _, _| node.give(in_use));
+        if !in_use {
+            self.next_use(host);
         }
     }
 

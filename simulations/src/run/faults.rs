@@ -5,16 +5,32 @@ use super::holdings::Place;
 use super::lease::{Lease, Stage};
 use super::slab::Key;
 use super::state::{Event, Phase, Sim};
-use crate::platform::{Absences, HostId};
+use crate::platform::{Absences, Absent, HostId};
 use crate::workload::{ObjectId, ObjectOrigin, TaskId};
 
 impl Sim<'_> {
-    /// Draws the first absence of every host that may go.
+    /// Draws the first absence of every host that may go, and its owner's first use of it.
     pub(super) fn start_churn(&mut self) {
         let Setup { platform, seed, .. } = self.setup;
-        self.absences = Absences::of_hosts(platform, &self.hosts, seed, &self.is_home);
+        let of = |absent| Absences::of_hosts(absent, platform, &self.hosts, seed, &self.is_home);
+        (self.absences, self.uses) = (of(Absent::Gone), of(Absent::InUse));
         for host in (0..self.hosts.len() as u32).map(HostId) {
             self.next_absence(host);
+            self.next_use(host);
+        }
+    }
+
+    fn next_use(&mut self, host: HostId) {
+        let events = [true, false].map(|in_use| Event::Used(host, in_use));
+        Absences::schedule(self.uses[host.index()].as_mut(), &mut self.queue, events);
+    }
+
+    /// Its owner comes or leaves.
+    pub(super) fn on_used(&mut self, host: HostId, in_use: bool) {
+        self.nodes[host.index()].in_use = in_use;
+        self.update_free(host);
+        if !in_use {
+            self.next_use(host);
         }
     }
 

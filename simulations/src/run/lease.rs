@@ -41,7 +41,7 @@ impl Sim<'_> {
         }
         let memory = self.setup.graph.task(task).memory;
         let Some(node) = self.nodes.get_mut(host.index()) else { return Err("no such host") };
-        if !node.up || node.room == 0 {
+        if node.gives() == 0 {
             return Err("the host has no room");
         }
         if node.memory_free < memory {

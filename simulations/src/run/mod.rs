@@ -240,6 +240,7 @@ impl Sim<'_> {
             Event::Receipt(lease) => self.on_receipt(lease),
             Event::Retry(transfer) => self.on_retry(transfer),
             Event::Gone(host) => self.on_gone(host),
+            Event::Used(host, in_use) => self.on_used(host, in_use),
             Event::Noticed(host) => self.on_noticed(host),
             Event::Back(host) => self.on_back(host),
             Event::Wake => self.on_wake(),

@@ -32,6 +32,8 @@ pub(super) enum Event {
     Retry(Key<Transfer>),
     /// A host goes.
     Gone(HostId),
+    /// Its owner uses it, or no more.
+    Used(HostId, bool),
     /// Others notice it.
     Noticed(HostId),
     /// A host is back.
@@ -69,6 +71,8 @@ pub(super) struct TaskState {
 #[derive(Debug, Default)]
 pub(super) struct Node {
     pub(super) up: bool,
+    /// Does its owner use it?
+    pub(super) in_use: bool,
     pub(super) cores_free: u32,
     /// How many more leases it gets.
     pub(super) room: u32,
@@ -83,6 +87,13 @@ pub(super) struct Node {
     /// Since it went: tasks that it ran, transfers that it fed.
     pub(super) orphans: Vec<TaskId>,
     pub(super) stalled: Vec<Key<Transfer>>,
+}
+
+impl Node {
+    /// How many more leases it gets now.
+    pub(super) fn gives(&self) -> u32 {
+        if self.up && !self.in_use { self.room } else { 0 }
+    }
 }
 
 /// What the policy is to be told at the end of the instant.
@@ -116,6 +127,7 @@ pub(super) struct Sim<'a> {
     pub(super) estimates: Vec<f64>,
     pub(super) nodes: Vec<Node>,
     pub(super) absences: Vec<Option<Absences<'a>>>,
+    pub(super) uses: Vec<Option<Absences<'a>>>,
     /// Hosts that are up and have room, as level times the number of hosts plus rank of speed: level 0
     /// has idle cores, level n takes its n-th lease in advance.
     pub(super) free: RankSet,
@@ -159,6 +171,7 @@ impl<'a> Sim<'a> {
             estimates: setup.estimates.of(graph, setup.seed),
             nodes: Vec::with_capacity(hosts.len()),
             absences: Vec::new(),
+            uses: Vec::new(),
             free: RankSet::new((setup.ahead as usize + 1) * hosts.len()),
             is_home: vec![false; hosts.len()],
             home_start: platform.groups[..setup.home].iter().map(|group| group.count).sum(),
@@ -287,7 +300,7 @@ impl<'a> Sim<'a> {
         let (ahead, hosts) = (self.setup.ahead, self.hosts.len() as u32);
         let rank = self.hosts.rank(host);
         let node = &mut self.nodes[host.index()];
-        let has_room = node.up && node.room > 0;
+        let has_room = node.gives() > 0;
         let level = (ahead + 1).saturating_sub(node.room);
         let place = has_room.then_some(level * hosts + rank);
         if node.place != place {

@@ -90,10 +90,9 @@ impl<'a> View<'a> {
         self.0.nodes[host.index()].up
     }
 
-    /// How many more tasks a host takes; 0 if it is away.
+    /// How many more tasks a host takes; 0 if it is away, or its owner uses it.
     pub fn room(&self, host: HostId) -> u32 {
-        let node = &self.0.nodes[host.index()];
-        if node.up { node.room } else { 0 }
+        self.0.nodes[host.index()].gives()
     }
 
     /// Whether a host has room and memory for a task.
