@@ -5,6 +5,7 @@ mod common;
 
 use std::path::Path;
 
+use mesh_protocol::sched::policy::PlacementName;
 use mesh_simulations::experiment::Scenario;
 use mesh_simulations::run::{Outcome, Summary};
 use mesh_simulations::workload::ObjectOrigin;
@@ -154,6 +155,15 @@ fn speculation_is_one_of_four() {
 fn a_policy_that_sees_everything_is_no_policy_of_a_node() {
     let error = scenario(PROTOCOL, "", BAG, "heft").unwrap_err();
     assert!(error.contains("fidelity") && error.contains("critical-path"), "{error}");
+}
+
+#[test]
+fn every_policy_of_a_node_is_one_of_the_protocol() {
+    for (name, placement) in PlacementName::ALL {
+        let scenario = scenario(PROTOCOL, "", BAG, name).unwrap();
+        assert_eq!(scenario.policy.placement(), Some(placement));
+        assert!(scenario.run(1).unwrap().summary.makespan >= 20.0, "{name}");
+    }
 }
 
 /// Sixty chains of six short tasks, and one of three long ones: counted in tasks it is the shorter one.

@@ -80,7 +80,7 @@ impl PolicyName {
         ("min-min", Self::MinMin),
         ("max-min", Self::MaxMin),
         ("sufferage", Self::Sufferage),
-        ("locality", Self::Locality),
+        (PlacementName::Locality.name(), Self::Locality),
         ("delay", Self::Delay(Span::from_ns(3_000_000_000))),
         ("stealing", Self::Stealing(Push::Origin)),
         ("power-of-two", Self::PowerOfTwo(2)),
@@ -165,12 +165,8 @@ impl PolicyChoice {
     /// The policy of a node that is called the same, if there is one.
     pub fn placement(&self) -> Option<PlacementName> {
         match self {
-            Self::Named(PolicyName::Fifo) => Some(PlacementName::Fifo),
-            Self::Named(PolicyName::Lifo) => Some(PlacementName::Lifo),
-            Self::Named(PolicyName::Random) => Some(PlacementName::Random),
-            Self::Named(PolicyName::CriticalPath) => Some(PlacementName::CriticalPath),
-            Self::Named(PolicyName::BLevel) => Some(PlacementName::BLevel),
-            Self::Named(_) | Self::External(_) => None,
+            Self::Named(name) => name.make().name().parse().ok(),
+            Self::External(_) => None,
         }
     }
 
