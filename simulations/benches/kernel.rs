@@ -1,5 +1,5 @@
-//! `cargo bench -p mesh-simulations --bench kernel`: bare events per CPU-second of the kernel, and of two heaps that keep no
-//! more than what they must: `std`'s, and the fastest one that was found, `dary_heap`'s of four children.
+//! `cargo bench -p mesh-simulations --bench kernel`: bare events per CPU-second of the kernel, and of two heaps that
+//! keep no more than what they must: `std`'s, and the fastest one that was found, `dary_heap`'s of four children.
 //!
 //! The hold model: every node has one timer; when it fires it is set again at a random time ahead.
 //! Nothing else is measured: no policy, no network. Unlike the kernel's queue, the others have no events that can be

@@ -43,11 +43,12 @@ pub(crate) fn run(args: &ForceArgs) -> Result<(), CliError> {
         }
     });
     let summary = console.finish();
-    if let (Some(path), Some(trace)) = (&args.trace, console.take_trace(Some(&store))) {
-        trace.write(path)?;
-    }
+    let trace = console.take_trace(Some(&store));
     store.flush()?;
     console.note(summary);
+    if let (Some(path), Some(trace)) = (&args.trace, trace) {
+        trace.write(path)?;
+    }
     done
 }
 

@@ -113,7 +113,8 @@ struct Event {
     args: Value,
 }
 
-/// The first 17 letters of a thunk's name: an id that ties events of one machine: with a plain `id`, viewers draw them outside of all machines.
+/// An id that ties events of one machine, the first 17 letters of a thunk's name. With a plain `id`, viewers
+/// draw them outside of all machines.
 #[derive(Debug, Serialize)]
 struct LocalId {
     local: String,

@@ -1,9 +1,9 @@
 //! When what members did happened by the clock of this machine.
 //!
-//! A worker tells times by a clock of its own, of which nothing is known but that it goes as fast as ours. A lease came there
-//! after it was given, and had ended there before its receipt was here: so each lease bounds how far the clocks are
-//! apart, and all of a member's leases together bound it closely. What is here is this machine's node, which has a clock of
-//! its own as well; but of it we hear at once, now and then.
+//! A worker tells times by a clock of its own, of which nothing is known but that it goes as fast as ours. A lease
+//! came there after it was given, and had ended there before its receipt was here: so each lease bounds how far
+//! the clocks are apart, and all of a member's leases together bound it closely. What is here is this machine's
+//! node, which has a clock of its own as well; but of it we hear at once, now and then.
 
 use mesh_node::claims::Trip;
 use mesh_protocol::wire::claim::Timeline;

@@ -40,8 +40,6 @@ pub(super) struct Requester {
     granted: BTreeMap<LeaseId, Granted>,
     /// Leases whose receipt is here, and whose outputs are on their way.
     settling: BTreeMap<LeaseId, Settling>,
-    /// Where the time went of leases of which the machine is about to hear.
-    trips: BTreeMap<LeaseId, Trip>,
     /// Streams that ended while receipts of theirs are being settled: those still count.
     ending: BTreeSet<StreamId>,
     own: BTreeMap<LeaseId, AbortHandle>,
@@ -62,6 +60,8 @@ struct Settling {
     stream: StreamId,
     granted: Time,
     received: Time,
+    /// What its worker says of its time.
+    told: Timeline,
 }
 
 impl Requester {
@@ -155,7 +155,8 @@ impl Shell {
             return self.lease(Input::Received(stream, FromWorker::Receipt(Box::new(receipt))));
         };
         let peer = *peer;
-        let settling = Settling { stream, granted: granted.at, received: self.now() };
+        let (received, told) = (self.now(), receipt.timeline);
+        let settling = Settling { stream, granted: granted.at, received, told };
         self.requester.settling.insert(receipt.lease, settling);
         let settle = self.workshop.clone().settle(peer, signed.reduction.clone());
         let check = self.audits.wants(peer).then(|| Check {
@@ -182,10 +183,6 @@ impl Shell {
 
     pub(super) fn on_settled(&mut self, stream: StreamId, mut receipt: Receipt, settled: Settled) {
         let lease = receipt.lease;
-        if let Some(Settling { granted, received, .. }) = self.requester.settling.remove(&lease) {
-            let trip = Trip::new([granted, received, self.now()], receipt.timeline);
-            self.requester.trips.insert(lease, trip);
-        }
         let settled = settled.and_then(|check| check.map_or(Ok(()), |it| self.on_checked(it)));
         if let Err(reason) = settled {
             receipt.end = Err(LeaseFailure {
@@ -194,7 +191,7 @@ impl Shell {
             });
         }
         self.lease(Input::Received(stream, FromWorker::Receipt(Box::new(receipt))));
-        self.requester.trips.remove(&lease);
+        self.requester.settling.remove(&lease);
         if self.requester.ending.contains(&stream) {
             self.on_served_closed(stream);
         }
@@ -294,13 +291,14 @@ impl Shell {
     }
 
     fn record(&mut self, lease: LeaseId, signed: &SignedReduction) {
-        let reduction = &signed.reduction;
+        let (now, reduction) = (self.now(), &signed.reduction);
         let at = sign::peer_of(&reduction.executor);
         let runs = &mut self.requester.runs;
         if signed.remembered {
             runs.learned(reduction.thunk, &Arc::new(reduction.outputs.clone()), at);
         } else {
-            let trip = self.requester.trips.remove(&lease);
+            let settling = self.requester.settling.get(&lease);
+            let trip = settling.map(|it| Trip::new([it.granted, it.received, now], it.told));
             runs.news(reduction.thunk, &ran(reduction, at, trip));
             runs.tried(reduction.thunk, &Ok(runs::outcome(reduction)));
         }

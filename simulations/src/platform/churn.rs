@@ -30,7 +30,7 @@ pub struct Outages {
 
 /// The absences of one host, in order.
 #[derive(Debug)]
-pub struct Absences<'a> {
+struct Absences<'a> {
     churn: &'a Churn,
     draws: Draws,
     node: usize,
@@ -39,41 +39,67 @@ pub struct Absences<'a> {
 
 /// What hosts are absent for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Absent {
+pub(crate) enum Absent {
     /// They are gone: [`Group::churn`](super::Group::churn).
     Gone,
     /// Their owners use them: [`Group::owner`](super::Group::owner).
     InUse,
 }
 
-impl<'a> Absences<'a> {
-    /// Those of all hosts; none of hosts that never go, as those of users.
-    pub fn of_hosts(
-        absent: Absent,
-        platform: &'a Platform,
-        hosts: &Hosts,
-        seed: u64,
-        is_home: &[bool],
-    ) -> Vec<Option<Self>> {
-        let (mut within, mut group_before) = (0, None);
-        let of_host = |host: HostId| {
-            let group = hosts.group_index(host);
-            within = if group_before == Some(group) { within + 1 } else { 0 };
-            group_before = Some(group);
-            let group = &platform.groups[group];
-            let (churn, purpose) = match absent {
-                Absent::Gone => (&group.churn, Purpose::Churn),
-                Absent::InUse => (&group.owner, Purpose::Owner),
+/// The absences of all hosts.
+#[derive(Default, Debug)]
+pub(crate) struct Presence<'a> {
+    gone: Vec<Option<Absences<'a>>>,
+    in_use: Vec<Option<Absences<'a>>>,
+}
+
+impl<'a> Presence<'a> {
+    /// Users' own hosts are never absent.
+    pub(crate) fn new(platform: &'a Platform, hosts: &Hosts, seed: u64, is_home: &[bool]) -> Self {
+        let of = |absent| {
+            let (mut within, mut group_before) = (0, None);
+            let of_host = |host: HostId| {
+                let group = hosts.group_index(host);
+                within = if group_before == Some(group) { within + 1 } else { 0 };
+                group_before = Some(group);
+                let group = &platform.groups[group];
+                let (churn, purpose) = match absent {
+                    Absent::Gone => (&group.churn, Purpose::Churn),
+                    Absent::InUse => (&group.owner, Purpose::Owner),
+                };
+                let churn = churn.as_ref().filter(|_| !is_home[host.index()]);
+                let draws = Draws::new(seed, purpose, u64::from(host.0));
+                churn.map(|churn| Absences::new(churn, draws, within))
             };
-            let churn = churn.as_ref().filter(|_| !is_home[host.index()]);
-            let draws = Draws::new(seed, purpose, u64::from(host.0));
-            churn.map(|churn| Self::new(churn, draws, within))
+            (0..hosts.len() as u32).map(HostId).map(of_host).collect()
         };
-        (0..hosts.len() as u32).map(HostId).map(of_host).collect()
+        Self { gone: of(Absent::Gone), in_use: of(Absent::InUse) }
     }
 
+    /// Lets that host begin and end its next absence, if there is one.
+    pub(crate) fn schedule<E>(
+        &mut self,
+        absent: Absent,
+        host: HostId,
+        queue: &mut EventQueue<E>,
+        [begin, end]: [E; 2],
+    ) {
+        let all = match absent {
+            Absent::Gone => &mut self.gone,
+            Absent::InUse => &mut self.in_use,
+        };
+        let now = queue.now();
+        let absences = all.get_mut(host.index()).and_then(Option::as_mut);
+        if let Some((from, to)) = absences.and_then(|absences| absences.next(now)) {
+            queue.schedule(from, begin);
+            queue.schedule(to, end);
+        }
+    }
+}
+
+impl<'a> Absences<'a> {
     /// Those of a host which is number `within` of its group.
-    pub fn new(churn: &'a Churn, draws: Draws, within: u32) -> Self {
+    fn new(churn: &'a Churn, draws: Draws, within: u32) -> Self {
         let node = match churn {
             Churn::Random { .. } => 0,
             Churn::Trace(outages) => within as usize % outages.nodes.len().max(1),
@@ -81,21 +107,8 @@ impl<'a> Absences<'a> {
         Self { churn, draws, node, next: 0 }
     }
 
-    /// Lets the host that these are of go and come back the next time, if it does.
-    pub(crate) fn schedule<E>(
-        this: Option<&mut Self>,
-        queue: &mut EventQueue<E>,
-        [gone, back]: [E; 2],
-    ) {
-        let now = queue.now();
-        if let Some((gone_at, back_at)) = this.and_then(|absences| absences.next(now)) {
-            queue.schedule(gone_at, gone);
-            queue.schedule(back_at, back);
-        }
-    }
-
     /// When a host that is there at `now` goes next and is back again; `None` if it stays.
-    pub fn next(&mut self, now: SimTime) -> Option<(SimTime, SimTime)> {
+    fn next(&mut self, now: SimTime) -> Option<(SimTime, SimTime)> {
         match self.churn {
             Churn::Random { up, down } => {
                 let gone = now + Span::from_seconds(up.sample(&mut self.draws));

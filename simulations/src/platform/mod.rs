@@ -1,8 +1,8 @@
 //! The machines and the network between them, as a scenario states them.
 //!
 //! Left out: the file system and memory bandwidth of a host (tasks that share a host do not slow each
-//! other down, nor do those of hosts that share a [`Machine`]), evictions (a cache keeps what it has), owners who leave some cores free (a host is
-//! there or it is not; see [`Churn`]).
+//! other down, nor do those of hosts that share a [`Machine`]), evictions (a cache keeps what it has), owners
+//! who leave some cores free (a host takes something new or it does not: see [`Group::owner`]).
 
 mod churn;
 mod hosts;
@@ -10,7 +10,8 @@ mod link;
 mod machine;
 mod read;
 
-pub use churn::{Absences, Absent, Churn, Outages};
+pub(crate) use churn::{Absent, Presence};
+pub use churn::{Churn, Outages};
 pub use hosts::{HostId, Hosts};
 pub use link::Link;
 pub use machine::{Costs, Machine};

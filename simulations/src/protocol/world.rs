@@ -21,7 +21,7 @@ use super::streams::{End, Link, Message};
 use super::{ClaimProtocol, Policies};
 use crate::kernel::{Draws, EventQueue, Purpose, SimTime, Span};
 use crate::network::Topology;
-use crate::platform::{Absences, Absent, HostId, Hosts};
+use crate::platform::{Absent, HostId, Hosts, Presence};
 use crate::run::{Ended, Outcome, RunError, Setup, TaskRecord, Totals};
 use crate::workload::{JobId, ObjectId, TaskId};
 
@@ -73,8 +73,7 @@ pub(super) struct World<'a> {
     pub(super) held: Vec<HashSet<ObjectId>>,
     pub(super) links: Vec<Link>,
     pub(super) free_links: Vec<u32>,
-    absences: Vec<Option<Absences<'a>>>,
-    uses: Vec<Option<Absences<'a>>>,
+    presence: Presence<'a>,
     in_use: Vec<bool>,
     pub(super) books: Books<'a>,
     pub(super) thunks: Vec<Option<Arc<Thunk>>>,
@@ -112,8 +111,7 @@ impl<'a> World<'a> {
             held: vec![HashSet::new(); hosts.len()],
             links: Vec::new(),
             free_links: Vec::new(),
-            absences: Vec::new(),
-            uses: Vec::new(),
+            presence: Presence::default(),
             in_use: vec![false; hosts.len()],
             books: Books::new(setup),
             thunks: vec![None; tasks],
@@ -344,8 +342,7 @@ impl<'a> World<'a> {
 
     fn start_churn(&mut self) {
         let Setup { platform, seed, .. } = self.setup;
-        let of = |absent| Absences::of_hosts(absent, platform, &self.hosts, seed, &self.is_home);
-        (self.absences, self.uses) = (of(Absent::Gone), of(Absent::InUse));
+        self.presence = Presence::new(platform, &self.hosts, seed, &self.is_home);
         for host in (0..self.hosts.len() as u32).map(HostId) {
             self.next_absence(host);
             self.next_use(host);
@@ -354,7 +351,7 @@ impl<'a> World<'a> {
 
     fn next_use(&mut self, host: HostId) {
         let events = [true, false].map(|in_use| Event::Used(host, in_use));
-        Absences::schedule(self.uses[host.index()].as_mut(), &mut self.queue, events);
+        self.presence.schedule(Absent::InUse, host, &mut self.queue, events);
     }
 
     fn on_used(&mut self, host: HostId, in_use: bool) {
@@ -366,8 +363,8 @@ impl<'a> World<'a> {
     }
 
     fn next_absence(&mut self, host: HostId) {
-        let absences = self.absences[host.index()].as_mut();
-        Absences::schedule(absences, &mut self.queue, [Event::Gone(host), Event::Back(host)]);
+        let events = [Event::Gone(host), Event::Back(host)];
+        self.presence.schedule(Absent::Gone, host, &mut self.queue, events);
     }
 
     /// As when power fails: nobody is told, and streams break when it is noticed.

@@ -5,15 +5,14 @@ use super::holdings::Place;
 use super::lease::{Lease, Stage};
 use super::slab::Key;
 use super::state::{Event, Phase, Sim};
-use crate::platform::{Absences, Absent, HostId};
+use crate::platform::{Absent, HostId, Presence};
 use crate::workload::{ObjectId, ObjectOrigin, TaskId};
 
 impl Sim<'_> {
     /// Draws the first absence of every host that may go, and its owner's first use of it.
     pub(super) fn start_churn(&mut self) {
         let Setup { platform, seed, .. } = self.setup;
-        let of = |absent| Absences::of_hosts(absent, platform, &self.hosts, seed, &self.is_home);
-        (self.absences, self.uses) = (of(Absent::Gone), of(Absent::InUse));
+        self.presence = Presence::new(platform, &self.hosts, seed, &self.is_home);
         for host in (0..self.hosts.len() as u32).map(HostId) {
             self.next_absence(host);
             self.next_use(host);
@@ -22,7 +21,7 @@ impl Sim<'_> {
 
     fn next_use(&mut self, host: HostId) {
         let events = [true, false].map(|in_use| Event::Used(host, in_use));
-        Absences::schedule(self.uses[host.index()].as_mut(), &mut self.queue, events);
+        self.presence.schedule(Absent::InUse, host, &mut self.queue, events);
     }
 
     /// Its owner comes or leaves.
@@ -35,8 +34,8 @@ impl Sim<'_> {
     }
 
     fn next_absence(&mut self, host: HostId) {
-        let absences = self.absences[host.index()].as_mut();
-        Absences::schedule(absences, &mut self.queue, [Event::Gone(host), Event::Back(host)]);
+        let events = [Event::Gone(host), Event::Back(host)];
+        self.presence.schedule(Absent::Gone, host, &mut self.queue, events);
     }
 
     /// A host goes: what it runs is lost, what it feeds stops.

@@ -11,7 +11,7 @@ use super::transfer::{Network, Transfer};
 use super::{DataModel, RunError, Setup};
 use crate::kernel::{EventId, EventQueue, SimTime, Span};
 use crate::network::Topology;
-use crate::platform::{Absences, Cache, HostId, Hosts};
+use crate::platform::{Cache, HostId, Hosts, Presence};
 use crate::workload::{JobId, ObjectId, ObjectOrigin, TaskId};
 
 #[derive(Clone, Copy, Debug)]
@@ -126,8 +126,7 @@ pub(super) struct Sim<'a> {
     pub(super) tasks: Vec<TaskState>,
     pub(super) estimates: Vec<f64>,
     pub(super) nodes: Vec<Node>,
-    pub(super) absences: Vec<Option<Absences<'a>>>,
-    pub(super) uses: Vec<Option<Absences<'a>>>,
+    pub(super) presence: Presence<'a>,
     /// Hosts that are up and have room, as level times the number of hosts plus rank of speed: level 0
     /// has idle cores, level n takes its n-th lease in advance.
     pub(super) free: RankSet,
@@ -170,8 +169,7 @@ impl<'a> Sim<'a> {
             tasks: Vec::with_capacity(graph.tasks().len()),
             estimates: setup.estimates.of(graph, setup.seed),
             nodes: Vec::with_capacity(hosts.len()),
-            absences: Vec::new(),
-            uses: Vec::new(),
+            presence: Presence::default(),
             free: RankSet::new((setup.ahead as usize + 1) * hosts.len()),
             is_home: vec![false; hosts.len()],
             home_start: platform.groups[..setup.home].iter().map(|group| group.count).sum(),

@@ -126,10 +126,7 @@ impl Leases {
     pub(super) fn is_avoided(&self, now: Time, run: RunId, seat: Seat) -> bool {
         let Some(work) = self.works.get(&run) else { return false };
         let Some(peers) = self.avoid.get(&work.name) else { return false };
-        let failed_at = |seat: Seat| {
-            let peer = self.seats.get(&seat).and_then(|claimant| claimant.peer);
-            peers.contains(&peer)
-        };
+        let peer = self.seats.get(&seat).and_then(|claimant| claimant.peer);
         let could = |claimant: &Claimant| {
             let trusted = !matches!(self.scores.trust(now, claimant.peer), Trust::Nothing(_));
             let machine = &claimant.capabilities;
@@ -137,7 +134,7 @@ impl Leases {
                 && claimant.window.slots > 0
                 && work.class.fits(machine.platform, machine.memory_mib)
         };
-        failed_at(seat)
+        peers.contains(&peer)
             && self.seats.values().any(|other| !peers.contains(&other.peer) && could(other))
     }
 

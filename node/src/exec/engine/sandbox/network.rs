@@ -1,9 +1,9 @@
 //! Networks that lead nowhere: namespaces with a loopback device, each for one job after another.
 //!
 //! Making one and taking it down is the dearest thing about a sandbox, and many that start together wait
-//! for each other there. Goal: no job can tell that another was there before. What a job opened ends with its processes, and it
-//! has no right to set anything up. But a connection that was closed keeps its port for a minute more (`TIME_WAIT`, RFC 9293, 3.6.1),
-//! so where a packet ever went no other job comes.
+//! for each other there. Goal: no job can tell that another was there before. What a job opened ends with its
+//! processes, and it has no right to set anything up. But a connection that was closed keeps its port for a
+//! minute more (`TIME_WAIT`, RFC 9293, 3.6.1), so where a packet ever went no other job comes.
 
 use std::os::fd::{AsFd, OwnedFd};
 
