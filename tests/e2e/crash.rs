@@ -3,10 +3,11 @@
 use std::fs;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
-use mesh_tests::{Family, Mesh, Project, Random, Snapshot, With};
+use mesh_tests::{Family, Mesh, Project, Random, Snapshot, With, wait_until_none_has};
 use serde_json::Value;
+use tempfile::TempDir;
 
 const ROUNDS: u64 = 10;
 
@@ -27,22 +28,37 @@ fn reductions(mesh: &Mesh) -> u64 {
 fn kill_after(project: &Project, mesh: &Mesh, more: u64, spins: u64) -> bool {
     let enough = reductions(mesh) + more;
     let temporary = tempfile::tempdir().unwrap();
-    let mut command = project.build_command(With::Lazy(mesh), GOAL);
-    command.env("TMPDIR", temporary.path());
-    command.process_group(0).stdout(Stdio::null()).stderr(Stdio::null());
-    let mut running = command.spawn().unwrap();
-    let ended = |running: &mut std::process::Child| running.try_wait().unwrap().is_some();
+    let mut running = started(project.build_command(With::Lazy(mesh), GOAL), &temporary);
+    let ended = |running: &mut Child| running.try_wait().unwrap().is_some();
     while !ended(&mut running) && reductions(mesh) < enough {}
+    spin(spins);
+    let killed = kill(running, &temporary);
+    eprintln!("after {more} more thunks and {spins} spins: killed {killed}");
+    killed
+}
+
+fn spin(spins: u64) {
     for _ in 0..spins {
         std::hint::spin_loop();
     }
+}
+
+/// The build in a process group of its own, which makes its temporary files there.
+fn started(mut command: Command, temporary: &TempDir) -> Child {
+    command.env("TMPDIR", temporary.path()).process_group(0);
+    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+/// Kills its group. Nothing stays there, and no process. False if it was over before.
+fn kill(mut running: Child, temporary: &TempDir) -> bool {
     let family = Family::of(&running);
     let group = format!("-{}", running.id());
     let kill = Command::new("kill").args(["-KILL", "--", &group]).stderr(Stdio::null()).status();
     kill.unwrap();
     let killed = running.wait().unwrap().signal() == Some(9);
-    eprintln!("after {more} more thunks and {spins} spins: killed {killed}");
     family.wait_until_gone();
+    // The guardian, too, which may have been started since.
+    wait_until_none_has(&format!("TMPDIR={}", temporary.path().display()));
     let left: Vec<_> = fs::read_dir(temporary.path()).unwrap().flatten().collect();
     assert!(
         !left.iter().any(|left| left.file_name().to_string_lossy().starts_with("mesh-")),
@@ -107,4 +123,23 @@ fn a_killed_build_loses_nothing_but_time() {
     assert!(
         !Path::new(&mesh.home().join("builds")).read_dir().is_ok_and(|mut b| b.next().is_some())
     );
+}
+
+/// Whatever it was about to set up.
+#[test]
+fn a_build_that_is_killed_as_it_starts_leaves_nothing() {
+    let (project, mesh, mut random) = (Project::own("endless"), Mesh::new(), Random::new());
+    for _ in 0..ROUNDS {
+        for with in [With::Lazy(&mesh), With::Eager(&mesh)] {
+            let temporary = tempfile::tempdir().unwrap();
+            let running = started(project.build_command(with, "tail -f /dev/null"), &temporary);
+            spin(random.below(10_000_000));
+            assert!(kill(running, &temporary), "it never ends by itself");
+        }
+    }
+    // A journal that had no guardian yet is the next build's.
+    project.build(With::Lazy(&mesh), "true").ok();
+    let builds = fs::read_dir(mesh.home().join("builds")).into_iter().flatten().flatten();
+    let left: Vec<_> = builds.map(|journal| journal.path()).collect();
+    assert!(left.is_empty(), "{left:?}");
 }

@@ -102,6 +102,18 @@ impl Family {
     }
 }
 
+/// Waits until no process is left that was started with this in its environment, as `NAME=value`:
+/// also those that began after one has looked for them. Only root sees those of others.
+pub fn wait_until_none_has(variable: &str) {
+    let has = |pid: u32| {
+        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environment.split(|byte| *byte == 0).any(|one| one == variable.as_bytes())
+    };
+    while all().into_keys().any(has) {
+        std::thread::yield_now();
+    }
+}
+
 /// How many processes of that name descend from a process.
 pub fn descendants_named(root: u32, name: &str) -> usize {
     let all = all();

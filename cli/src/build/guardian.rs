@@ -1,9 +1,9 @@
 //! The guardian: a process that outlives a build that is killed, and cleans up after it.
 //!
-//! `kill -9` of a build's process group leaves nobody who could remove its placeholders, so the
-//! build starts this process first, in a group of its own. It waits for the end of the build, seen
-//! by the end of its standard input, and removes what the journal says is unfinished, and the directory of the
-//! build's socket.
+//! `kill -9` of a build's process group leaves nobody who could remove its placeholders and the
+//! directory of its socket, so the build starts this process first, in a group of its own, before
+//! either is there. It waits for the end of the build, seen by the end of its standard input, and
+//! removes that directory and what the journal says is unfinished.
 
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -23,7 +23,7 @@ pub(crate) struct Guardian {
 }
 
 impl Guardian {
-    /// Starts one for the build with this journal and this directory for a while.
+    /// Starts one for the build with this journal, which will make this directory.
     pub(crate) fn start(journal: &Path, place: &Path) -> io::Result<Self> {
         let mut child = Command::new("/proc/self/exe")
             .arg0(NAME)

@@ -12,6 +12,7 @@ use std::time::Duration;
 use mesh_node::exec::{SandboxEngine, SandboxOptions};
 use mesh_store::Store;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::rand::GetRandomFlags;
 use tempfile::TempDir;
 use tokio::net::UnixListener;
 use tokio::runtime::Handle;
@@ -209,14 +210,12 @@ impl Build<'_> {
         let makeflags = std::env::var_os("MAKEFLAGS");
         let words = self.options.command.clone();
         let command = BuildCommand::new(words, makeflags.as_deref(), version_of);
-        let place = tempfile::Builder::new().prefix("mesh-build-").tempdir();
-        let place = place.map_err(CliError::io(std::env::temp_dir()))?;
+        let (journal, guardian, place) = self.guarded()?;
         let is_watched = notify::is_available();
         let mode = if is_watched { mode } else { Mode::Eager };
         if !is_watched {
             self.site.console.note("this system lets nobody watch opens: building eagerly");
         }
-        let cleaned = if mode == Mode::Lazy { Some(self.guard(place.path())?) } else { None };
         let pipe = place.path().join(PIPE);
         let slots = self.options.at.slots;
         let jobserver = Jobserver::create(&pipe, slots).map_err(CliError::io(&pipe))?;
@@ -224,14 +223,25 @@ impl Build<'_> {
         let driver = Pass::driver(&self.site, self.home, self.options.at).await;
         let has_clients = command.client != Client::No;
         let keeper = SlotKeeper::start(driver.0.clone(), jobserver, slots, has_clients);
-        let placeholders = Placeholders::new(cleaned.as_ref().map(|(journal, _)| journal.clone()));
+        let placeholders = Placeholders::new(Some(Arc::clone(&journal)));
         let keep_going = self.options.keep_going || command.keep_going;
         let pass =
             Pass::new(Arc::clone(&self.site), placeholders, driver, keeper, mode, keep_going)?;
         let socket = place.path().join("socket");
         let listener = UnixListener::bind(&socket).map_err(CliError::io(&socket))?;
         let accepting = tokio::spawn(accept(listener, Arc::clone(&pass)));
-        Ok(Attempt { command, mode, is_watched, pass, shared, socket, accepting, cleaned, place })
+        Ok(Attempt {
+            command,
+            mode,
+            is_watched,
+            pass,
+            shared,
+            socket,
+            accepting,
+            journal,
+            _guardian: guardian,
+            place,
+        })
     }
 
     /// The build command with its environment.
@@ -258,12 +268,19 @@ impl Build<'_> {
         Ok(process)
     }
 
-    /// A journal of placeholders, and who removes them and that directory if this process is killed.
-    fn guard(&self, place: &Path) -> Result<(Arc<Journal>, Guardian), CliError> {
+    /// A journal of placeholders and a directory for a pass, and who removes both if this process
+    /// is killed: he is there before them, so that no moment is left in which nobody would.
+    fn guarded(&self) -> Result<(Arc<Journal>, Guardian, TempDir), CliError> {
         let journal = Journal::create(self.builds).map_err(CliError::io(self.builds))?;
-        let guardian = Guardian::start(journal.path(), place);
+        let mut random = [0; 8];
+        rustix::rand::getrandom(&mut random, GetRandomFlags::empty())
+            .map_err(|error| CliError::io("random bytes")(error.into()))?;
+        let name = format!("mesh-build-{:016x}", u64::from_le_bytes(random));
+        let guardian = Guardian::start(journal.path(), &std::env::temp_dir().join(&name));
         let guardian = guardian.map_err(CliError::io("starting mesh again"))?;
-        Ok((Arc::new(journal), guardian))
+        let place = tempfile::Builder::new().prefix(&name).rand_bytes(0).tempdir();
+        let place = place.map_err(CliError::io(std::env::temp_dir()))?;
+        Ok((Arc::new(journal), guardian, place))
     }
 
     fn spawn(&self, process: &mut Command, attempt: &Attempt) -> Result<Child, CliError> {
@@ -295,7 +312,8 @@ struct Attempt {
     shared: File,
     socket: PathBuf,
     accepting: JoinHandle<()>,
-    cleaned: Option<(Arc<Journal>, Guardian)>,
+    journal: Arc<Journal>,
+    _guardian: Guardian,
     /// Holds socket and pipe.
     place: TempDir,
 }
@@ -319,9 +337,7 @@ impl Attempt {
             terminal.settle();
         }
         let again = self.pass.end();
-        if let Some((journal, _)) = &self.cleaned {
-            journal.finish().map_err(CliError::io(journal.path()))?;
-        }
+        self.journal.finish().map_err(CliError::io(self.journal.path()))?;
         // What is left of the build finds no socket, and its tools are the real ones.
         drop(self.place);
         drained?;
