@@ -13,7 +13,12 @@ use seccompiler::{
     SeccompFilter, SeccompRule,
 };
 
-/// Calls that fail with `EPERM`.
+/// Calls that fail with `EPERM` for jobs, but with which the launcher makes their sandboxes. So does
+/// [`libc::SYS_clone`] with [`NEW_NAMESPACES`].
+const DENIED_TO_JOBS: &[libc::c_long] =
+    &[libc::SYS_mount, libc::SYS_pivot_root, libc::SYS_setns, libc::SYS_umount2, libc::SYS_unshare];
+
+/// Calls that fail with `EPERM` for the launcher, too.
 const DENIED: &[libc::c_long] = &[
     libc::SYS_acct,
     libc::SYS_add_key,
@@ -33,7 +38,6 @@ const DENIED: &[libc::c_long] = &[
     libc::SYS_kexec_load,
     libc::SYS_keyctl,
     libc::SYS_lookup_dcookie,
-    libc::SYS_mount,
     libc::SYS_mount_setattr,
     libc::SYS_move_mount,
     libc::SYS_move_pages,
@@ -42,20 +46,16 @@ const DENIED: &[libc::c_long] = &[
     libc::SYS_open_by_handle_at,
     libc::SYS_open_tree,
     libc::SYS_perf_event_open,
-    libc::SYS_pivot_root,
     libc::SYS_quotactl,
     libc::SYS_quotactl_fd,
     libc::SYS_reboot,
     libc::SYS_request_key,
     libc::SYS_setdomainname,
     libc::SYS_sethostname,
-    libc::SYS_setns,
     libc::SYS_settimeofday,
     libc::SYS_swapoff,
     libc::SYS_swapon,
     libc::SYS_syslog,
-    libc::SYS_umount2,
-    libc::SYS_unshare,
     libc::SYS_userfaultfd,
     libc::SYS_vhangup,
 ];
@@ -107,38 +107,53 @@ const NEW_NAMESPACES: libc::c_int = libc::CLONE_NEWUSER
     | libc::CLONE_NEWUTS
     | libc::CLONE_NEWCGROUP;
 
-/// The filters, ready to be installed.
-pub(super) struct Filters(Vec<BpfProgram>);
+/// Installs what is denied to the launcher, too, for it and all that it makes; sets `no_new_privs`.
+///
+/// Once, and not for each job: to find out which calls it always allows, the kernel runs a new filter
+/// once for each call that there is, and this one is long.
+pub(super) fn install_for_launcher() -> Result<(), seccompiler::Error> {
+    let mut denied = Rules::new();
+    for &call in DENIED.iter().chain(architecture::DENIED) {
+        denied.insert(call, Vec::new());
+    }
+    let terminal =
+        SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, libc::TIOCSTI)?;
+    denied.insert(libc::SYS_ioctl, vec![SeccompRule::new(vec![terminal])?]);
+    denied.extend(other_numbers(&denied));
+    denied.extend(other_numbers(&for_jobs()?));
+    let mut missing: Rules = MISSING.iter().map(|&call| (call, Vec::new())).collect();
+    missing.extend(other_numbers(&missing));
+    seccompiler::apply_filter(&program(denied, Errno::PERM)?)?;
+    seccompiler::apply_filter(&program(missing, Errno::NOSYS)?)
+}
 
-impl Filters {
-    /// Compiles them; once per launcher.
+/// The filter of a job, ready to be installed.
+pub(super) struct JobFilter(BpfProgram);
+
+impl JobFilter {
+    /// Compiles it; once per launcher.
     pub(super) fn compile() -> Result<Self, BackendError> {
-        let mut denied = BTreeMap::new();
-        for &call in DENIED.iter().chain(architecture::DENIED) {
-            add(&mut denied, call, Vec::new());
-        }
-        add(&mut denied, libc::SYS_clone, namespace_rules()?);
-        let terminal =
-            SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, libc::TIOCSTI)?;
-        add(&mut denied, libc::SYS_ioctl, vec![SeccompRule::new(vec![terminal])?]);
-        let mut missing = BTreeMap::new();
-        for &call in MISSING {
-            add(&mut missing, call, Vec::new());
-        }
-        Ok(Self(vec![program(denied, Errno::PERM)?, program(missing, Errno::NOSYS)?]))
+        program(for_jobs()?, Errno::PERM).map(Self)
     }
 
-    /// Installs them for this process and all that it makes; sets `no_new_privs` too.
+    /// Installs it for this process and all that it makes.
     pub(super) fn install(&self) -> Result<(), seccompiler::Error> {
-        self.0.iter().try_for_each(|program| seccompiler::apply_filter(program))
+        seccompiler::apply_filter(&self.0)
     }
 }
 
-fn add(rules: &mut BTreeMap<i64, Vec<SeccompRule>>, call: libc::c_long, when: Vec<SeccompRule>) {
-    if let Some(offset) = architecture::OTHER_NUMBERS {
-        rules.insert(call | offset, when.clone());
-    }
-    rules.insert(call, when);
+type Rules = BTreeMap<i64, Vec<SeccompRule>>;
+
+fn for_jobs() -> Result<Rules, BackendError> {
+    let mut denied: Rules = DENIED_TO_JOBS.iter().map(|&call| (call, Vec::new())).collect();
+    denied.insert(libc::SYS_clone, namespace_rules()?);
+    Ok(denied)
+}
+
+/// The same for the second way into the same calls, where there is one.
+fn other_numbers(rules: &Rules) -> Rules {
+    let other = |offset| rules.iter().map(move |(call, when)| (call | offset, when.clone()));
+    architecture::OTHER_NUMBERS.into_iter().flat_map(other).collect()
 }
 
 /// One rule per flag: a call is denied if any of them is set.
@@ -152,10 +167,7 @@ fn namespace_rules() -> Result<Vec<SeccompRule>, BackendError> {
         .collect()
 }
 
-fn program(
-    rules: BTreeMap<i64, Vec<SeccompRule>>,
-    errno: Errno,
-) -> Result<BpfProgram, BackendError> {
+fn program(rules: Rules, errno: Errno) -> Result<BpfProgram, BackendError> {
     let fail = SeccompAction::Errno(errno.raw_os_error() as u32);
     SeccompFilter::new(rules, SeccompAction::Allow, fail, architecture::TARGET)?.try_into()
 }

@@ -18,9 +18,9 @@ use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal};
 
 use super::build;
 use super::cgroup::JobGroup;
-use super::filter::Filters;
+use super::filter::JobFilter;
 use super::message::{self, Ended, Event, FDS_PER_MESSAGE, Order, Step, StepError};
-use super::process::{self, Cloned, SingleThreaded};
+use super::process::{self, SingleThreaded};
 
 /// Where a shell says so too: not found, and found but not executable.
 const NOT_FOUND: i32 = 127;
@@ -43,8 +43,13 @@ pub(super) struct JobEnds {
 }
 
 /// Does everything, and exits.
-pub(super) fn run(job: JobEnds, group: &JobGroup, filters: &Filters, single: &SingleThreaded) -> ! {
-    let status = match run_job(job, group, filters, single) {
+pub(super) fn run(
+    job: JobEnds,
+    group: &JobGroup,
+    filter: &JobFilter,
+    single: &SingleThreaded,
+) -> ! {
+    let status = match run_job(job, group, filter, single) {
         Ok(()) => 0,
         Err(_) => 1,
     };
@@ -54,13 +59,13 @@ pub(super) fn run(job: JobEnds, group: &JobGroup, filters: &Filters, single: &Si
 fn run_job(
     job: JobEnds,
     group: &JobGroup,
-    filters: &Filters,
+    filter: &JobFilter,
     single: &SingleThreaded,
 ) -> Result<(), Errno> {
     let JobEnds { socket, mut order, stdin, stdout, stderr } = job;
     let started = prepare(&mut order, group, single).and_then(|order| {
         let streams = [stdin, stdout, stderr];
-        let init = Init::start(&order, group, filters, single, streams)?;
+        let init = Init::start(&order, group, filter, single, streams)?;
         Ok((order, init))
     });
     let (order, mut init) = match started {
@@ -101,23 +106,15 @@ impl<'a> Init<'a> {
     fn start(
         order: &Order,
         group: &'a JobGroup,
-        filters: &Filters,
+        filter: &JobFilter,
         single: &SingleThreaded,
         streams: [OwnedFd; 3],
     ) -> Result<Self, StepError> {
         let events = process::child_events().step("watch for ended processes")?;
         let program = Program::new(order, group)?;
-        match process::clone(0, single).step("make a process")? {
-            Cloned::Child => program.become_it(filters, &streams),
-            Cloned::Parent { pid, .. } => Ok(Self {
-                group,
-                events,
-                program: pid,
-                cpu_us: 0,
-                memory_peak_bytes: 0,
-                over_bound: false,
-            }),
-        }
+        let program = process::clone_to_exec(|| program.become_it(filter, &streams), single)
+            .step("make a process")?;
+        Ok(Self { group, events, program, cpu_us: 0, memory_peak_bytes: 0, over_bound: false })
     }
 
     /// Waits for the program's end, and sees to it that everything else ends too. None: the
@@ -228,8 +225,8 @@ impl Program {
     }
 
     /// In the program's process: never comes back.
-    fn become_it(&self, filters: &Filters, streams: &[OwnedFd; 3]) -> ! {
-        let failed = match self.prepare(filters, streams) {
+    fn become_it(&self, filter: &JobFilter, streams: &[OwnedFd; 3]) -> ! {
+        let failed = match self.prepare(filter, streams) {
             Ok(()) => {
                 let errno = self.exec();
                 Err(errno).step_at("execute", &self.path.to_string_lossy())
@@ -260,7 +257,7 @@ impl Program {
         Errno::TXTBSY
     }
 
-    fn prepare(&self, filters: &Filters, streams: &[OwnedFd; 3]) -> Result<(), StepError> {
+    fn prepare(&self, filter: &JobFilter, streams: &[OwnedFd; 3]) -> Result<(), StepError> {
         let [stdin, stdout, stderr] = streams;
         rustix::stdio::dup2_stderr(stderr).step("set up standard error")?;
         rustix::stdio::dup2_stdin(stdin).step("set up standard input")?;
@@ -273,7 +270,7 @@ impl Program {
         self.set_limits()?;
         drop_capabilities().step("drop capabilities")?;
         process::reset_signals();
-        filters.install().map_err(|_| Errno::INVAL).step("filter system calls")
+        filter.install().map_err(|_| Errno::INVAL).step("filter system calls")
     }
 
     fn set_limits(&self) -> Result<(), StepError> {

@@ -25,7 +25,7 @@ use rustix::process::Signal;
 
 use super::base;
 use super::cgroup::{Groups, JobGroup};
-use super::filter::Filters;
+use super::filter::{self, JobFilter};
 use super::init::{self, JobEnds};
 use super::message::{self, Event, Ready, Setup, Step, StepError};
 use super::network::JobNetwork;
@@ -97,7 +97,7 @@ struct Running {
 struct Launcher {
     single: SingleThreaded,
     groups: Groups,
-    filters: Filters,
+    filter: JobFilter,
     /// By process id.
     running: BTreeMap<i32, Running>,
     /// For jobs to come: as many as ever ran at once.
@@ -127,12 +127,14 @@ impl Launcher {
         // Last, because changing users forgets it.
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
             .step("die with the engine")?;
-        let filters =
-            Filters::compile().map_err(|_| Errno::INVAL).step("compile the system call filter")?;
+        let filter = JobFilter::compile()
+            .map_err(|_| Errno::INVAL)
+            .step("compile the system call filter")?;
+        filter::install_for_launcher().map_err(|_| Errno::INVAL).step("filter system calls")?;
         Ok(Self {
             single,
             groups,
-            filters,
+            filter,
             running: BTreeMap::new(),
             idle_groups: Vec::new(),
             idle_networks: Vec::new(),
@@ -155,7 +157,7 @@ impl Launcher {
                 // The child. Were this left open here, nobody would see the launcher's end of it
                 // close.
                 drop(control);
-                init::run(job, &group, &self.filters, &self.single);
+                init::run(job, &group, &self.filter, &self.single);
             }
         }
     }

@@ -9,7 +9,7 @@ use rustix::mount::MountFlags;
 use serde::{Deserialize, Serialize};
 
 use super::base;
-use super::filter::Filters;
+use super::filter::{self, JobFilter};
 use super::launcher::begin;
 use super::message::{self, Step, StepError};
 use super::process::{self, Cloned, SingleThreaded};
@@ -74,8 +74,9 @@ pub(super) fn run() -> i32 {
         process::loopback_up().step("bring the loopback up")
     });
     try_it(&mut probed, &single, "system call filters", 0, || {
-        let filters = Filters::compile().map_err(|_| Errno::INVAL).step("compile")?;
-        filters.install().map_err(|_| Errno::NOSYS).step("install")
+        let filter = JobFilter::compile().map_err(|_| Errno::INVAL).step("compile")?;
+        filter::install_for_launcher().map_err(|_| Errno::NOSYS).step("install")?;
+        filter.install().map_err(|_| Errno::NOSYS).step("install")
     });
     try_it(&mut probed, &single, "system call notification", 0, || {
         process::has_user_notification().step("ask")
