@@ -2,9 +2,9 @@
 //!
 //! An [`Index`] holds small values under small keys in a few tables. Contract, which the
 //! conformance suite below holds every implementation to:
-//! - [`Index::apply`] takes effect as a whole or not at all, also if the process is killed;
 //! - what was applied is seen by every later call from any thread;
-//! - nothing is promised about a power cut: the store drops an index that may have seen one.
+//! - nothing is promised about a call that fails, a process that is killed or a power cut: the store
+//!   drops an index that has seen one.
 //!
 //! Non-goals: being shared between processes, transactions over several calls, large values.
 

@@ -13,7 +13,7 @@ use super::{Change, Index, IndexError, Table};
 /// Enough for the hot part of a million reductions.
 const CACHE_BYTES: u64 = 64 * 1024 * 1024;
 
-/// A sled database with all tables in one tree, so that a batch over several is atomic.
+/// A sled database with all tables in one tree.
 #[derive(Debug)]
 pub(crate) struct SledIndex {
     // Emptied on drop, where a panic must not get out.
@@ -66,15 +66,17 @@ impl Index for SledIndex {
     }
 
     fn apply(&self, changes: &[Change]) -> Result<(), IndexError> {
-        let mut batch = sled::Batch::default();
-        for change in changes {
-            let key = change.table.key(&change.key);
-            match &change.value {
-                Some(value) => batch.insert(key, value.as_slice()),
-                None => batch.remove(key),
-            }
-        }
-        self.with(|database| database.apply_batch(batch))
+        // Not as a batch, which sled writes to its file at once, by seven threads that all wake up.
+        self.with(|database| {
+            changes.iter().try_for_each(|change| {
+                let key = change.table.key(&change.key);
+                match &change.value {
+                    Some(value) => database.insert(key, value.as_slice()),
+                    None => database.remove(key),
+                }
+                .map(drop)
+            })
+        })
     }
 
     fn scan(&self, table: Table, take: &mut dyn FnMut(&[u8], &[u8])) -> Result<(), IndexError> {
