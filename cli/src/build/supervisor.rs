@@ -36,9 +36,9 @@ use super::step::Step;
 use super::wire::Answer;
 use super::{force_on_use, wire};
 use crate::error::CliError;
-use crate::exit;
 use crate::forcing::Where;
 use crate::ui::Console;
+use crate::{exit, threads};
 
 /// Lazy passes that end in a failure before the build goes on eagerly: there, a failing call costs
 /// no further pass.
@@ -90,7 +90,7 @@ pub(crate) fn run(
     std::fs::create_dir_all(&builds).map_err(CliError::io(&builds))?;
     let builds = builds.canonicalize().map_err(CliError::io(&builds))?;
     journal::clean_all(&builds).map_err(CliError::io(&builds))?;
-    let runtime = start_threads()?;
+    let runtime = threads::start()?;
     let ended = runtime.block_on(async {
         let engine = SandboxEngine::start(store.clone(), SandboxOptions::default());
         let engine = match engine {
@@ -116,11 +116,7 @@ pub(crate) fn run_plain(
     console: &Console,
     reason: &dyn std::fmt::Display,
 ) -> Result<BuildEnd, CliError> {
-    start_threads()?.block_on(plain(options, console, reason))
-}
-
-fn start_threads() -> Result<tokio::runtime::Runtime, CliError> {
-    tokio::runtime::Runtime::new().map_err(CliError::io("starting threads"))
+    threads::start()?.block_on(plain(options, console, reason))
 }
 
 /// Placeholders are held open; a large build has thousands. Gives the limit as it was, for the

@@ -20,7 +20,7 @@ use crate::config::{BuildSettings, Config};
 use crate::error::CliError;
 use crate::forcing::{Forcing, Where};
 use crate::ui::{Console, Verbosity};
-use crate::{exit, home, resolve};
+use crate::{exit, home, resolve, threads};
 
 /// Lines of standard input that are worked on at once; more wait unread.
 const LINES_AT_ONCE: usize = 4096;
@@ -33,7 +33,7 @@ pub(crate) fn run(args: &ForceArgs) -> Result<(), CliError> {
     if args.trace.is_some() {
         console.record(Where::of(&settings).slots);
     }
-    let runtime = tokio::runtime::Runtime::new().map_err(CliError::io("starting threads"))?;
+    let runtime = threads::start()?;
     let done = runtime.block_on(async {
         let driver = start(&store, &settings, &console).await?;
         if args.names == ["-"] {

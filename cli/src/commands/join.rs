@@ -18,7 +18,7 @@ use crate::error::CliError;
 use crate::logging::{self, Log};
 use crate::node_log::NodeLog;
 use crate::ui::{NodeConsole, describe};
-use crate::{exit, home};
+use crate::{exit, home, threads};
 
 pub(crate) fn run(args: &JoinArgs) -> Result<(), CliError> {
     let ticket = args.ticket.as_deref().map(str::parse::<Ticket>).transpose();
@@ -38,8 +38,7 @@ pub(crate) fn run(args: &JoinArgs) -> Result<(), CliError> {
     let mut starter = Starter::new(args.detached);
     let (home, _removed) = place(args.ephemeral)?;
     let name = config::name(&config, args.name.as_ref()).value;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| CliError::new(exit::UNAVAILABLE, error))?;
+    let runtime = threads::start()?;
     let prepare = |home: &Path| membership(home, ticket, &name);
     let console = console(args.detached)?;
     let log = start_log(&filter, &console);

@@ -28,7 +28,7 @@ use crate::config::{BuildSettings, Config};
 use crate::error::CliError;
 use crate::forcing::{Forcing, Where};
 use crate::ui::{Console, Verbosity};
-use crate::{exit, home};
+use crate::{exit, home, threads};
 
 /// What a shell ends with if there is no such command.
 const NOT_FOUND: u8 = 127;
@@ -65,7 +65,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, CliError> {
     if args.no_memo {
         store.forget(thunk)?;
     }
-    let runtime = tokio::runtime::Runtime::new().map_err(CliError::io("starting threads"))?;
+    let runtime = threads::start()?;
     let ended = runtime.block_on(execute(&settings, &store, &console, thunk, &planned));
     let summary = console.finish();
     store.flush()?;
