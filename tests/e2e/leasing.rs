@@ -25,7 +25,7 @@ impl Cluster {
     }
 
     /// One whose requester joins with these options.
-    fn joined(workers: usize, role: &str, options: &[&str]) -> Self {
+    pub(crate) fn joined(workers: usize, role: &str, options: &[&str]) -> Self {
         let mesh = Mesh::new();
         mesh.ok(["init", "--name", "desk"]);
         let mut node = Node::join(&mesh, options);

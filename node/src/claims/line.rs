@@ -28,6 +28,9 @@ const SILENCE: Duration = Duration::from_micros(limits::SILENCE_US);
 /// is small here: a lease gets its bytes when it is written.
 pub(super) const QUEUE_MAX: usize = 2 * limits::CLAIM_LEASES + 64;
 
+/// What a worker says at once is written together, up to about so many bytes.
+const TOGETHER_BYTES: usize = 64 << 10;
+
 /// The mesh's end of a stream to a worker. Dropping it closes the stream when all is written.
 pub(super) type ToWorker = mpsc::Sender<Outgoing>;
 
@@ -215,11 +218,18 @@ impl Lines {
         mut queue: mpsc::Receiver<FromWorker>,
         mut write: WriteHalf<BoxStream>,
     ) -> io::Result<()> {
-        while let Some(message) = queue.recv().await {
-            if let FromWorker::Receipt(receipt) = &message {
-                self.transfers.note(peer, 0, bytes_of(&receipt.objects));
+        let mut next = queue.recv().await;
+        while next.is_some() {
+            let mut together = Vec::new();
+            while let Some(message) = next {
+                if let FromWorker::Receipt(receipt) = &message {
+                    self.transfers.note(peer, 0, bytes_of(&receipt.objects));
+                }
+                append(&mut together, message.encode())?;
+                next = if together.len() < TOGETHER_BYTES { queue.try_recv().ok() } else { None };
             }
-            send(&mut write, message.encode()).await?;
+            frame::write(&mut write, &together, SILENCE).await?;
+            next = queue.recv().await;
         }
         close(write).await
     }
@@ -243,7 +253,12 @@ async fn send(
     write: &mut WriteHalf<BoxStream>,
     message: Result<Vec<u8>, CodecError>,
 ) -> io::Result<()> {
-    let mut buffer = Vec::new();
-    frame::append(&mut buffer, &message.map_err(io::Error::other)?);
-    frame::write(write, &buffer, SILENCE).await
+    let mut alone = Vec::new();
+    append(&mut alone, message)?;
+    frame::write(write, &alone, SILENCE).await
+}
+
+fn append(together: &mut Vec<u8>, message: Result<Vec<u8>, CodecError>) -> io::Result<()> {
+    frame::append(together, &message.map_err(io::Error::other)?);
+    Ok(())
 }
