@@ -144,7 +144,7 @@ impl Node {
     ) -> Result<StartedNode, NodeError> {
         // Thunks that do not stand back could not be told from what the owner does.
         let nice = if options.only_when_idle { STANDS_BACK } else { 0 };
-        let sandbox = SandboxOptions { nice, ..SandboxOptions::default() };
+        let sandbox = SandboxOptions { nice, ready: options.slots, ..SandboxOptions::default() };
         let engine = SandboxEngine::start(store.clone(), sandbox)?;
         let platform = Platform::host().ok_or(NodeError::Platform)?;
         let key = membership.key().clone();

@@ -39,6 +39,9 @@ pub(super) const LAUNCHER_NAME: &str = "mesh-launcher";
 /// the launcher's.
 const NAMESPACES: libc::c_int = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC;
 
+/// For so many jobs at most networks are made ahead.
+const READY_MAX: u32 = 64;
+
 /// Becomes the launcher if this process was started as one, and then does not return. To be
 /// called first thing in `main`, before there are threads.
 pub fn run_launcher_if_asked() {
@@ -61,8 +64,8 @@ pub(super) fn begin() -> Result<(SingleThreaded, OwnedFd), Errno> {
 fn run() -> i32 {
     let Ok((single, control)) = begin() else { return 2 };
     let ready = |ready: &Ready| message::send(&control, ready, &[]);
-    let launcher = match Launcher::set_up(&control, single) {
-        Ok(launcher) => launcher,
+    let (mut launcher, jobs) = match Launcher::set_up(&control, single) {
+        Ok(done) => done,
         Err(error) => {
             // If nobody hears it, nobody is left to tell.
             let _ = ready(&Ready::No(error));
@@ -73,6 +76,7 @@ fn run() -> i32 {
     if ready(&Ready::Yes { control_groups }).is_err() {
         return 1;
     }
+    launcher.make_ready(jobs);
     match launcher.serve(control) {
         Ok(()) => 0,
         Err(_) => 1,
@@ -109,7 +113,8 @@ struct Launcher {
 }
 
 impl Launcher {
-    fn set_up(control: &OwnedFd, single: SingleThreaded) -> Result<Self, StepError> {
+    /// Also says for how many jobs to be ready.
+    fn set_up(control: &OwnedFd, single: SingleThreaded) -> Result<(Self, u32), StepError> {
         process::reset_signals();
         // Ctrl-C at the terminal is for the engine to handle.
         rustix::process::setsid().step("leave the session")?;
@@ -131,7 +136,7 @@ impl Launcher {
             .map_err(|_| Errno::INVAL)
             .step("compile the system call filter")?;
         filter::install_for_launcher().map_err(|_| Errno::INVAL).step("filter system calls")?;
-        Ok(Self {
+        let launcher = Self {
             single,
             groups,
             filter,
@@ -140,7 +145,16 @@ impl Launcher {
             idle_networks: Vec::new(),
             leftover: Vec::new(),
             jobs: 0,
-        })
+        };
+        Ok((launcher, setup.ready))
+    }
+
+    /// Makes networks while there is nothing else to do: when many jobs begin together on many
+    /// members of one machine, they would wait for each other there. What fails here fails again for
+    /// a job, and is told then.
+    fn make_ready(&mut self, jobs: u32) {
+        let made = (0..jobs.min(READY_MAX)).map_while(|_| JobNetwork::make(&self.single).ok());
+        self.idle_networks.extend(made);
     }
 
     fn serve(mut self, control: OwnedFd) -> Result<(), Errno> {

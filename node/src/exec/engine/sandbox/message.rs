@@ -67,6 +67,8 @@ pub(super) struct Setup {
     pub(super) control_groups: bool,
     /// How far jobs stand back.
     pub(super) nice: u8,
+    /// For how many jobs networks are made ahead.
+    pub(super) ready: u32,
 }
 
 /// Launcher to engine, once.

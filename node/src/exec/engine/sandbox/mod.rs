@@ -49,13 +49,16 @@ pub struct SandboxOptions {
     pub processes_max: u64,
     /// How far jobs stand back behind other processes: 0 (not at all) to 19 (nice(2)).
     pub nice: u8,
+    /// For how many jobs at once networks are made ahead, before any comes.
+    pub ready: u32,
 }
 
 impl Default for SandboxOptions {
     fn default() -> Self {
         let information = rustix::system::sysinfo();
         let memory = information.totalram.saturating_mul(u64::from(information.mem_unit));
-        Self { control_groups: true, files_bytes: memory / 2, processes_max: 4096, nice: 0 }
+        let files_bytes = memory / 2;
+        Self { control_groups: true, files_bytes, processes_max: 4096, nice: 0, ready: 0 }
     }
 }
 
@@ -79,8 +82,8 @@ impl SandboxEngine {
             let text = format!("use a store at {}: its path is not UTF-8", root.display());
             return Err(EngineError::Start(Failure::from(text)));
         };
-        let SandboxOptions { control_groups, nice, .. } = options;
-        let setup = Setup { store: root.to_owned(), control_groups, nice };
+        let SandboxOptions { control_groups, nice, ready, .. } = options;
+        let setup = Setup { store: root.to_owned(), control_groups, nice, ready };
         let (launcher, control_groups) = Launcher::start(&setup)?;
         let sources = Sources::new(store);
         Ok(Self(Arc::new(Shared { sources, options, control_groups, launcher })))
