@@ -49,7 +49,9 @@ fn a_node_of_another_version_is_told_and_can_be_stopped() {
         "{put:?}"
     );
     mesh.ok(["stop"]);
-    assert_eq!(other.wait().code, Some(42));
+    // By its handler, or by a signal before that has run.
+    let ended = other.wait();
+    assert!(matches!(ended.code, Some(42) | None), "{ended:?}");
     assert_eq!(mesh.run(["stop"]).code, Some(69));
 }
 
