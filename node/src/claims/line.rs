@@ -218,9 +218,8 @@ impl Lines {
         mut queue: mpsc::Receiver<FromWorker>,
         mut write: WriteHalf<BoxStream>,
     ) -> io::Result<()> {
-        let mut next = queue.recv().await;
-        while next.is_some() {
-            let mut together = Vec::new();
+        while let Some(first) = queue.recv().await {
+            let (mut next, mut together) = (Some(first), Vec::new());
             while let Some(message) = next {
                 if let FromWorker::Receipt(receipt) = &message {
                     self.transfers.note(peer, 0, bytes_of(&receipt.objects));
@@ -229,7 +228,6 @@ impl Lines {
                 next = if together.len() < TOGETHER_BYTES { queue.try_recv().ok() } else { None };
             }
             frame::write(&mut write, &together, SILENCE).await?;
-            next = queue.recv().await;
         }
         close(write).await
     }

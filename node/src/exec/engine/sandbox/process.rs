@@ -63,7 +63,7 @@ pub(super) fn clone(flags: libc::c_int, _: &SingleThreaded) -> Result<Cloned, Er
 
 /// Makes a process that soon becomes another program or exits, without copying this one for it: this
 /// one stands still until then. Gives its id.
-pub(super) fn clone_to_exec(mut child: impl FnMut(), _: &SingleThreaded) -> Result<i32, Errno> {
+pub(super) fn clone_to_exec<F: FnMut()>(mut child: F, _: &SingleThreaded) -> Result<i32, Errno> {
     /// Enough for what is done before `exec`: untouched pages of it cost nothing.
     const STACK_BYTES: usize = 256 << 10;
     extern "C" fn call<F: FnMut()>(child: *mut libc::c_void) -> libc::c_int {
@@ -71,18 +71,15 @@ pub(super) fn clone_to_exec(mut child: impl FnMut(), _: &SingleThreaded) -> Resu
         unsafe { (*child.cast::<F>())() };
         1
     }
-    fn entry<F: FnMut()>(_: &F) -> extern "C" fn(*mut libc::c_void) -> libc::c_int {
-        call::<F>
-    }
     // Aligned as the calling convention wants it.
     let mut stack = vec![0_u128; STACK_BYTES / size_of::<u128>()];
-    let (entry, flags) = (entry(&child), libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD);
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
     // SAFETY: the child shares memory, but this process, which has no other thread, does not run
     // before the child has left it, so all that it touches is as in one thread. It has a stack of
     // its own, which grows down from the end of one that lives until then. If `child` returns, the
     // process exits.
     check(unsafe {
-        libc::clone(entry, stack.as_mut_ptr_range().end.cast(), flags, (&raw mut child).cast())
+        libc::clone(call::<F>, stack.as_mut_ptr_range().end.cast(), flags, (&raw mut child).cast())
     })
 }
 
