@@ -426,6 +426,10 @@ pub const FETCH_US: u64 = 600_000_000;
 /// Offers of others that are being looked at; what comes meanwhile is lost, as gossip may be.
 pub const OFFERS_PENDING: usize = 64;
 
+/// How long a lease waits for a slot until its sandbox is made: one that starts sooner would only compete with what
+/// starts now.
+pub const PREPARE_AFTER_US: u64 = 200_000;
+
 /// Trees that a node remembers to have, to say so when somebody offers work that needs them.
 pub const TREES_HELD: usize = 1024;
 
@@ -464,11 +468,15 @@ pub const RECORDS_SWEEP: usize = 1024;
 /// Records that a node sends in a second, all peers together: some 25 kB of ordinary ones.
 pub const RECORDS_PER_S: u64 = 500;
 
+/// How long a message of records is before the next, however few it holds: what a round has for everybody is no
+/// burst.
+pub const RECORDS_PAUSE_US: u64 = 40_000;
+
 /// How long what is new waits for more of it.
-pub const RECORDS_GATHER_US: u64 = 500_000;
+pub const RECORDS_GATHER_US: u64 = 2_000_000;
 
 /// How long it waits after the round before: a node that has something new all the time still sends few messages.
-pub const RECORDS_ROUND_US: u64 = 4_000_000;
+pub const RECORDS_ROUND_US: u64 = 8_000_000;
 
 /// How long to wait after nobody took a record; doubled by further failures, up to an hour.
 pub const RECORDS_RETRY_US: u64 = 10_000_000;
@@ -481,6 +489,12 @@ pub const LOOKUP_US: u64 = 2_000_000;
 
 /// How long a name waits for others to be asked for in one question.
 pub const LOOKUP_GATHER_US: u64 = 1_000;
+
+/// How much longer it waits for each name that was asked for last, at most [`LOOKUP_PAUSE_US_MAX`]: a build
+/// of thousands asks each member some times, not some hundred times while its first thunks start.
+pub const LOOKUP_PAUSE_US: u64 = 500;
+/// See [`LOOKUP_PAUSE_US`].
+pub const LOOKUP_PAUSE_US_MAX: u64 = 100_000;
 
 /// Names that are being looked up at once; those beyond are not.
 pub const LOOKUPS: usize = 4096;

@@ -279,5 +279,8 @@ fn a_node_of_another_version_is_known_by_its_answer_or_its_silence() {
     let node = node_that_answers(home.path(), None);
     assert!(matches!(ask(home.path(), &Request::Status), Err(AskError::Silent)));
     node.join().unwrap();
-    assert!(matches!(ask(home.path(), &Request::Status), Ok(None)), "it is gone");
+    // A child that another test starts may have the listener as well, until it executes its program: whoever
+    // asks then is cut off.
+    let is_gone = || matches!(ask(home.path(), &Request::Status), Ok(None));
+    assert!((0..1_000).any(|_| is_gone()), "it is gone");
 }

@@ -55,7 +55,7 @@ impl Check {
     /// What comes of it here; none within if it fails. Nothing is written into the memo: whoever ran
     /// it first is who ran it.
     async fn outputs(&self) -> Option<Option<Outputs>> {
-        let (_, reduced) = self.workshop.execute(self.name, Arc::clone(&self.thunk)).await;
+        let (_, reduced) = self.workshop.execute(self.name, Arc::clone(&self.thunk), None).await;
         match reduced {
             Ok(reduction) => Some(Some(Arc::new(reduction.outputs))),
             Err(failure) if failure.class == FailureClass::Program => Some(None),

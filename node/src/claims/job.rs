@@ -14,7 +14,7 @@ use mesh_store::Store;
 
 use super::compose::{inline, results, values};
 use super::sign::{self, Signer};
-use crate::exec::{Engine, Job, Outcome};
+use crate::exec::{Engine, Job, Outcome, Turn};
 use crate::records::Records;
 use crate::transfer::{FetchError, Sources, Transfers};
 use crate::verdict;
@@ -114,15 +114,25 @@ impl Workshop {
         }
     }
 
-    /// Runs somebody else's thunk - unless this node did before, for somebody who went away.
-    pub(super) async fn run(self, name: ThunkName, thunk: Arc<Thunk>) -> JobEnd {
+    /// Runs somebody else's thunk, now or in turn - unless this node did before, for somebody who went
+    /// away.
+    pub(super) async fn run(
+        self,
+        name: ThunkName,
+        thunk: Arc<Thunk>,
+        turn: Option<Turn>,
+    ) -> JobEnd {
         let executor = sign::executor(self.own);
         let known = self.store.recall(name).ok().flatten();
         let known = known.filter(|known| known.executor == executor);
         let remembered = known.is_some();
-        let reduction = match known {
-            Some(known) => Ok((*known).clone()),
-            None => self.reduce(name, thunk).await.1,
+        let reduction = match (known, turn) {
+            (None, turn) => self.reduce(name, thunk, turn).await.1,
+            (Some(known), None) => Ok((*known).clone()),
+            (Some(known), Some(turn)) => {
+                turn.come().await;
+                Ok((*known).clone())
+            }
         };
         match reduction.and_then(|reduction| self.sign(reduction, remembered)) {
             Ok((signed, objects)) => (Ok(signed), objects),
@@ -150,9 +160,18 @@ impl Workshop {
         Ok((signed, objects))
     }
 
-    /// Runs a thunk. Nothing is written down.
-    pub(super) async fn execute(&self, name: ThunkName, thunk: Arc<Thunk>) -> OwnEnd {
-        let ended = self.engine.run(Job { name, thunk }).await;
+    /// Runs a thunk, now or in turn. Nothing is written down.
+    pub(super) async fn execute(
+        &self,
+        name: ThunkName,
+        thunk: Arc<Thunk>,
+        turn: Option<Turn>,
+    ) -> OwnEnd {
+        let job = Job { name, thunk };
+        let ended = match turn {
+            Some(turn) => self.engine.run_in_turn(job, turn).await,
+            None => self.engine.run(job).await,
+        };
         let reduction = match &ended {
             Ok(outcome) => verdict::judge(&self.store, name, outcome, &sign::executor(self.own)),
             Err(error) => Err(verdict::machine(error)),
@@ -161,8 +180,13 @@ impl Workshop {
     }
 
     /// Runs a thunk and writes down what it came to.
-    pub(super) async fn reduce(&self, name: ThunkName, thunk: Arc<Thunk>) -> OwnEnd {
-        let (ended, reduction) = self.execute(name, thunk).await;
+    pub(super) async fn reduce(
+        &self,
+        name: ThunkName,
+        thunk: Arc<Thunk>,
+        turn: Option<Turn>,
+    ) -> OwnEnd {
+        let (ended, reduction) = self.execute(name, thunk, turn).await;
         let recorded = reduction.and_then(|reduction| match self.store.record(&reduction) {
             Ok(()) => {
                 self.publish(&reduction);

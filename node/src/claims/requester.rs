@@ -284,7 +284,7 @@ impl Shell {
         let broken = (Err(job::BROKEN.to_owned()), Err(job::broken()));
         let broken = Done::Own(lease, name, Box::new(broken));
         let run = self.tasks.spawn(broken, async move {
-            let end = workshop.reduce(name, thunk).await;
+            let end = workshop.reduce(name, thunk, None).await;
             Done::Own(lease, name, Box::new(end))
         });
         self.requester.own.insert(lease, run);

@@ -10,8 +10,8 @@ use mesh_protocol::sched::claim::{Effect, Input, Job};
 use mesh_protocol::thunk::{Reduction, Thunk};
 use mesh_protocol::wire::claim::{FromWorker, Lease, LeaseId, Receipt};
 use mesh_protocol::wire::offer::Offer;
-use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
 use super::check::Settled;
@@ -20,12 +20,15 @@ use super::job::{self, JobEnd, OwnEnd};
 use super::line::ToRequester;
 use super::shell::Shell;
 use super::{JobCounts, JobEvent, compose};
+use crate::exec::Turn;
 
 /// What the claim machine's effects act on.
 #[derive(Default)]
 pub(super) struct Worker {
     requesters: BTreeMap<StreamId, (PeerId, ToRequester)>,
     jobs: BTreeMap<Job, AbortHandle>,
+    /// Of those that wait for their turn.
+    turns: BTreeMap<Job, oneshot::Sender<()>>,
     holds: BTreeSet<ValueName>,
     hold_order: VecDeque<ValueName>,
     /// Streams whose queue was full.
@@ -113,6 +116,8 @@ impl Shell {
         match done {
             Done::Looked(peer, offer, held) => self.on_looked(peer, offer, held),
             Done::Fetched(job, fetched) => self.on_fetched(job, fetched),
+            // It broke before its turn.
+            Done::Ran(job, _) if self.worker.turns.contains_key(&job) => {}
             Done::Ran(job, end) => {
                 self.worker.jobs.remove(&job);
                 let (end, objects) = *end;
@@ -160,15 +165,21 @@ impl Shell {
                 Effect::Send(stream, message) => self.say(stream, message),
                 Effect::Close(stream) => drop(self.worker.requesters.remove(&stream)),
                 Effect::Fetch(job, lease) => self.fetch(job, lease),
+                Effect::Prepare(job, name, thunk) => {
+                    let (sender, turn) = Turn::new();
+                    self.worker.turns.insert(job, sender);
+                    self.run(job, name, thunk, Some(turn));
+                }
                 Effect::Run { job, name, thunk, .. } => {
                     self.worker.begun(job, name, &thunk);
-                    let workshop = self.workshop.clone();
-                    let broken = Done::Ran(job, Box::new((Err(job::broken()), Vec::new())));
-                    self.spawn(job, broken, async move {
-                        Done::Ran(job, Box::new(workshop.run(name, thunk).await))
-                    });
+                    let turn = self.worker.turns.remove(&job);
+                    // What was not prepared, or broke by that, begins here.
+                    if turn.is_none_or(|turn| turn.send(()).is_err()) {
+                        self.run(job, name, thunk, None);
+                    }
                 }
                 Effect::Stop(job) => {
+                    self.worker.turns.remove(&job);
                     if let Some(task) = self.worker.jobs.remove(&job) {
                         task.abort();
                     }
@@ -185,6 +196,14 @@ impl Shell {
         let fetch = self.workshop.clone().fetch(*requester, lease);
         let broken = Done::Fetched(job, Err(job::BROKEN.to_owned()));
         self.spawn(job, broken, async move { Done::Fetched(job, fetch.await) });
+    }
+
+    fn run(&mut self, job: Job, name: ThunkName, thunk: Arc<Thunk>, turn: Option<Turn>) {
+        let workshop = self.workshop.clone();
+        let broken = Done::Ran(job, Box::new((Err(job::broken()), Vec::new())));
+        self.spawn(job, broken, async move {
+            Done::Ran(job, Box::new(workshop.run(name, thunk, turn).await))
+        });
     }
 
     fn spawn(

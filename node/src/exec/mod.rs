@@ -21,6 +21,7 @@ use mesh_protocol::thunk::{OutputObject, Thunk, Usage};
 use mesh_store::StoreError;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use tokio::sync::oneshot;
 
 pub use engine::sandbox::{SandboxEngine, SandboxOptions, run_launcher_if_asked};
 
@@ -28,6 +29,35 @@ pub use engine::sandbox::{SandboxEngine, SandboxOptions, run_launcher_if_asked};
 pub trait Engine: Send + Sync {
     /// Runs one job to its end. Dropping the future kills the job and everything it started.
     fn run(&self, job: Job) -> RunFuture<'_>;
+
+    /// The same, but its program starts only when its turn has come. What leads up to that may be done
+    /// already; the future does not end before.
+    fn run_in_turn(&self, job: Job, turn: Turn) -> RunFuture<'_> {
+        Box::pin(async move {
+            turn.come().await;
+            self.run(job).await
+        })
+    }
+}
+
+/// When a job may start.
+#[derive(Debug)]
+pub struct Turn(oneshot::Receiver<()>);
+
+impl Turn {
+    /// A turn, and what makes it come.
+    pub fn new() -> (oneshot::Sender<()>, Self) {
+        let (sender, receiver) = oneshot::channel();
+        (sender, Self(receiver))
+    }
+
+    /// Comes to an end when the turn comes.
+    pub async fn come(self) {
+        if self.0.await.is_err() {
+            // Whoever gives it up stops the job.
+            std::future::pending::<()>().await;
+        }
+    }
 }
 
 /// What [`Engine::run`] gives: boxed, because which engine it is shows at run time.

@@ -195,3 +195,15 @@ async fn a_panic_costs_one_run() {
     assert!(buggy.engine.runs() > 0);
     assert_eq!((other.engine.runs(), buggy.mesh.status().await.jobs.0), (20, 0));
 }
+
+/// The same while it only made ready: it runs all the same, once.
+#[tokio::test(start_paused = true)]
+async fn a_panic_before_the_turn_costs_nothing() {
+    let net = MemoryMesh::new();
+    let requester = Node::start(&net, 1, 0).await;
+    let buggy = Node::start(&net, 2, 2).await;
+    buggy.engine.panics_before_turns.store(true, SeqCst);
+    build(&requester, &requester.driver(0), many(&requester, 10, 1_000)).await;
+    assert!(buggy.engine.turns.load(SeqCst) > 0);
+    assert_eq!((buggy.engine.runs(), buggy.engine.running_max.load(SeqCst)), (10, 2));
+}

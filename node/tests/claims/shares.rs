@@ -44,6 +44,19 @@ async fn without_own_slots_all_runs_elsewhere_and_its_progress_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_waits_for_a_slot_is_made_ready_if_it_waits_for_long() {
+    for (ms, turns) in [(1_000, 9), (10, 0)] {
+        let net = MemoryMesh::new();
+        let requester = Node::start(&net, 1, 0).await;
+        let worker = Node::start(&net, 2, 1).await;
+        build(&requester, &requester.driver(0), many(&requester, 10, ms)).await;
+        let engine = &worker.engine;
+        assert_eq!((engine.runs(), engine.running_max.load(SeqCst)), (10, 1));
+        assert_eq!(engine.turns.load(SeqCst), turns, "of {ms} ms");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn own_slots_take_part_and_a_mesh_of_one_is_a_machine() {
     let net = MemoryMesh::new();
     let alone = Node::start(&net, 1, 2).await;

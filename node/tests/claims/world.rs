@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use mesh_node::claims::{Mesh, MeshParts, Signer, Verifier};
 use mesh_node::driver::{Driver, Progress};
-use mesh_node::exec::{Engine, EngineError, Exit, Job, Outcome, RunFuture};
+use mesh_node::exec::{Engine, EngineError, Exit, Job, Outcome, RunFuture, Turn};
 use mesh_node::net::memory::MemoryMesh;
 use mesh_node::net::{NetworkEvent, Service};
 use mesh_node::records::{self, ClosestFuture, Neighbours, Records, RecordsParts};
@@ -72,6 +72,9 @@ pub(crate) struct Pretend {
     pub(crate) varies: AtomicBool,
     pub(crate) never_ends: AtomicBool,
     pub(crate) panics: AtomicBool,
+    pub(crate) panics_before_turns: AtomicBool,
+    /// Runs that were to wait for their turn.
+    pub(crate) turns: AtomicU64,
     /// How many of these were in the store at the end of each run.
     pub(crate) looks_for: Mutex<BTreeSet<ValueName>>,
     pub(crate) found: Mutex<Vec<usize>>,
@@ -89,6 +92,8 @@ impl Pretend {
             varies: AtomicBool::new(false),
             never_ends: AtomicBool::new(false),
             panics: AtomicBool::new(false),
+            panics_before_turns: AtomicBool::new(false),
+            turns: AtomicU64::new(0),
             looks_for: Mutex::default(),
             found: Mutex::default(),
         }
@@ -161,6 +166,15 @@ impl Pretend {
 impl Engine for Pretend {
     fn run(&self, job: Job) -> RunFuture<'_> {
         Box::pin(self.pretend(job))
+    }
+
+    fn run_in_turn(&self, job: Job, turn: Turn) -> RunFuture<'_> {
+        self.turns.fetch_add(1, SeqCst);
+        Box::pin(async move {
+            assert!(!self.panics_before_turns.load(SeqCst), "as the test wants it");
+            turn.come().await;
+            self.pretend(job).await
+        })
     }
 }
 

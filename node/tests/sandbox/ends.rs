@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
 
-use mesh_node::exec::{Engine, Exit, SandboxOptions};
+use mesh_node::exec::{Engine, Exit, SandboxOptions, Turn};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags};
 
@@ -24,6 +24,9 @@ pub(crate) const CASES: &[Case] = &[
     ("ends::networks_of_jobs", networks_of_jobs),
     ("ends::fork_bomb", fork_bomb),
     ("ends::many_at_once", many_at_once),
+    ("ends::no_program_starts_before_its_turn", no_program_starts_before_its_turn),
+    ("ends::dropping_before_the_turn_leaves_nothing", dropping_before_the_turn_leaves_nothing),
+    ("ends::first_processes_are_made_ahead", first_processes_are_made_ahead),
     ("ends::the_launcher_ends_with_the_engine", the_launcher_ends_with_the_engine),
     ("ends::killing_the_engine_kills_all", killing_the_engine_kills_all),
 ];
@@ -86,9 +89,14 @@ fn descendants(pid: u32) -> Vec<OwnedFd> {
     let mut todo = children_of(pid);
     while let Some(pid) = todo.pop() {
         todo.extend(children_of(pid.as_raw_nonzero().get() as u32));
-        found.extend(rustix::process::pidfd_open(pid, PidfdFlags::empty()));
+        found.extend(pidfds(&[pid]));
     }
     found
+}
+
+/// Of those that are still there.
+fn pidfds(pids: &[Pid]) -> Vec<OwnedFd> {
+    pids.iter().flat_map(|pid| rustix::process::pidfd_open(*pid, PidfdFlags::empty())).collect()
 }
 
 /// Waits until all of them have ended; a minute is forever.
@@ -271,6 +279,78 @@ fn many_at_once() {
             assert_eq!(outcome.exit, Exit::Code(n as i32), "{}", world.text(outcome.stderr));
         }
     });
+}
+
+/// Until there are so many first processes.
+async fn inits_are(count: usize) -> Vec<Pid> {
+    loop {
+        let inits = inits();
+        if inits.len() == count {
+            return inits;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+fn no_program_starts_before_its_turn() {
+    let world = World::new();
+    let spec = world.script("exec date +%s%N", &["date"]);
+    let (came, outcome) = world.runtime.block_on(async {
+        let (turn, waits) = Turn::new();
+        let mut running = world.engine.run_in_turn(job(spec), waits);
+        tokio::select! {
+            outcome = &mut running => panic!("{outcome:?}"),
+            _ = inits_are(1) => {}
+        }
+        // One that comes later starts and ends before.
+        let other = world.engine.run(job(world.script("exit 0", &[]))).await;
+        assert!(other.unwrap().is_success());
+        let came = std::time::SystemTime::now();
+        turn.send(()).unwrap();
+        (came, running.await.unwrap())
+    });
+    assert!(outcome.is_success(), "{outcome:?}");
+    let started: u128 = world.text(outcome.stdout).trim().parse().unwrap();
+    let came = came.duration_since(std::time::UNIX_EPOCH).unwrap();
+    assert!(started >= came.as_nanos(), "{started} {came:?}");
+}
+
+fn dropping_before_the_turn_leaves_nothing() {
+    let world = World::new();
+    let pidfds = world.runtime.block_on(async {
+        let (_turn, waits) = Turn::new();
+        let mut running = world.engine.run_in_turn(job(world.script("exit 0", &[])), waits);
+        tokio::select! {
+            outcome = &mut running => panic!("{outcome:?}"),
+            inits = inits_are(1) => pidfds(&inits),
+        }
+    });
+    wait_for_end(&pidfds);
+    assert_eq!(world.run(world.script("exit 3", &[])).exit, Exit::Code(3), "others go on");
+}
+
+fn first_processes_are_made_ahead() {
+    let world = World::with(SandboxOptions { ready: 2, ..Default::default() });
+    let first = world.runtime.block_on(inits_are(2));
+    let script =
+        "echo $$; grep lo: /proc/self/net/dev | tr -s ' 0' ' '; ls /proc | grep -c '^[0-9]'";
+    let said = world.stdout_of(world.script(script, &["grep", "ls", "tr"]));
+    assert_eq!(said, "2\n lo: \n4\n", "as in a sandbox that was made for it");
+    let left = inits();
+    assert!(first.iter().filter(|pid| left.contains(pid)).count() == 1, "it took one of them");
+    assert_eq!(world.run(eat(&world)).exit, Exit::OutOfMemory, "bounds hold");
+    // As many come after; and one that dies is no job's end.
+    let after = world.runtime.block_on(inits_are(2));
+    let fds = pidfds(&after);
+    for pid in &after {
+        rustix::process::kill_process(*pid, rustix::process::Signal::KILL).unwrap();
+    }
+    wait_for_end(&fds);
+    assert_eq!(world.run(world.script("exit 3", &[])).exit, Exit::Code(3));
+    let last = world.runtime.block_on(inits_are(2));
+    let fds = pidfds(&last);
+    drop(world);
+    wait_for_end(&fds);
 }
 
 fn the_launcher_ends_with_the_engine() {

@@ -1,9 +1,9 @@
 //! Look-up: who knows what came of a thunk, or who has an object.
 //!
-//! Goals: names that are wanted at about the same time are asked for in one question to each peer;
-//! all peers closest to a name are asked at once, and the first that knows a reduction ends the
-//! search; every search ends, at a deadline if nobody answers. Non-goals: judging answers (the driver
-//! passes on only what it believes), and remembering them.
+//! Goals: names that are wanted at about the same time are asked for in one question to each peer, and
+//! the more they are the longer that time is; all peers closest to a name are asked at once, and the
+//! first that knows a reduction ends the search; every search ends, at a deadline if nobody answers.
+//! Non-goals: judging answers (the driver passes on only what it believes), and remembering them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -57,6 +57,9 @@ pub struct Lookups<T> {
     unplaced: Unplaced,
     /// When those are to be placed.
     gathered: Option<Time>,
+    /// Until when what comes is gathered, and how many were placed since nothing was left to place.
+    pause: Time,
+    placed: u64,
     asked: Option<Target>,
     questions: BTreeMap<QuestionId, BTreeSet<RecordKey>>,
     next_question: u64,
@@ -69,6 +72,8 @@ impl<T> Default for Lookups<T> {
             deadlines: BTreeSet::new(),
             unplaced: Unplaced::new(),
             gathered: None,
+            pause: Time::ZERO,
+            placed: 0,
             asked: None,
             questions: BTreeMap::new(),
             next_question: 0,
@@ -128,7 +133,8 @@ impl<T> Lookups<T> {
         self.deadlines.insert((deadline, key));
         self.unplaced.insert(unplaced(key));
         if self.asked.is_none() {
-            self.gathered.get_or_insert(now + limits::LOOKUP_GATHER_US);
+            let gathered = self.pause.max(now + limits::LOOKUP_GATHER_US);
+            self.gathered.get_or_insert(gathered);
         }
     }
 
@@ -154,6 +160,7 @@ impl<T> Lookups<T> {
             let rest = std::mem::take(&mut self.unplaced);
             placed.extend(rest.into_iter().map(|(_, key)| (key, Vec::new())));
         }
+        self.placed += placed.len() as u64;
         for (key, peers) in placed {
             let Some(search) = self.searches.get_mut(&key) else { continue };
             (search.open, search.first) = (Some(peers.len()), QuestionId(self.next_question));
@@ -169,7 +176,10 @@ impl<T> Lookups<T> {
         }
         if !self.unplaced.is_empty() {
             self.gathered = Some(now);
+            return;
         }
+        let pause = std::mem::take(&mut self.placed) * limits::LOOKUP_PAUSE_US;
+        self.pause = now + pause.min(limits::LOOKUP_PAUSE_US_MAX);
     }
 
     fn ask(&mut self, peer: PeerId, mut keys: BTreeSet<RecordKey>, effects: &mut Vec<Effect<T>>) {

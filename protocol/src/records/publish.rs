@@ -232,7 +232,7 @@ impl Publisher {
             self.counts.messages += 1;
             self.counts.sent += keys.len() as u64;
             let cost = keys.len() as u64 * 1_000_000 / limits::RECORDS_PER_S;
-            self.send_at = self.send_at.max(now) + cost;
+            self.send_at = self.send_at.max(now) + cost.max(limits::RECORDS_PAUSE_US);
             effects.push(Effect::Send(peer, keys));
         }
     }

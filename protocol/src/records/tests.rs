@@ -352,6 +352,33 @@ fn a_batch_of_names_is_one_question_to_each_peer() {
 }
 
 #[test]
+fn a_stream_of_names_is_asked_for_in_few_questions_and_one_after_the_other_at_once() {
+    let mut world = World::new(5, 31, true);
+    for number in 0..1_000 {
+        world.after(number * 100, Happens::Look(lookup::Input::Look(key(number))));
+    }
+    world.run_until(Time::from_us(SECOND));
+    assert_eq!(world.found.len(), 1_000);
+    assert!(world.questions <= 31 * 5, "{} questions", world.questions);
+    let latest = world.found.values().map(|(at, _)| *at).max().unwrap();
+    // Gathered, placed and asked.
+    let most = 100_000 + limits::LOOKUP_PAUSE_US_MAX + 2 * 100_000;
+    assert!(latest - Time::ZERO <= most, "{latest:?}");
+
+    for number in 1_000..1_010 {
+        let since = world.now;
+        world.look(number..number + 1);
+        let due = world.lookups.next_deadline();
+        world.run_until(since);
+        assert!(
+            due.is_none()
+                && world.lookups.next_deadline() == Some(since + limits::LOOKUP_GATHER_US)
+        );
+        world.run_until(since + SECOND);
+    }
+}
+
+#[test]
 fn the_first_who_knows_ends_it_and_silence_does_not_keep_it() {
     let mut world = World::new(6, 3, true);
     world.publish(0..6);

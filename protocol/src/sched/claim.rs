@@ -1,8 +1,8 @@
 //! Claim: keep this machine's slots busy with the work of others, and only as far as its owner
 //! allows.
 //!
-//! Goals: a free slot finds work within moments of it being offered; what runs next is fetched while
-//! something else runs; never more cores busy than there are slots; requesters share the slots evenly; a
+//! Goals: a free slot finds work within moments of it being offered; what runs next is fetched, and made
+//! ready to start, while something else runs; never more cores busy than there are slots; requesters share the slots evenly; a
 //! requester that vanishes is cleaned up after within seconds. Non-goals: choosing thunks (the
 //! requester knows its graph), taking running thunks away from a requester to be fair, and delivering
 //! receipts after the stream broke.
@@ -80,6 +80,8 @@ pub enum Effect {
     Close(StreamId),
     /// Get the thunk and its inputs; answer with [`Input::Fetched`], in bounded time.
     Fetch(Job, Lease),
+    /// Do what can be done before it runs; no answer is awaited. [`Effect::Run`] or [`Effect::Stop`] follows.
+    Prepare(Job, ThunkName, Arc<Thunk>),
     /// Run it; answer with [`Input::Ended`].
     Run {
         /// The lease.
@@ -91,7 +93,7 @@ pub enum Effect {
         /// Cores that it may keep busy.
         cores: u32,
     },
-    /// Stop fetching or running it; no answer is awaited.
+    /// Stop fetching, preparing or running it; no answer is awaited.
     Stop(Job),
     /// Everything is finished or handed back: the node may go.
     Drained,
@@ -185,7 +187,7 @@ impl Claims {
     pub fn next_deadline(&self) -> Option<Time> {
         let streams = self.streams.values().map(Stream::deadline);
         let drain = self.drain.filter(|_| !self.is_drained);
-        streams.chain(self.next_claim).chain(drain).min()
+        streams.chain(self.next_claim).chain(self.next_prepare()).chain(drain).min()
     }
 
     /// Does what is due.
@@ -294,7 +296,7 @@ impl Claims {
         match fetched {
             Ok(thunk) if thunk.spec().limits.platform == self.me.platform => {
                 state.fetched = Some(now);
-                state.stage = Stage::Queued(thunk);
+                state.stage = Stage::Queued { thunk, is_prepared: false };
             }
             Ok(_) => self.fail(now, job, "this machine is of another platform", effects),
             Err(reason) => self.fail(now, job, &reason, effects),
@@ -366,7 +368,7 @@ impl Claims {
         {
             self.board.serve(stream.peer, (now - *since).saturating_mul(u64::from(*cores)));
         }
-        if !matches!(stage, Stage::Queued(_)) {
+        if !matches!(stage, Stage::Queued { is_prepared: false, .. }) {
             effects.push(Effect::Stop(job));
         }
     }
@@ -411,6 +413,7 @@ impl Claims {
             }
         }
         self.start_queued(now, effects);
+        self.prepare_queued(now, effects);
         self.say_windows(now, effects);
         self.plan_claim(now);
         self.end_drain(effects);

@@ -78,6 +78,7 @@ pub(crate) struct Node {
     trees: BTreeSet<ValueName>,
     /// Programs that really run, and what they will come to.
     pub(crate) running: BTreeMap<Run, (ThunkName, Arc<Thunk>, u32)>,
+    prepared: BTreeSet<Job>,
     pub(crate) answers: BTreeMap<DemandId, Result<OutputObject, ForceError>>,
     ended: BTreeSet<RunId>,
     recorded: BTreeSet<ThunkName>,
@@ -143,6 +144,7 @@ impl Node {
             set_claims: 0,
             trees: BTreeSet::new(),
             running: BTreeMap::new(),
+            prepared: BTreeSet::new(),
             answers: BTreeMap::new(),
             ended: BTreeSet::new(),
             recorded: BTreeSet::new(),
@@ -382,14 +384,23 @@ impl Node {
                     };
                     world.push(Output::After(took, Input::Fetched(job, fetched)));
                 }
+                claim::Effect::Prepare(job, ..) => {
+                    assert!(self.prepared.insert(job), "a lease is prepared once");
+                    assert!(!self.running.contains_key(&Run::Job(job)), "and before it runs");
+                }
                 claim::Effect::Run { job, name, thunk, cores } => {
+                    self.prepared.remove(&job);
                     self.remote_runs += 1;
                     self.run(Run::Job(job), (name, thunk, cores), world);
                 }
                 claim::Effect::Stop(job) => {
+                    self.prepared.remove(&job);
                     self.running.remove(&Run::Job(job));
                 }
-                claim::Effect::Drained => self.drained = true,
+                claim::Effect::Drained => {
+                    assert!(self.prepared.is_empty(), "what is prepared runs or is stopped");
+                    self.drained = true;
+                }
             }
         }
     }

@@ -253,7 +253,8 @@ fn wish_of_claims(effects: Vec<claim::Effect>, wishes: &mut Vec<Wish>) {
             claim::Effect::Fetch(job, lease) => Wish::Fetch(job, lease),
             claim::Effect::Run { job, name, .. } => Wish::Run(Run::Job(job), name),
             claim::Effect::Stop(job) => Wish::Stop(Run::Job(job)),
-            claim::Effect::Drained => return None,
+            // What a host does ahead costs no virtual time.
+            claim::Effect::Prepare(..) | claim::Effect::Drained => return None,
         })
     }));
 }

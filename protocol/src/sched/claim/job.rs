@@ -76,11 +76,21 @@ pub(super) struct JobState {
 }
 
 impl JobState {
+    /// When it is to be prepared, unless it starts before.
+    pub(super) fn prepare_at(&self) -> Option<Time> {
+        match self.stage {
+            Stage::Queued { is_prepared: false, .. } => {
+                self.fetched.map(|fetched| fetched + limits::PREPARE_AFTER_US)
+            }
+            _ => None,
+        }
+    }
+
     /// How far it has come until now, when it ends.
     pub(super) fn timeline(&self, now: Time) -> Timeline {
         let started = match self.stage {
             Stage::Running { since, .. } => Some(since),
-            Stage::Fetching | Stage::Queued(_) => None,
+            Stage::Fetching | Stage::Queued { .. } => None,
         };
         let after = |at: Option<Time>| at.map_or(0, |at| at - self.came);
         Timeline {
@@ -96,6 +106,6 @@ impl JobState {
 #[derive(Debug)]
 pub(super) enum Stage {
     Fetching,
-    Queued(Arc<Thunk>),
+    Queued { thunk: Arc<Thunk>, is_prepared: bool },
     Running { since: Time, cores: u32 },
 }

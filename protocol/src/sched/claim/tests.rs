@@ -179,6 +179,42 @@ fn an_offer_leads_to_a_claim_a_run_and_a_receipt() {
 }
 
 #[test]
+fn what_waits_for_a_slot_is_made_ready_unless_it_starts_soon() {
+    let prepared = |bench: &mut Bench| -> Vec<Job> {
+        let prepared = bench.take().into_iter().filter_map(|effect| match effect {
+            Effect::Prepare(job, ..) => Some(job),
+            _ => None,
+        });
+        prepared.collect()
+    };
+    let mut bench = Bench::new(4);
+    bench.offer(1).pass(limits::CLAIM_SPREAD_US);
+    let jobs: Vec<Job> = (0..6).map(|_| bench.lease(0)).collect();
+    for job in &jobs {
+        bench.fetch(*job, 1);
+    }
+    bench.pass(limits::PREPARE_AFTER_US - 1);
+    assert_eq!(prepared(&mut bench), []);
+    bench.tell(Input::Ended(jobs[0], Ok(reduced()), vec![]));
+    let late = bench.lease(0);
+    bench.fetch(late, 1).pass(1);
+    assert_eq!(prepared(&mut bench), [jobs[5]], "one has started, and one is new");
+    bench.tell(Input::Ended(jobs[1], Ok(reduced()), vec![]));
+    assert_eq!(bench.runs(), [(jobs[5], 1)], "one that is ready starts as any other");
+    // Fewer slots than wait: no more are ready than can start at once.
+    bench.tell(Input::Slots(1));
+    let last = bench.lease(0);
+    bench.fetch(last, 1).pass(limits::PREPARE_AFTER_US);
+    assert_eq!(prepared(&mut bench), [late]);
+    bench.tell(Input::Slots(0));
+    let stopped = bench.take().into_iter().filter_map(|effect| match effect {
+        Effect::Stop(job) => Some(job),
+        _ => None,
+    });
+    assert_eq!(stopped.collect::<Vec<_>>(), [late], "it waits for nothing any more");
+}
+
+#[test]
 fn no_more_cores_run_than_there_are_slots_and_big_ones_do_not_starve() {
     let mut bench = Bench::new(4);
     bench.offer(1).pass(limits::CLAIM_SPREAD_US);

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::job::{Stage, Stream};
+use super::job::{JobState, Stage, Stream};
 use super::{Claims, Effect, Job};
 use crate::limits;
 use crate::name::ThunkName;
@@ -32,10 +32,34 @@ impl Claims {
         }
     }
 
+    /// Has what waits for long made ready, the oldest first: as much as can start at once.
+    pub(super) fn prepare_queued(&mut self, now: Time, effects: &mut Vec<Effect>) {
+        let due = |state: &JobState| state.prepare_at().is_some_and(|at| at <= now);
+        while self.prepared() < self.slots as usize {
+            let waiting = self.jobs.iter_mut().filter(|(_, state)| due(state));
+            let Some((job, state)) = waiting.min_by_key(|(_, state)| state.order) else { return };
+            let Stage::Queued { thunk, is_prepared } = &mut state.stage else { return };
+            *is_prepared = true;
+            effects.push(Effect::Prepare(*job, state.name, Arc::clone(thunk)));
+        }
+    }
+
+    /// When the next is to be made ready.
+    pub(super) fn next_prepare(&self) -> Option<Time> {
+        let has_room = self.prepared() < self.slots as usize;
+        self.jobs.values().filter(|_| has_room).filter_map(JobState::prepare_at).min()
+    }
+
+    fn prepared(&self) -> usize {
+        let is_prepared =
+            |state: &&JobState| matches!(state.stage, Stage::Queued { is_prepared: true, .. });
+        self.jobs.values().filter(is_prepared).count()
+    }
+
     /// The oldest of the requester that has fewest cores busy.
     fn next_queued(&self) -> Option<(Job, ThunkName, Arc<Thunk>)> {
         let queued = self.jobs.iter().filter_map(|(job, state)| match &state.stage {
-            Stage::Queued(thunk) => {
+            Stage::Queued { thunk, .. } => {
                 let busy = self.streams.get(&job.stream).map_or(0, |stream| stream.running_cores);
                 Some(((busy, state.order), (*job, state.name, thunk)))
             }

@@ -18,16 +18,21 @@ use super::message::{EntryOrder, LayerOrder, MountOrder, Order, Step, StepError}
 /// The new root, in the working directory of the builder.
 const ROOT: &str = "root";
 
-/// Builds everything that the order says and makes it the root. `packed` holds the small files.
-pub(super) fn build(order: &Order, packed: &mut File) -> Result<(), StepError> {
-    let options = format!("mode=0755,size={}", order.files_bytes);
+/// Makes the file system in memory that will hold what a job writes, and enters it: what does not depend on
+/// the job.
+pub(super) fn begin(files_bytes: u64) -> Result<(), StepError> {
+    let options = format!("mode=0755,size={files_bytes}");
     let flags = MountFlags::NOSUID | MountFlags::NODEV;
     let options = std::ffi::CString::new(options).step("make options")?;
     rustix::mount::mount("tmpfs", base::WORK, "tmpfs", flags, options.as_c_str())
         .step("mount a file system in memory")?;
     rustix::process::chdir(base::WORK).step("enter it")?;
     make_directory(ROOT, 0o755)?;
-    make_directory("shm", 0o1777)?;
+    make_directory("shm", 0o1777)
+}
+
+/// Builds everything that the order says and makes it the root. `packed` holds the small files.
+pub(super) fn build(order: &Order, packed: &mut File) -> Result<(), StepError> {
     let mut packed = std::io::BufReader::with_capacity(256 * 1024, packed);
     for (index, layer) in order.layers.iter().enumerate() {
         fill(index, layer, &mut packed)?;

@@ -1,12 +1,12 @@
 //! The first process of a sandbox, pid 1 in it: builds it, starts the program, buries orphans,
 //! and hands the outputs out.
 //!
-//! States: build → run → (program ended: kill the rest) → report → hand out → exit. At any moment
+//! States: begin → (made ahead: wait for a job) → build → wait for the word → run → (program ended: kill the rest) → report → hand out → exit. At any moment
 //! the engine's end of the socket may close; then it exits, and the kernel kills all others.
 
 use std::ffi::CString;
 use std::fs::{File, Permissions};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
@@ -42,35 +42,68 @@ pub(super) struct JobEnds {
     pub(super) stderr: OwnedFd,
 }
 
+impl JobEnds {
+    /// None, if it is not as many as it should be.
+    pub(super) fn new(fds: Vec<OwnedFd>) -> Option<Self> {
+        let [socket, order, stdin, stdout, stderr] = <[OwnedFd; 5]>::try_from(fds).ok()?;
+        Some(Self { socket, order: File::from(order), stdin, stdout, stderr })
+    }
+
+    /// In the order in which they are sent.
+    pub(super) fn fds(&self) -> [BorrowedFd<'_>; 5] {
+        let Self { socket, order, stdin, stdout, stderr } = self;
+        [socket.as_fd(), order.as_fd(), stdin.as_fd(), stdout.as_fd(), stderr.as_fd()]
+    }
+}
+
+/// Where the job comes from.
+pub(super) enum Assignment {
+    /// It is there.
+    Job(JobEnds),
+    /// It comes on this socket, some time.
+    Awaited(OwnedFd),
+}
+
+/// What the launcher knows before there is a job.
+pub(super) struct Ground<'a> {
+    pub(super) group: &'a JobGroup,
+    pub(super) filter: &'a JobFilter,
+    pub(super) single: &'a SingleThreaded,
+    pub(super) files_bytes: u64,
+}
+
 /// Does everything, and exits.
-pub(super) fn run(
-    job: JobEnds,
-    group: &JobGroup,
-    filter: &JobFilter,
-    single: &SingleThreaded,
-) -> ! {
-    let status = match run_job(job, group, filter, single) {
+pub(super) fn run(assignment: Assignment, ground: &Ground<'_>) -> ! {
+    let status = match run_job(assignment, ground) {
         Ok(()) => 0,
         Err(_) => 1,
     };
     process::exit(status)
 }
 
-fn run_job(
-    job: JobEnds,
-    group: &JobGroup,
-    filter: &JobFilter,
-    single: &SingleThreaded,
-) -> Result<(), Errno> {
+fn run_job(assignment: Assignment, ground: &Ground<'_>) -> Result<(), Errno> {
+    let begun = begin(ground);
+    let job = match assignment {
+        Assignment::Job(job) => job,
+        Assignment::Awaited(socket) => {
+            let received = message::receive::<()>(&socket)?;
+            let Some(job) = received.and_then(|((), fds)| JobEnds::new(fds)) else { return Ok(()) };
+            job
+        }
+    };
     let JobEnds { socket, mut order, stdin, stdout, stderr } = job;
-    let started = prepare(&mut order, group, single).and_then(|order| {
-        let streams = [stdin, stdout, stderr];
-        let init = Init::start(&order, group, filter, single, streams)?;
-        Ok((order, init))
-    });
-    let (order, mut init) = match started {
-        Ok(started) => started,
-        Err(error) => return message::send(&socket, &Event::Failed(error), &[]),
+    let Ground { group, filter, single, .. } = ground;
+    let failed = |error| message::send(&socket, &Event::Failed(error), &[]);
+    let order = match begun.and_then(|()| prepare(&mut order, group)) {
+        Ok(order) => order,
+        Err(error) => return failed(error),
+    };
+    if message::receive::<()>(&socket)?.is_none() {
+        return Ok(());
+    }
+    let mut init = match Init::start(&order, group, filter, single, [stdin, stdout, stderr]) {
+        Ok(init) => init,
+        Err(error) => return failed(error),
     };
     let Some(ended) = init.wait(&socket, &order)? else {
         return Ok(());
@@ -79,14 +112,20 @@ fn run_job(
     hand_out(&socket, &order)
 }
 
-fn prepare(file: &mut File, group: &JobGroup, single: &SingleThreaded) -> Result<Order, StepError> {
+/// What no job is needed for.
+fn begin(ground: &Ground<'_>) -> Result<(), StepError> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
         .step("die with the launcher")?;
     // Nothing of the launcher's memory is for the job to see in /proc/1.
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).step("hide")?;
-    group.join().step("join the job's control groups")?;
+    ground.group.join().step("join the job's control groups")?;
     // Only now: what a namespace takes for its root is the group that its maker is in.
-    process::unshare(libc::CLONE_NEWCGROUP, single).step("make a control group namespace")?;
+    process::unshare(libc::CLONE_NEWCGROUP, ground.single)
+        .step("make a control group namespace")?;
+    build::begin(ground.files_bytes)
+}
+
+fn prepare(file: &mut File, group: &JobGroup) -> Result<Order, StepError> {
     let order = message::read_order(file).step("read the order")?;
     group.bound(order.memory_bytes, order.processes).step("bound the job")?;
     build::build(&order, file)?;

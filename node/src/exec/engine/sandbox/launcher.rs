@@ -19,14 +19,14 @@ use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
-use rustix::event::{PollFd, PollFlags};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::process::Signal;
 
 use super::base;
 use super::cgroup::{Groups, JobGroup};
 use super::filter::{self, JobFilter};
-use super::init::{self, JobEnds};
+use super::init::{self, Assignment, Ground, JobEnds};
 use super::message::{self, Event, Ready, Setup, Step, StepError};
 use super::network::JobNetwork;
 use super::probe::{self, PROBE_NAME};
@@ -39,8 +39,13 @@ pub(super) const LAUNCHER_NAME: &str = "mesh-launcher";
 /// the launcher's.
 const NAMESPACES: libc::c_int = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC;
 
-/// For so many jobs at most networks are made ahead.
+/// For so many jobs at most first processes are made ahead: when many begin together on many members of one
+/// machine, they would wait for each other there.
 const READY_MAX: u32 = 64;
+
+/// One is made when nothing else has happened for so long: jobs that follow each other at once would only wait
+/// for it.
+const QUIET_NS: i64 = 20_000_000;
 
 /// Becomes the launcher if this process was started as one, and then does not return. To be
 /// called first thing in `main`, before there are threads.
@@ -64,8 +69,8 @@ pub(super) fn begin() -> Result<(SingleThreaded, OwnedFd), Errno> {
 fn run() -> i32 {
     let Ok((single, control)) = begin() else { return 2 };
     let ready = |ready: &Ready| message::send(&control, ready, &[]);
-    let (mut launcher, jobs) = match Launcher::set_up(&control, single) {
-        Ok(done) => done,
+    let launcher = match Launcher::set_up(&control, single) {
+        Ok(launcher) => launcher,
         Err(error) => {
             // If nobody hears it, nobody is left to tell.
             let _ = ready(&Ready::No(error));
@@ -76,7 +81,6 @@ fn run() -> i32 {
     if ready(&Ready::Yes { control_groups }).is_err() {
         return 1;
     }
-    launcher.make_ready(jobs);
     match launcher.serve(control) {
         Ok(()) => 0,
         Err(_) => 1,
@@ -92,16 +96,45 @@ fn take_control() -> Result<OwnedFd, Errno> {
     Ok(control)
 }
 
+/// What there is to do.
+enum Woken {
+    Work,
+    /// These have ended.
+    Ended(Vec<i32>),
+    /// Nothing, for a while.
+    Quiet,
+}
+
+/// Both sides of a new first process.
+enum Made {
+    Parent(i32, Running),
+    Child(JobGroup),
+}
+
+/// In the new process: what it is to do, and the group for that.
+type Child = Option<(Assignment, JobGroup)>;
+
 struct Running {
     pidfd: OwnedFd,
     group: JobGroup,
     network: JobNetwork,
 }
 
+/// A first process that was made ahead, and where it waits for its job.
+struct Waiting {
+    pid: i32,
+    first: Running,
+    assign: OwnedFd,
+}
+
 struct Launcher {
     single: SingleThreaded,
     groups: Groups,
     filter: JobFilter,
+    files_bytes: u64,
+    /// So many are to wait.
+    ready: usize,
+    waiting: Vec<Waiting>,
     /// By process id.
     running: BTreeMap<i32, Running>,
     /// For jobs to come: as many as ever ran at once.
@@ -113,8 +146,7 @@ struct Launcher {
 }
 
 impl Launcher {
-    /// Also says for how many jobs to be ready.
-    fn set_up(control: &OwnedFd, single: SingleThreaded) -> Result<(Self, u32), StepError> {
+    fn set_up(control: &OwnedFd, single: SingleThreaded) -> Result<Self, StepError> {
         process::reset_signals();
         // Ctrl-C at the terminal is for the engine to handle.
         rustix::process::setsid().step("leave the session")?;
@@ -136,55 +168,67 @@ impl Launcher {
             .map_err(|_| Errno::INVAL)
             .step("compile the system call filter")?;
         filter::install_for_launcher().map_err(|_| Errno::INVAL).step("filter system calls")?;
-        let launcher = Self {
+        Ok(Self {
             single,
             groups,
             filter,
+            files_bytes: setup.files_bytes,
+            ready: setup.ready.min(READY_MAX) as usize,
+            waiting: Vec::new(),
             running: BTreeMap::new(),
             idle_groups: Vec::new(),
             idle_networks: Vec::new(),
             leftover: Vec::new(),
             jobs: 0,
-        };
-        Ok((launcher, setup.ready))
-    }
-
-    /// Makes networks while there is nothing else to do: when many jobs begin together on many
-    /// members of one machine, they would wait for each other there. What fails here fails again for
-    /// a job, and is told then.
-    fn make_ready(&mut self, jobs: u32) {
-        let made = (0..jobs.min(READY_MAX)).map_while(|_| JobNetwork::make(&self.single).ok());
-        self.idle_networks.extend(made);
+        })
     }
 
     fn serve(mut self, control: OwnedFd) -> Result<(), Errno> {
         loop {
-            let (work, ended) = self.wait(&control)?;
-            for pid in ended {
-                self.take_away(pid);
-            }
-            if !work {
-                continue;
-            }
-            let Some(((), fds)) = message::receive::<()>(&control)? else { return Ok(()) };
-            if let Some((job, group)) = self.launch(fds) {
+            let child = match self.wait(&control)? {
+                Woken::Quiet => self.make_ready(),
+                Woken::Ended(pids) => {
+                    pids.into_iter().for_each(|pid| self.take_away(pid));
+                    None
+                }
+                Woken::Work => match message::receive::<()>(&control)? {
+                    Some(((), fds)) => JobEnds::new(fds).and_then(|job| self.launch(job)),
+                    None => return Ok(()),
+                },
+            };
+            if let Some((assignment, group)) = child {
                 // The child. Were this left open here, nobody would see the launcher's end of it
                 // close.
                 drop(control);
-                init::run(job, &group, &self.filter, &self.single);
+                drop(self.waiting);
+                init::run(
+                    assignment,
+                    &Ground {
+                        group: &group,
+                        filter: &self.filter,
+                        single: &self.single,
+                        files_bytes: self.files_bytes,
+                    },
+                );
             }
         }
     }
 
-    /// Waits for work or for the end of a job. Only says which.
-    fn wait(&self, control: &OwnedFd) -> Result<(bool, Vec<i32>), Errno> {
+    /// Waits for work, for the end of a job, or for quiet if there is something to make ahead. Only says
+    /// which.
+    fn wait(&self, control: &OwnedFd) -> Result<Woken, Errno> {
         let mut polled = vec![PollFd::new(control, PollFlags::IN)];
         polled.extend(self.running.values().map(|job| PollFd::new(&job.pidfd, PollFlags::IN)));
-        rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, None))?;
+        let quiet = Timespec { tv_sec: 0, tv_nsec: QUIET_NS };
+        let quiet = (self.waiting.len() < self.ready).then_some(&quiet);
+        let found = rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, quiet))?;
         let ready = |fd: &PollFd<'_>| !fd.revents().is_empty();
+        if found == 0 {
+            return Ok(Woken::Quiet);
+        }
         let jobs = self.running.keys().zip(&polled[1..]);
-        let ended = jobs.filter(|(_, fd)| ready(fd)).map(|(pid, _)| *pid).collect();
-        Ok((ready(&polled[0]), ended))
+        let ended: Vec<i32> = jobs.filter(|(_, fd)| ready(fd)).map(|(pid, _)| *pid).collect();
+        Ok(if ended.is_empty() { Woken::Work } else { Woken::Ended(ended) })
     }
 
     fn take_away(&mut self, pid: i32) {
@@ -202,32 +246,69 @@ impl Launcher {
         self.leftover.retain(|group| !groups.remove(group));
     }
 
-    /// Starts one job. Gives its parts back where it is to be done: in the new process.
-    fn launch(&mut self, fds: Vec<OwnedFd>) -> Option<(JobEnds, JobGroup)> {
-        let [socket, order, stdin, stdout, stderr] = <[OwnedFd; 5]>::try_from(fds).ok()?;
+    /// Makes one first process ahead. What fails here fails again for a job, and is told then: it is not
+    /// tried any more.
+    fn make_ready(&mut self) -> Child {
+        let made = message::socket_pair()
+            .step("make a socket")
+            .and_then(|(assign, awaited)| Ok((self.make()?, assign, awaited)));
+        match made {
+            Ok((Made::Child(group), _, awaited)) => {
+                return Some((Assignment::Awaited(awaited), group));
+            }
+            Ok((Made::Parent(pid, first), assign, _)) => {
+                self.waiting.push(Waiting { pid, first, assign });
+            }
+            Err(_) => self.ready = self.waiting.len(),
+        }
+        None
+    }
+
+    /// Starts one job. Gives it back where it is to be done: in the new process.
+    fn launch(&mut self, job: JobEnds) -> Child {
+        // One that has ended, for whatever reason, is passed over.
+        while let Some(Waiting { pid, first, assign }) = self.waiting.pop() {
+            if message::send(&assign, &(), &job.fds()).is_ok() {
+                self.started(&job, pid, first);
+                return None;
+            }
+            self.running.insert(pid, first);
+        }
+        match self.make() {
+            Ok(Made::Child(group)) => return Some((Assignment::Job(job), group)),
+            Ok(Made::Parent(pid, first)) => self.started(&job, pid, first),
+            Err(error) => {
+                // If the engine has given the job up, nobody is to hear it.
+                let _ = message::send(&job.socket, &Event::Failed(error), &[]);
+            }
+        }
+        None
+    }
+
+    fn started(&mut self, job: &JobEnds, pid: i32, first: Running) {
+        // A send fails only if the engine has given the job up: its init will notice too.
+        let _ = message::send(&job.socket, &Event::Started, &[first.pidfd.as_fd()]);
+        self.running.insert(pid, first);
+    }
+
+    /// Makes a first process.
+    fn make(&mut self) -> Result<Made, StepError> {
         self.jobs += 1;
         let group = self.idle_groups.pop().unwrap_or_else(|| self.groups.job(self.jobs));
         let cloned = self.network().step("make a network namespace").and_then(|network| {
             let cloned = process::clone(NAMESPACES, &self.single).step("make a process")?;
             Ok((cloned, network))
         });
-        // A send fails only if the engine has given the job up: its init will notice too.
-        let _ = match cloned {
-            Ok((Cloned::Child, _)) => {
-                let order = File::from(order);
-                return Some((JobEnds { socket, order, stdin, stdout, stderr }, group));
-            }
+        match cloned {
+            Ok((Cloned::Child, _)) => Ok(Made::Child(group)),
             Ok((Cloned::Parent { pid, pidfd }, network)) => {
-                let sent = message::send(&socket, &Event::Started, &[pidfd.as_fd()]);
-                self.running.insert(pid, Running { pidfd, group, network });
-                sent
+                Ok(Made::Parent(pid, Running { pidfd, group, network }))
             }
             Err(error) => {
                 self.leftover.push(group);
-                message::send(&socket, &Event::Failed(error), &[])
+                Err(error)
             }
-        };
-        None
+        }
     }
 
     /// A network for a job, in which the launcher is from now on.

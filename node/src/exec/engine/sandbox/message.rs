@@ -67,7 +67,9 @@ pub(super) struct Setup {
     pub(super) control_groups: bool,
     /// How far jobs stand back.
     pub(super) nice: u8,
-    /// For how many jobs networks are made ahead.
+    /// The most that a sandbox's own files may take.
+    pub(super) files_bytes: u64,
+    /// For how many jobs first processes are made ahead.
     pub(super) ready: u32,
 }
 
@@ -121,8 +123,6 @@ pub(super) struct Order {
     pub(super) environment: Vec<String>,
     pub(super) working_directory: String,
     pub(super) outputs: Vec<String>,
-    /// The most that the sandbox's own files may take.
-    pub(super) files_bytes: u64,
     pub(super) memory_bytes: Option<u64>,
     pub(super) processes: u64,
 }

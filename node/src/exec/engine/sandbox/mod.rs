@@ -26,7 +26,7 @@ pub(crate) use cgroup::survey;
 pub use launcher::run_launcher_if_asked;
 pub(crate) use probe::{Probed, probe};
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, mpsc};
@@ -36,7 +36,8 @@ use mesh_store::Store;
 
 use self::cache::Sources;
 use self::message::{Ready, Setup};
-use super::super::{Engine, EngineError, Failure, Job, Outcome, RunFuture};
+use self::supervise::Running;
+use super::super::{Engine, EngineError, Failure, Job, RunFuture, Turn};
 
 /// What every sandbox of an engine may take.
 #[derive(Clone, Debug)]
@@ -49,7 +50,7 @@ pub struct SandboxOptions {
     pub processes_max: u64,
     /// How far jobs stand back behind other processes: 0 (not at all) to 19 (nice(2)).
     pub nice: u8,
-    /// For how many jobs at once networks are made ahead, before any comes.
+    /// For how many jobs at once first processes are made ahead, before any comes.
     pub ready: u32,
 }
 
@@ -82,8 +83,8 @@ impl SandboxEngine {
             let text = format!("use a store at {}: its path is not UTF-8", root.display());
             return Err(EngineError::Start(Failure::from(text)));
         };
-        let SandboxOptions { control_groups, nice, ready, .. } = options;
-        let setup = Setup { store: root.to_owned(), control_groups, nice, ready };
+        let SandboxOptions { control_groups, files_bytes, nice, ready, .. } = options;
+        let setup = Setup { store: root.to_owned(), control_groups, nice, files_bytes, ready };
         let (launcher, control_groups) = Launcher::start(&setup)?;
         let sources = Sources::new(store);
         Ok(Self(Arc::new(Shared { sources, options, control_groups, launcher })))
@@ -99,29 +100,46 @@ impl Engine for SandboxEngine {
     fn run(&self, job: Job) -> RunFuture<'_> {
         let shared = Arc::clone(&self.0);
         Box::pin(async move {
-            // The pipe's end closes when this future is dropped, and the job's thread sees it.
-            let (cancelled, _guard) =
-                rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(system)?;
-            let run = move || run_blocking(&shared, &job, &cancelled);
-            match tokio::task::spawn_blocking(run).await {
-                Ok(outcome) => outcome,
-                Err(error) => Err(EngineError::System(std::io::Error::other(error))),
-            }
+            let (cancelled, _guard) = cancellation()?;
+            blocking(move || launch(&shared, &job)?.finish(shared.sources.store(), &cancelled))
+                .await
         })
     }
+
+    fn run_in_turn(&self, job: Job, turn: Turn) -> RunFuture<'_> {
+        let shared = Arc::clone(&self.0);
+        Box::pin(async move {
+            let launches = Arc::clone(&shared);
+            let running = blocking(move || launch(&launches, &job)).await;
+            turn.come().await;
+            let (cancelled, _guard) = cancellation()?;
+            blocking(move || running?.finish(shared.sources.store(), &cancelled)).await
+        })
+    }
+}
+
+/// The second end closes when the future of a run is dropped, and the job's thread sees that at the first.
+fn cancellation() -> Result<(OwnedFd, OwnedFd), EngineError> {
+    rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(system)
+}
+
+/// Does it on a thread of its own: most steps of a job block.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, EngineError> + Send + 'static,
+) -> Result<T, EngineError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|error| Err(EngineError::System(std::io::Error::other(error))))
 }
 
 fn system(errno: rustix::io::Errno) -> EngineError {
     EngineError::System(errno.into())
 }
 
-/// A job from plan to outcome, on a thread of its own: most of its steps block.
-fn run_blocking(shared: &Shared, job: &Job, cancelled: &OwnedFd) -> Result<Outcome, EngineError> {
+/// Has the sandbox of a job made. Its program waits for [`Running::finish`].
+fn launch(shared: &Shared, job: &Job) -> Result<Running, EngineError> {
     let prepared = order::prepare(&job.thunk, &shared.sources, &shared.options)?;
-    let running = supervise::Running::launch(prepared, |fds| {
-        message::send(&shared.launcher.control, &(), fds)
-    })?;
-    running.finish(&job.thunk, shared.sources.store(), cancelled)
+    let send = |fds: &[BorrowedFd<'_>]| message::send(&shared.launcher.control, &(), fds);
+    Running::launch(prepared, Arc::clone(&job.thunk), send)
 }
 
 /// The launcher, seen from the engine.

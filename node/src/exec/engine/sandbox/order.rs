@@ -48,7 +48,6 @@ pub(super) fn prepare(
         environment: plan.environment,
         working_directory: plan.working_directory.into(),
         outputs: plan.outputs.iter().map(AbsPath::to_string).collect(),
-        files_bytes: options.files_bytes,
         memory_bytes: limits.memory_bytes,
         processes: options.processes_max,
     };

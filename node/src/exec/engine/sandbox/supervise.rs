@@ -1,12 +1,13 @@
 //! A running job, seen from the engine: what it writes, its time, its end, its outputs.
 //!
-//! One thread per job, with one `poll`. States: running → (time up: asked to end) → ended →
+//! One thread per job, with one `poll`. States: launched → running → (time up: asked to end) → ended →
 //! outputs taken → done.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mesh_protocol::limits;
@@ -76,8 +77,9 @@ impl Stream {
     }
 }
 
-/// A job that the launcher has been asked to start.
+/// A job whose sandbox the launcher has been asked for. Dropped before its end, it ends too.
 pub(super) struct Running {
+    thunk: Arc<Thunk>,
     socket: OwnedFd,
     pidfd: Option<OwnedFd>,
     stdout: Stream,
@@ -102,6 +104,7 @@ impl Running {
     /// Hands a job to the launcher.
     pub(super) fn launch(
         prepared: Prepared,
+        thunk: Arc<Thunk>,
         send: impl FnOnce(&[BorrowedFd<'_>]) -> Result<(), Errno>,
     ) -> Result<Self, EngineError> {
         let (near, far) = message::socket_pair().map_err(std::io::Error::from)?;
@@ -114,6 +117,7 @@ impl Running {
             Err(error) => return Err(EngineError::System(error.into())),
         }
         Ok(Self {
+            thunk,
             socket: near,
             pidfd: None,
             stdout,
@@ -127,14 +131,17 @@ impl Running {
         })
     }
 
-    /// Sees the job to its end. When `cancelled` closes, or anything goes wrong, nothing of the
-    /// job is left either.
+    /// Lets the program start, and sees it to its end. When `cancelled` closes, or anything goes wrong,
+    /// nothing of the job is left either.
     pub(super) fn finish(
         mut self,
-        thunk: &Thunk,
         store: &Store,
         cancelled: &OwnedFd,
     ) -> Result<Outcome, EngineError> {
+        // If nobody is there to hear it, what was said before tells why.
+        let _ = message::send(&self.socket, &(), &[]);
+        self.started = Instant::now();
+        let thunk = Arc::clone(&self.thunk);
         let time = Duration::from_millis(thunk.spec().limits.timeout_ms);
         self.deadline = self.started.checked_add(time);
         let outputs: Vec<_> = thunk.spec().outputs.iter().collect();
