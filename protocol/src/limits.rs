@@ -428,7 +428,7 @@ pub const OFFERS_PENDING: usize = 64;
 
 /// How long a lease waits for a slot until its sandbox is made: one that starts sooner would only compete with what
 /// starts now.
-pub const PREPARE_AFTER_US: u64 = 200_000;
+pub const PREPARE_AFTER_US: u64 = 100_000;
 
 /// Trees that a node remembers to have, to say so when somebody offers work that needs them.
 pub const TREES_HELD: usize = 1024;
