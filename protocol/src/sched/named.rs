@@ -145,9 +145,9 @@ mod tests {
         let mut own = LeasePolicy::default();
         for (thunks, us) in [(0, 9), (1, 0), (7, 3)] {
             let level = Level { thunks, us };
-            assert_eq!(named.placement.key(level, 3), own.placement.key(level, 3));
+            assert_eq!(named.placement.key(level, 3, 0), own.placement.key(level, 3, 0));
         }
         let mut last_first = PlacementName::Lifo.make(1);
-        assert!(last_first.key(Level::default(), 2) < last_first.key(Level::default(), 1));
+        assert!(last_first.key(Level::default(), 2, 0) < last_first.key(Level::default(), 1, 0));
     }
 }

@@ -17,7 +17,8 @@ pub struct Candidate {
     pub level: Level,
     /// When it became ready, as a number that grows.
     pub order: u64,
-    /// Bytes of its trees and large inputs that the claimant is not known to have.
+    /// Bytes of its trees and large inputs that others need, too, and the claimant is not known to have: what
+    /// nobody else needs has to be brought wherever it runs.
     pub missing_bytes: u64,
 }
 
@@ -27,8 +28,9 @@ pub struct Candidate {
 /// ready; [`Placement::choose`] sees its first few, as many as
 /// [`limits::LEASE_CHOICE`](crate::limits::LEASE_CHOICE).
 pub trait Placement: Send {
-    /// Where a thunk stands in the queue, the smallest first; equal ones by `order`.
-    fn key(&mut self, level: Level, order: u64) -> u64;
+    /// Where a thunk stands in the queue, the smallest first; equal ones by `order`. `input_bytes`: of the
+    /// files that it reads, without trees.
+    fn key(&mut self, level: Level, order: u64, input_bytes: u64) -> u64;
 
     /// Is the key to be asked for again when more is known of a thunk's level?
     fn follows_levels(&self) -> bool {
@@ -48,7 +50,7 @@ pub trait Placement: Send {
 pub struct Fifo;
 
 impl Placement for Fifo {
-    fn key(&mut self, _: Level, order: u64) -> u64 {
+    fn key(&mut self, _: Level, order: u64, _: u64) -> u64 {
         order
     }
 }
@@ -58,7 +60,7 @@ impl Placement for Fifo {
 pub struct Lifo;
 
 impl Placement for Lifo {
-    fn key(&mut self, _: Level, order: u64) -> u64 {
+    fn key(&mut self, _: Level, order: u64, _: u64) -> u64 {
         !order
     }
 }
@@ -75,19 +77,21 @@ impl Shuffled {
 }
 
 impl Placement for Shuffled {
-    fn key(&mut self, _: Level, _: u64) -> u64 {
+    fn key(&mut self, _: Level, _: u64, _: u64) -> u64 {
         self.0.bits()
     }
 }
 
 /// What holds up the most thunks first, as it was known when a thunk became ready; among equals, what the
-/// claimant has most of, by bytes still to be fetched. The default.
+/// claimant has most of, by bytes still to be fetched; and then what reads most, as it will probably take
+/// longest (Graham, SIAM J. Appl. Math. 1969: longest processing time first). The default.
 #[derive(Debug, Default)]
 pub struct CriticalPath;
 
 impl Placement for CriticalPath {
-    fn key(&mut self, level: Level, _: u64) -> u64 {
-        u64::from(u32::MAX - level.thunks)
+    fn key(&mut self, level: Level, _: u64, input_bytes: u64) -> u64 {
+        let kib = u32::try_from(input_bytes >> 10).unwrap_or(u32::MAX);
+        u64::from(u32::MAX - level.thunks) << 32 | u64::from(u32::MAX - kib)
     }
 
     fn choose(&mut self, _: &Capabilities, candidates: &[Candidate]) -> usize {
@@ -101,7 +105,7 @@ impl Placement for CriticalPath {
 pub struct BLevel;
 
 impl Placement for BLevel {
-    fn key(&mut self, level: Level, _: u64) -> u64 {
+    fn key(&mut self, level: Level, _: u64, _: u64) -> u64 {
         u64::MAX - level.us
     }
 
@@ -119,7 +123,7 @@ impl Placement for BLevel {
 pub struct Locality;
 
 impl Placement for Locality {
-    fn key(&mut self, _: Level, order: u64) -> u64 {
+    fn key(&mut self, _: Level, order: u64, _: u64) -> u64 {
         order
     }
 
@@ -132,7 +136,7 @@ impl Placement for Locality {
 fn closest(candidates: &[Candidate], rank: impl Fn(&Candidate) -> u64) -> usize {
     let first = candidates.first().map(&rank);
     let equals = candidates.iter().enumerate().filter(|(_, c)| Some(rank(c)) == first);
-    equals.min_by_key(|(_, c)| (c.missing_bytes, c.order)).map_or(0, |(i, _)| i)
+    equals.min_by_key(|(_, c)| c.missing_bytes).map_or(0, |(i, _)| i)
 }
 
 /// The choices, by [name](super::named).
@@ -186,7 +190,7 @@ mod tests {
     fn sorted(placement: &mut dyn Placement, levels: &[Level]) -> Vec<u64> {
         let numbered = levels.iter().zip(0_u64..);
         let mut keys: Vec<(u64, u64)> =
-            numbered.map(|(level, order)| (placement.key(*level, order), order)).collect();
+            numbered.map(|(level, order)| (placement.key(*level, order, 0), order)).collect();
         keys.sort_unstable();
         keys.into_iter().map(|(_, order)| order).collect()
     }
@@ -203,6 +207,14 @@ mod tests {
         let shuffled = sorted(&mut Shuffled::new(3), &equals);
         assert_eq!(shuffled, sorted(&mut Shuffled::new(3), &equals));
         assert_ne!(shuffled, sorted(&mut Shuffled::new(4), &equals));
+    }
+
+    #[test]
+    fn what_reads_most_is_expected_to_take_longest() {
+        let key = |thunks, bytes| CriticalPath.key(level(thunks, 0), 0, bytes);
+        assert!(key(1, 60 << 10) < key(1, 59 << 10));
+        assert!(key(1, u64::MAX) > key(2, 0), "whatever it reads");
+        assert_eq!(BLevel.key(level(1, 5), 0, 9), BLevel.key(level(1, 5), 0, 0));
     }
 
     #[test]

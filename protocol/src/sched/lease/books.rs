@@ -14,7 +14,8 @@ impl Leases {
         effects: &mut Vec<Effect>,
     ) {
         self.cancel_copies(now, run, effects);
-        if self.works.remove(&run).is_some() {
+        if let Some(work) = self.works.remove(&run) {
+            self.shared.release(&work.heavy);
             self.job.empty = now;
             effects.push(Effect::Ended(run, end));
         }

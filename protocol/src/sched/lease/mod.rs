@@ -36,7 +36,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use self::look::Job;
-use self::pool::{Place, Pool};
+use self::pool::{Place, Pool, Shared};
 use self::seat::Claimant;
 pub use self::seat::Seat;
 use self::seats::Seats;
@@ -211,6 +211,7 @@ impl Default for LeasePolicy {
 pub struct Leases {
     policy: LeasePolicy,
     works: BTreeMap<RunId, Work>,
+    shared: Shared,
     pool: Pool,
     granted: BTreeMap<LeaseId, Granted>,
     seats: Seats,
@@ -238,6 +239,7 @@ impl Leases {
         Self {
             policy,
             works: BTreeMap::new(),
+            shared: Shared::default(),
             pool: Pool::default(),
             granted: BTreeMap::new(),
             seats: Seats::new(own),
@@ -372,8 +374,10 @@ impl Leases {
         let order = self.next_order;
         self.next_order += 1;
         let class = ResourceClass::of(&thunk.spec().limits);
-        let place = (self.policy.placement.key(level, order), order, run);
+        let input_bytes = pool::input_bytes(&thunk);
+        let place = (self.policy.placement.key(level, order, input_bytes), order, run);
         let heavy = pool::heavy_inputs(&thunk);
+        self.shared.need(&heavy);
         let leases = Vec::new();
         let work = Work { name, thunk, level, place, class, heavy, leases, failures: 0, losses: 0 };
         self.pool.insert(class, place);
@@ -387,7 +391,8 @@ impl Leases {
         for (run, level) in levels {
             let Some(work) = self.works.get_mut(&run) else { continue };
             let (_, order, _) = work.place;
-            let place = (self.policy.placement.key(level, order), order, run);
+            let input_bytes = pool::input_bytes(&work.thunk);
+            let place = (self.policy.placement.key(level, order, input_bytes), order, run);
             if work.leases.is_empty() {
                 self.pool.remove(work.class, work.place);
                 self.pool.insert(work.class, place);
@@ -399,6 +404,7 @@ impl Leases {
     fn on_stop(&mut self, now: Time, run: RunId, effects: &mut Vec<Effect>) {
         self.cancel_copies(now, run, effects);
         if let Some(work) = self.works.remove(&run) {
+            self.shared.release(&work.heavy);
             self.pool.remove(work.class, work.place);
             self.job.empty = now;
         }

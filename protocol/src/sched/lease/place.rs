@@ -104,7 +104,10 @@ impl Leases {
         let works = places.iter().filter_map(|(_, _, run)| self.works.get(run));
         let candidates: Vec<Candidate> = works
             .map(|work| {
-                let missing = work.heavy.iter().filter(|name| !claimant.holds.contains(name));
+                let missing = work
+                    .heavy
+                    .iter()
+                    .filter(|name| self.shared.has(name) && !claimant.holds.contains(name));
                 let missing_bytes = match seat {
                     Seat::Own => 0,
                     // A tree's name says nothing of what is below it: at least a piece for each.

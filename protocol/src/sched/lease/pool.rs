@@ -70,6 +70,49 @@ impl Pool {
     }
 }
 
+/// Heavy inputs of thunks that are not done, and which of them more than one needed at once.
+#[derive(Debug, Default)]
+pub(super) struct Shared(BTreeMap<ValueName, Need>);
+
+#[derive(Debug, Default)]
+struct Need {
+    thunks: u32,
+    is_shared: bool,
+}
+
+impl Shared {
+    pub(super) fn need(&mut self, heavy: &[ValueName]) {
+        for name in heavy {
+            let need = self.0.entry(*name).or_default();
+            need.thunks += 1;
+            need.is_shared |= need.thunks > 1;
+        }
+    }
+
+    pub(super) fn release(&mut self, heavy: &[ValueName]) {
+        for name in heavy {
+            let Some(need) = self.0.get_mut(name) else { continue };
+            need.thunks -= 1;
+            if need.thunks == 0 {
+                self.0.remove(name);
+            }
+        }
+    }
+
+    pub(super) fn has(&self, name: &ValueName) -> bool {
+        self.0.get(name).is_some_and(|need| need.is_shared)
+    }
+}
+
+/// Bytes of the files that a thunk reads.
+pub(super) fn input_bytes(thunk: &Thunk) -> u64 {
+    let bytes = thunk.spec().inputs.values().map(|input| match (&input.source, input.mode) {
+        (Source::Output(_), _) | (_, InputMode::Tree) => 0,
+        (Source::Value(name), _) => name.digest().length,
+    });
+    bytes.fold(0, u64::saturating_add)
+}
+
 /// The inputs that count for where a thunk runs: its trees, and its largest files.
 pub(super) fn heavy_inputs(thunk: &Thunk) -> Vec<ValueName> {
     let spec = thunk.spec();

@@ -526,19 +526,30 @@ fn a_reduction_of_something_else_is_refused_and_told() {
 }
 
 #[test]
-fn bytes_that_are_there_decide_among_equals() {
-    let mut bench = Bench::new();
-    bench.ready_with("x", "clang");
-    bench.ready_with("y", "gcc");
-    let open = Open {
-        capabilities: MACHINE,
-        window: Window { slots: 1, prefetch: 0 },
-        holds: BTreeSet::from([ValueName::of(b"gcc")]),
-    };
-    bench.tell(Input::Opened(StreamId(1), peer(1), open));
-    let (_, name) = bench.one();
-    assert_eq!(name, thunk("y", "gcc").encode().unwrap().0);
-    assert_eq!(bench.leases.holders(&ValueName::of(b"gcc")).collect::<Vec<_>>(), [peer(1)]);
+fn bytes_that_others_need_too_decide_among_equals() {
+    // What only one needs has to be brought wherever it runs.
+    for (trees, order) in [
+        (["clang", "gcc", "clang", "gcc"], [1, 3, 0, 2]),
+        (["clang", "gcc", "icc", "tcc"], [0, 1, 2, 3]),
+    ] {
+        let mut bench = Bench::new();
+        let labels = ["w", "x", "y", "z"];
+        for (label, tree) in labels.into_iter().zip(trees) {
+            bench.ready_with(label, tree);
+        }
+        let open = Open {
+            capabilities: MACHINE,
+            window: Window { slots: 1, prefetch: 0 },
+            holds: BTreeSet::from([ValueName::of(b"gcc")]),
+        };
+        bench.tell(Input::Opened(StreamId(1), peer(1), open));
+        assert_eq!(bench.leases.holders(&ValueName::of(b"gcc")).collect::<Vec<_>>(), [peer(1)]);
+        for place in order {
+            let (lease, name) = bench.one();
+            assert_eq!(name, thunk(labels[place], trees[place]).encode().unwrap().0);
+            bench.receipt(1, lease, Ok(reduced(name)));
+        }
+    }
 }
 
 #[test]
