@@ -58,6 +58,16 @@ impl Kind {
         }
     }
 
+    /// Where a process with one thread joins. Version 1 takes a lock of the whole machine for `cgroup.procs`,
+    /// for which it waits some 10 ms every other time, but none for a thread that moves itself
+    /// (`cgroup_attach_lock` in the kernel's `kernel/cgroup/cgroup.c`).
+    fn join_file(self) -> &'static str {
+        match self {
+            Self::Memory1 | Self::Processes1 => "tasks",
+            Self::Both2 => "cgroup.procs",
+        }
+    }
+
     fn kills_file(self) -> Option<&'static str> {
         match self {
             Self::Memory1 => Some("memory.oom_control"),
@@ -325,9 +335,10 @@ impl JobGroup {
         self.parts.iter().any(|(kind, _)| *kind != Kind::Memory1)
     }
 
-    /// Puts this process into the group.
+    /// Puts this process, which has one thread, into the group.
     pub(super) fn join(&self) -> Result<(), Errno> {
-        self.parts.iter().try_for_each(|(_, directory)| write(directory, "cgroup.procs", "0"))
+        let mut parts = self.parts.iter();
+        parts.try_for_each(|(kind, directory)| write(directory, kind.join_file(), "0"))
     }
 
     /// Sets the bounds. The first process of the sandbox counts as one more.
