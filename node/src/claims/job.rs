@@ -126,11 +126,12 @@ impl Workshop {
         let known = self.store.recall(name).ok().flatten();
         let known = known.filter(|known| known.executor == executor);
         let remembered = known.is_some();
-        let reduction = match (known, turn) {
-            (None, turn) => self.reduce(name, thunk, turn).await.1,
-            (Some(known), None) => Ok((*known).clone()),
-            (Some(known), Some(turn)) => {
-                turn.come().await;
+        let reduction = match known {
+            None => self.reduce(name, thunk, turn).await.1,
+            Some(known) => {
+                if let Some(turn) = turn {
+                    turn.come().await;
+                }
                 Ok((*known).clone())
             }
         };

@@ -367,13 +367,10 @@ fn a_stream_of_names_is_asked_for_in_few_questions_and_one_after_the_other_at_on
 
     for number in 1_000..1_010 {
         let since = world.now;
+        assert_eq!(world.lookups.next_deadline(), None);
         world.look(number..number + 1);
-        let due = world.lookups.next_deadline();
         world.run_until(since);
-        assert!(
-            due.is_none()
-                && world.lookups.next_deadline() == Some(since + limits::LOOKUP_GATHER_US)
-        );
+        assert_eq!(world.lookups.next_deadline(), Some(since + limits::LOOKUP_GATHER_US));
         world.run_until(since + SECOND);
     }
 }
