@@ -2,8 +2,8 @@
 //! allows.
 //!
 //! Goals: a free slot finds work within moments of it being offered; what runs next is fetched, and made
-//! ready to start, while something else runs; never more cores busy than there are slots; requesters share the slots evenly; a
-//! requester that vanishes is cleaned up after within seconds. Non-goals: choosing thunks (the
+//! ready to start, while something else runs; never more cores busy than there are slots; requesters
+//! share the slots evenly; a requester that vanishes is cleaned up after within seconds. Non-goals: choosing thunks (the
 //! requester knows its graph), taking running thunks away from a requester to be fair, and delivering
 //! receipts after the stream broke.
 //!

@@ -15,8 +15,6 @@ use crate::wire::claim::Capabilities;
 pub struct Candidate {
     /// Its b-level.
     pub level: Level,
-    /// When it became ready, as a number that grows.
-    pub order: u64,
     /// Bytes of its trees and large inputs that others need, too, and the claimant is not known to have: what
     /// nobody else needs has to be brought wherever it runs.
     pub missing_bytes: u64,
@@ -219,11 +217,10 @@ mod tests {
 
     #[test]
     fn bytes_decide_only_among_equals() {
-        let candidate = |level, order, missing_bytes| Candidate { level, order, missing_bytes };
+        let candidate = |level, missing_bytes| Candidate { level, missing_bytes };
         let candidates = [(5, 50), (5, 40), (4, 40)].map(|(thunks, us)| level(thunks, us));
         let [first, second, third] = candidates;
-        let candidates =
-            [candidate(first, 0, 900), candidate(second, 1, 10), candidate(third, 2, 0)];
+        let candidates = [candidate(first, 900), candidate(second, 10), candidate(third, 0)];
         assert_eq!(CriticalPath.choose(&CLAIMANT, &candidates), 1);
         assert_eq!(BLevel.choose(&CLAIMANT, &candidates), 0);
         assert_eq!(BLevel.choose(&CLAIMANT, &candidates[1..]), 1);

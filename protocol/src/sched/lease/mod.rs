@@ -177,6 +177,7 @@ struct Work {
     place: Place,
     class: ResourceClass,
     heavy: Vec<ValueName>,
+    input_bytes: u64,
     leases: Vec<LeaseId>,
     failures: u32,
     losses: u32,
@@ -378,8 +379,9 @@ impl Leases {
         let place = (self.policy.placement.key(level, order, input_bytes), order, run);
         let heavy = pool::heavy_inputs(&thunk);
         self.shared.need(&heavy);
-        let leases = Vec::new();
-        let work = Work { name, thunk, level, place, class, heavy, leases, failures: 0, losses: 0 };
+        let (leases, failures, losses) = (Vec::new(), 0, 0);
+        let work =
+            Work { name, thunk, level, place, class, heavy, input_bytes, leases, failures, losses };
         self.pool.insert(class, place);
         self.works.insert(run, work);
     }
@@ -391,8 +393,7 @@ impl Leases {
         for (run, level) in levels {
             let Some(work) = self.works.get_mut(&run) else { continue };
             let (_, order, _) = work.place;
-            let input_bytes = pool::input_bytes(&work.thunk);
-            let place = (self.policy.placement.key(level, order, input_bytes), order, run);
+            let place = (self.policy.placement.key(level, order, work.input_bytes), order, run);
             if work.leases.is_empty() {
                 self.pool.remove(work.class, work.place);
                 self.pool.insert(work.class, place);

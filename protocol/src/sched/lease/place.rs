@@ -115,7 +115,7 @@ impl Leases {
                         .map(|name| name.digest().length.max(limits::LOCALITY_BYTES_MIN))
                         .sum(),
                 };
-                Candidate { level: work.level, order: work.place.1, missing_bytes }
+                Candidate { level: work.level, missing_bytes }
             })
             .collect();
         if candidates.is_empty() {

@@ -1,8 +1,9 @@
 //! The first process of a sandbox, pid 1 in it: builds it, starts the program, buries orphans,
 //! and hands the outputs out.
 //!
-//! States: begin → (made ahead: wait for a job) → build → wait for the word → run → (program ended: kill the rest) → report → hand out → exit. At any moment
-//! the engine's end of the socket may close; then it exits, and the kernel kills all others.
+//! States: begin → (made ahead: wait for a job) → build → wait for the word → run → (program ended:
+//! kill the rest) → report → hand out → exit. At any moment the engine's end of the socket may close;
+//! then it exits, and the kernel kills all others.
 
 use std::ffi::CString;
 use std::fs::{File, Permissions};
