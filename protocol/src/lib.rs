@@ -14,6 +14,7 @@ pub mod codec;
 pub mod graph;
 pub mod limits;
 pub mod name;
+pub mod outboard;
 pub mod owner;
 pub mod path;
 pub mod peer;

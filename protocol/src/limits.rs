@@ -361,10 +361,15 @@ pub const TRANSFER_WANTS: usize = 256;
 /// Bytes that one list may ask for: a second at a gigabit is a dozen of them.
 pub const TRANSFER_WANTED_BYTES: u64 = 8 * 1024 * 1024;
 
-/// What stands before the bytes of a piece.
-pub const TRANSFER_HEADER_BYTES: u64 = 64;
+/// What stands before the bytes of a piece: a few numbers, and its proof.
+pub const TRANSFER_HEADER_BYTES: u64 = 64 + 32 * TRANSFER_PROOF_HASHES as u64;
 
-/// Bytes in one piece: what either end holds of a large object at a time.
+/// Hashes of 32 bytes in the proof of a piece: the height of the tree of the largest object,
+/// [`TRANSFER_OBJECT_BYTES`], over its pieces.
+pub const TRANSFER_PROOF_HASHES: usize = 18;
+
+/// Bytes in one piece: what either end holds of a large object at a time, and what one hash of its
+/// [`outboard`](crate::outboard) covers.
 pub const TRANSFER_PIECE_BYTES: u32 = 256 * 1024;
 
 /// The largest object that is fetched: a disk image. A name may promise any length.
@@ -383,6 +388,10 @@ pub const TRANSFER_BATCH_BYTES: u64 = 2 * 1024 * 1024;
 /// How much of a large object is asked of one peer at a time: enough that asking costs nothing, little
 /// enough that peers share the work by their speed.
 pub const TRANSFER_PART_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Hashes of 32 bytes, of large objects' trees, that a node keeps to serve them again: 8 MiB, the
+/// trees of 32 GiB. That of one larger object is kept until the next one is asked for.
+pub const TRANSFER_OUTBOARD_HASHES: usize = 256 * 1024;
 
 /// Peers from which one large object comes at once.
 pub const TRANSFER_SOURCES: usize = 4;

@@ -11,7 +11,7 @@ use mesh_protocol::name::{Digest, Hasher};
 
 use crate::Store;
 use crate::error::{Context, StoreError};
-use crate::sys::{self, Temporary};
+use crate::sys::Temporary;
 
 /// An object on its way into the store. Gone with all its bytes when dropped.
 #[derive(Debug)]
@@ -37,12 +37,12 @@ impl std::fmt::Debug for Arrived {
 }
 
 /// What came of an object when its last byte had arrived.
-#[derive(Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Arrival {
     /// It is in the store.
     Stored,
-    /// The bytes are not those that the name stands for. They are kept for comparison.
-    Refused(Box<Incoming>),
+    /// The bytes are not those that the name stands for, and are gone.
+    Refused,
 }
 
 impl Store {
@@ -84,32 +84,13 @@ impl Incoming {
     pub fn finish(self) -> Result<Arrival, StoreError> {
         let hasher = std::mem::replace(&mut self.lock().hasher, Hasher::new());
         if hasher.finish() != self.digest {
-            return Ok(Arrival::Refused(Box::new(self)));
+            return Ok(Arrival::Refused);
         }
         let Self { store, digest, temporary, .. } = self;
         if !store.contains(digest) {
             store.shared().blobs.adopt(temporary, digest)?;
         }
         Ok(Arrival::Stored)
-    }
-
-    /// Do so many bytes from `start` on differ from those of the object, which is in the store now?
-    pub fn differs(&self, start: u64, length: u64) -> Result<bool, StoreError> {
-        let good = self.store.open_blob(self.digest)?;
-        let (mut ours, mut theirs) = (vec![0; sys::BUFFER_BYTES], vec![0; sys::BUFFER_BYTES]);
-        let end = start.saturating_add(length).min(self.digest.length);
-        let mut at = start;
-        while at < end {
-            let piece = usize::try_from(end - at).unwrap_or(usize::MAX).min(sys::BUFFER_BYTES);
-            let path = self.temporary.path();
-            self.temporary.file_handle().read_exact_at(&mut ours[..piece], at).at("read", path)?;
-            good.read_exact_at(&mut theirs[..piece], at).at("read", path)?;
-            if ours[..piece] != theirs[..piece] {
-                return Ok(true);
-            }
-            at += piece as u64;
-        }
-        Ok(false)
     }
 
     fn lock(&self) -> MutexGuard<'_, Arrived> {

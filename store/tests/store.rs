@@ -489,18 +489,16 @@ fn what_arrives_in_pieces_is_an_object_only_if_it_is_the_right_one() {
     let (even, odd): (Vec<_>, Vec<_>) = pieces.iter().partition(|(place, _)| place % 2 == 0);
     even.iter().rev().chain(&odd).for_each(|piece| write(&incoming, piece));
     assert!(!store.contains(digest));
-    assert!(matches!(incoming.finish().unwrap(), Arrival::Stored));
+    assert_eq!(incoming.finish().unwrap(), Arrival::Stored);
     assert_eq!(store.read(digest, u64::MAX).unwrap(), bytes);
 
     let mut wrong = bytes.clone();
     wrong[50_000] ^= 1;
     let incoming = store.receive(digest).unwrap();
     incoming.write_at(0, &wrong).unwrap();
-    let Arrival::Refused(refused) = incoming.finish().unwrap() else { panic!("a lie was taken") };
-    assert!(!refused.differs(0, 50_000).unwrap() && refused.differs(50_000, 1).unwrap());
-    assert!(!refused.differs(50_001, u64::MAX).unwrap());
+    assert_eq!(incoming.finish().unwrap(), Arrival::Refused);
 
     let short = store.receive(Digest::of(b"abc")).unwrap();
     short.write_at(1, b"bc").unwrap();
-    assert!(matches!(short.finish().unwrap(), Arrival::Refused(_)), "a piece is missing");
+    assert_eq!(short.finish().unwrap(), Arrival::Refused, "a piece is missing");
 }

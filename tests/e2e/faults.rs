@@ -1,5 +1,7 @@
 //! Members on a network on which things go wrong.
 
+use serde_json::Value;
+
 use mesh_tests::{Members, Network, name, wait_until};
 
 /// All members on lines that lose frames and take time, before anybody has joined.
@@ -28,6 +30,23 @@ fn nodes_join_over_slow_and_lossy_lines() {
     // Two lines of 50 ms, there and back.
     let trips = trips().unwrap();
     assert!(trips.len() == 3 && trips.iter().all(|us| *us >= 200_000), "not slow: {trips:?}");
+}
+
+#[test]
+fn what_goes_over_a_slow_line_is_packed() {
+    let Some(mut network) = Network::new(2) else { return };
+    network.limit_rate(1, 20);
+    let mut members = Members::on(network, 2);
+    members.found();
+    members.admit(1);
+    members.wait_until_all_connected();
+    let text: String = (0..600_000).map(|number| format!("line {number}\n")).collect();
+    let object = members.home(0).run_with(["put", "-"], text.as_bytes()).ok();
+    assert_eq!(members.home(1).ok(["cat", &object]), text.trim_end());
+    let status: Value = serde_json::from_str(&members.home(0).ok(["status", "--json"])).unwrap();
+    let sent = |what: &str| status["peers"][0][what].as_u64().unwrap();
+    assert_eq!(sent("sent_bytes"), text.len() as u64);
+    assert!(sent("sent_wire_bytes") < sent("sent_bytes") / 2, "{status}");
 }
 
 #[test]

@@ -64,6 +64,9 @@ fn peer_line(peer: &PeerStatus) -> String {
         line += &format!(", speed {:.2}", peer.speed_permille as f64 / 1000.0);
     }
     line += &format!("  received {}, sent {}", size(peer.received_bytes), size(peer.sent_bytes));
+    if peer.sent_wire_bytes < peer.sent_bytes {
+        line += &format!(" packed to {}", size(peer.sent_wire_bytes));
+    }
     if let Some(suspicion) = &peer.suspicion {
         line += &format!("  suspect: {suspicion}");
     }
@@ -119,6 +122,7 @@ fn peer_json(peer: &PeerStatus) -> Value {
         "speed_permille": peer.speed_permille,
         "received_bytes": peer.received_bytes,
         "sent_bytes": peer.sent_bytes,
+        "sent_wire_bytes": peer.sent_wire_bytes,
         "suspicion": peer.suspicion,
     })
 }
@@ -143,6 +147,7 @@ mod tests {
             speed_permille: 870,
             received_bytes: 2048,
             sent_bytes: 3 << 20,
+            sent_wire_bytes: 1 << 20,
             suspicion: Some("it lied: false bytes".to_owned()),
         };
         let status = NodeStatus {
@@ -172,7 +177,7 @@ mod tests {
             "records: 7 told, 12 kept for others",
             concat!(
                 "  abababababababab  attic  runs 3 for us on 2 cores  41 run, 1 failed, 12.3 s, ",
-                "speed 0.87  received 2.0 KiB, sent 3.0 MiB  suspect: it lied: false bytes",
+                "speed 0.87  received 2.0 KiB, sent 3.0 MiB packed to 1.0 MiB  suspect: it lied: false bytes",
             ),
         ];
         assert_eq!(lines(&status), expected);

@@ -122,6 +122,7 @@ fn status() -> NodeStatus {
         speed_permille: 8,
         received_bytes: 9,
         sent_bytes: 10,
+        sent_wire_bytes: 11,
         suspicion: Some("it lied".to_owned()),
     };
     NodeStatus {

@@ -100,6 +100,8 @@ pub struct PeerStatus {
     pub received_bytes: u64,
     /// See above.
     pub sent_bytes: u64,
+    /// What we sent, in bytes on the wire: fewer where the line is slow and they were packed.
+    pub sent_wire_bytes: u64,
     /// What there is against it.
     pub suspicion: Option<String>,
 }
@@ -163,6 +165,7 @@ fn peers(node: &Node, status: &claims::Status) -> Vec<PeerStatus> {
         of(peer, &|known| {
             known.received_bytes = traffic.received_bytes + traffic.inline_received_bytes;
             known.sent_bytes = traffic.sent_bytes + traffic.inline_sent_bytes;
+            known.sent_wire_bytes = traffic.sent_wire_bytes + traffic.inline_sent_bytes;
         });
     }
     for (peer, suspicion) in node.transfers().suspicions() {

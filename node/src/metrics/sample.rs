@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use crate::claims::Status;
 use crate::node::Node;
+use crate::transfer::Traffic;
 
 /// Measuring the store looks at each of its objects: no more often than this.
 const MEASURE_EVERY: Duration = Duration::from_secs(60);
@@ -24,6 +25,7 @@ pub(super) struct Sample {
     pub(super) status: Status,
     pub(super) received_bytes: f64,
     pub(super) sent_bytes: f64,
+    pub(super) sent_wire_bytes: f64,
     /// Objects, and their bytes; none: not measured yet.
     pub(super) store: Option<(u64, u64)>,
 }
@@ -53,13 +55,11 @@ impl Sampler {
         let node = &self.node;
         let members = node.swarm().peers().await;
         let traffic = node.transfers().traffic();
-        let traffic = traffic.iter().map(|(_, traffic)| traffic);
-        let (received, sent) = traffic.fold((0, 0), |(received, sent), traffic| {
-            (
-                received + traffic.received_bytes + traffic.inline_received_bytes,
-                sent + traffic.sent_bytes + traffic.inline_sent_bytes,
-            )
-        });
+        let sum = |count: fn(&Traffic) -> u64| -> u64 {
+            traffic.iter().map(|(_, traffic)| count(traffic)).sum()
+        };
+        let (inline_received, inline_sent) =
+            (sum(|of| of.inline_received_bytes), sum(|of| of.inline_sent_bytes));
         Sample {
             start_s: self.start_s,
             members: members.len() as f64,
@@ -67,8 +67,9 @@ impl Sampler {
             suspected: node.transfers().suspicions().len() as f64,
             held: node.owner().reason(),
             status: node.mesh().status().await,
-            received_bytes: received as f64,
-            sent_bytes: sent as f64,
+            received_bytes: (sum(|of| of.received_bytes) + inline_received) as f64,
+            sent_bytes: (sum(|of| of.sent_bytes) + inline_sent) as f64,
+            sent_wire_bytes: (sum(|of| of.sent_wire_bytes) + inline_sent) as f64,
             store: self.measure().await,
         }
     }

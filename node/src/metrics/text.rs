@@ -97,6 +97,8 @@ fn worker(page: &mut Page, sample: &Sample) {
 fn objects(page: &mut Page, sample: &Sample) {
     page.counter("mesh_received_bytes_total", "Bytes of objects that came.", sample.received_bytes);
     page.counter("mesh_sent_bytes_total", "Bytes of objects that went.", sample.sent_bytes);
+    let help = "The same on the wire: packed where the line is slow.";
+    page.counter("mesh_sent_wire_bytes_total", help, sample.sent_wire_bytes);
     if let Some((objects, bytes)) = sample.store {
         page.gauge("mesh_store_objects", "Objects in the store.", objects as f64);
         page.gauge("mesh_store_bytes", "Bytes that they take.", bytes as f64);
@@ -163,6 +165,7 @@ mod tests {
             status,
             received_bytes: 2048.0,
             sent_bytes: (1_u64 << 40) as f64,
+            sent_wire_bytes: (1_u64 << 39) as f64,
             store: Some((7, 700)),
         };
         insta::assert_snapshot!(page(&sample));

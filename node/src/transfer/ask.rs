@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use mesh_protocol::codec::CodecError;
 use mesh_protocol::limits;
+use mesh_protocol::outboard;
 use mesh_protocol::peer::PeerId;
 use mesh_protocol::wire::transfer::{Answer, Encoding, Expected, Meaning, Want};
 use thiserror::Error;
@@ -34,7 +35,7 @@ pub(super) enum AskError {
 
 /// Part of an answer.
 pub(super) enum Got {
-    Bytes { item: usize, start: u64, bytes: Vec<u8>, last: bool },
+    Bytes { item: usize, start: u64, bytes: Vec<u8>, last: bool, proof: Vec<outboard::Node> },
     Missing,
 }
 
@@ -192,20 +193,20 @@ impl<'a> Asking<'a> {
     async fn read_next(&mut self) -> Result<Got, AskError> {
         let answer = self.frame(limits::TRANSFER_HEADER_BYTES).await?;
         let answer = Answer::decode(&answer)?;
-        let meaning = self.expected.accept(answer)?;
-        let (Meaning::Bytes { item, start, last }, Answer::Piece { length, encoding, .. }) =
+        let meaning = self.expected.accept(&answer)?;
+        let (Meaning::Bytes { item, start, last }, Answer::Piece { length, encoding, proof, .. }) =
             (meaning, answer)
         else {
             return Ok(Got::Missing);
         };
         let written = match encoding {
             Encoding::Plain => length,
-            Encoding::Lz4(written) => written,
+            Encoding::Zstd(written) => written,
         };
         let bytes = self.frame(written.into()).await?;
         let bytes = unpack(bytes, length, encoding)?;
         self.asker.traffic.received(self.peer, bytes.len() as u64);
-        Ok(Got::Bytes { item, start, bytes, last })
+        Ok(Got::Bytes { item, start, bytes, last, proof })
     }
 
     async fn frame(&mut self, max: u64) -> Result<Vec<u8>, AskError> {
@@ -219,9 +220,10 @@ fn unpack(bytes: Vec<u8>, length: u32, encoding: Encoding) -> Result<Vec<u8>, Co
     let wrong = || CodecError::Malformed("a piece is not as long as it says".to_owned());
     let bytes = match encoding {
         Encoding::Plain => bytes,
-        Encoding::Lz4(_) => {
+        // Into a buffer of the right size: whatever the frame says of itself, it allocates nothing.
+        Encoding::Zstd(_) => {
             let mut plain = vec![0; length as usize];
-            let unpacked = lz4_flex::block::decompress_into(&bytes, &mut plain);
+            let unpacked = zstd::bulk::decompress_to_buffer(&bytes, &mut plain);
             plain.truncate(unpacked.map_err(|error| CodecError::Malformed(error.to_string()))?);
             plain
         }
@@ -236,9 +238,9 @@ mod tests {
     #[test]
     fn packed_pieces_are_unpacked_to_the_length_they_say() {
         let text = b"all work and no play ".repeat(100);
-        let packed = lz4_flex::block::compress(&text);
+        let packed = zstd::bulk::compress(&text, 1).unwrap();
         let (length, written) = (text.len() as u32, packed.len() as u32);
-        let encoding = Encoding::Lz4(written);
+        let encoding = Encoding::Zstd(written);
         assert_eq!(unpack(packed.clone(), length, encoding).unwrap(), text);
         for wrong in [length - 1, length + 1] {
             assert!(unpack(packed.clone(), wrong, encoding).is_err());

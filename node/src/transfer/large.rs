@@ -1,13 +1,15 @@
-//! A large object: parts of it from several peers at once, written as they come.
+//! A large object: parts of it from several peers at once, proven and written as they come.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use mesh_protocol::codec::CodecError;
 use mesh_protocol::limits;
 use mesh_protocol::name::ValueName;
+use mesh_protocol::outboard::{self, Outboard};
 use mesh_protocol::peer::PeerId;
 use mesh_protocol::wire::transfer::{Want, WantedRange};
-use mesh_store::{Arrival, Incoming};
+use mesh_store::{Arrival, Incoming, StoreError};
 
 use super::ask::{AskError, Got};
 use super::{FetchError, Shared, Sources, blocking};
@@ -15,14 +17,19 @@ use super::{FetchError, Shared, Sources, blocking};
 /// One object that is coming.
 struct Coming {
     name: ValueName,
-    incoming: Arc<Incoming>,
-    parts: Mutex<Parts>,
+    incoming: Incoming,
+    state: Mutex<State>,
 }
 
-/// What is left to ask for, and who gave the rest.
-struct Parts {
+struct State {
+    /// Parts to ask for.
     left: VecDeque<Part>,
-    given: Vec<(Part, PeerId)>,
+    /// The root of its tree, by the word of whoever gave the first piece.
+    root: Option<outboard::Root>,
+    /// Those whose pieces have that root.
+    givers: BTreeSet<PeerId>,
+    /// The hashes of the pieces that have come.
+    pieces: Vec<outboard::Node>,
 }
 
 #[derive(Clone, Copy)]
@@ -31,16 +38,13 @@ struct Part {
     length: u64,
 }
 
-/// Bytes that are not the object's, and who sent which of them.
-struct Refused {
-    incoming: Box<Incoming>,
-    given: Vec<(Part, PeerId)>,
-}
-
-/// What became of one attempt.
-enum Outcome {
-    Stored,
-    Refused(Refused),
+/// What became of a piece.
+enum Taken {
+    Written,
+    /// It has another root, and so has nothing else that its sender gave.
+    Dissents,
+    /// It is not what its sender has said before.
+    False,
 }
 
 /// Why a peer gives no more parts.
@@ -48,8 +52,27 @@ enum Stopped {
     /// None is left to ask for.
     Idle,
     Lacks,
+    Dissents,
     Failed(AskError),
     Store(FetchError),
+}
+
+/// What became of one attempt.
+struct Attempt {
+    end: End,
+    /// Those who may still be asked: they gave none of what came.
+    others: Vec<PeerId>,
+    dissenters: Vec<PeerId>,
+}
+
+enum End {
+    Stored,
+    /// The whole is not the object.
+    Refused {
+        givers: BTreeSet<PeerId>,
+    },
+    /// Parts are missing, and nobody is left to give them.
+    Incomplete,
 }
 
 impl Shared {
@@ -58,56 +81,27 @@ impl Shared {
         name: ValueName,
         sources: &Sources,
     ) -> Result<(), FetchError> {
-        loop {
-            let peers = self.suspects.order(sources.hints.iter().chain(&sources.origin).copied());
-            let Outcome::Refused(refused) = self.attempt(name, peers.clone()).await? else {
-                return Ok(());
-            };
-            let givers: BTreeSet<PeerId> = refused.given.iter().map(|(_, peer)| *peer).collect();
-            match givers.first() {
-                Some(liar) if givers.len() == 1 => self.lied(*liar, name),
-                _ => return self.find_liar(name, peers, refused).await,
-            }
-        }
-    }
-
-    /// Several sent it, and it is wrong: asks each for the whole, until one gives the true bytes, and
-    /// compares them with what came first.
-    async fn find_liar(
-        &self,
-        name: ValueName,
-        peers: Vec<PeerId>,
-        refused: Refused,
-    ) -> Result<(), FetchError> {
+        let hints = sources.hints.iter().chain(&sources.origin).copied();
+        let mut peers = self.suspects.order(hints);
         let (asked, mut last) = (peers.len(), None);
-        for peer in peers {
-            match self.attempt(name, vec![peer]).await {
-                Ok(Outcome::Stored) => return self.compare(name, refused).await,
-                Ok(Outcome::Refused(_)) => {
-                    self.lied(peer, name);
-                    last = Some("its bytes are others".to_owned());
+        // Whoever gives the first piece is not asked again, so this ends.
+        while !peers.is_empty() {
+            let Attempt { end, others, dissenters } = self.attempt(name, peers, &mut last).await?;
+            match end {
+                End::Stored => {
+                    dissenters.into_iter().for_each(|liar| self.lied(liar, name));
+                    return Ok(());
                 }
-                Err(FetchError::Nowhere { last: why, .. }) => last = why,
-                Err(error) => return Err(error),
+                End::Refused { givers } => {
+                    last = Some("its bytes are others".to_owned());
+                    givers.into_iter().for_each(|liar| self.lied(liar, name));
+                }
+                End::Incomplete => {}
             }
+            peers = dissenters;
+            peers.extend(others);
         }
         Err(FetchError::Nowhere { name, asked, last })
-    }
-
-    async fn compare(&self, name: ValueName, refused: Refused) -> Result<(), FetchError> {
-        let look = move || {
-            let mut liars = BTreeSet::new();
-            for (part, peer) in &refused.given {
-                if !liars.contains(peer) && refused.incoming.differs(part.start, part.length)? {
-                    liars.insert(*peer);
-                }
-            }
-            Ok::<_, mesh_store::StoreError>(liars)
-        };
-        for liar in blocking(look).await?? {
-            self.lied(liar, name);
-        }
-        Ok(())
     }
 
     fn lied(&self, peer: PeerId, name: ValueName) {
@@ -115,10 +109,14 @@ impl Shared {
     }
 
     /// Fetches all parts from these peers, the best first, several at once.
-    async fn attempt(&self, name: ValueName, peers: Vec<PeerId>) -> Result<Outcome, FetchError> {
-        let (asked, mut last) = (peers.len(), None);
+    async fn attempt(
+        &self,
+        name: ValueName,
+        peers: Vec<PeerId>,
+        last: &mut Option<String>,
+    ) -> Result<Attempt, FetchError> {
         let coming = self.begin(name).await?;
-        let mut waiting = VecDeque::from(peers);
+        let (mut waiting, mut dissenters) = (VecDeque::from(peers), Vec::new());
         let mut asking = Asking::default();
         let shared = &coming;
         loop {
@@ -130,24 +128,33 @@ impl Shared {
             match stopped {
                 // Another one may break off, and then its parts are for this one.
                 Stopped::Idle => waiting.push_front(peer),
-                Stopped::Lacks => last = Some("it does not have it".to_owned()),
+                Stopped::Lacks => *last = Some("it does not have it".to_owned()),
+                Stopped::Dissents => dissenters.push(peer),
                 Stopped::Failed(error) => {
                     self.blame(peer, &error);
-                    last = Some(error.to_string());
+                    *last = Some(error.to_string());
                 }
                 Stopped::Store(error) => return Err(error),
             }
         }
         drop(asking);
-        if coming.has_left() {
-            return Err(FetchError::Nowhere { name, asked, last });
-        }
-        finish(coming).await
+        // Whoever wrote has ended.
+        let coming = Arc::into_inner(coming).ok_or(FetchError::Closed)?;
+        let givers = coming.lock().givers.clone();
+        let others = waiting.into_iter().filter(|peer| !givers.contains(peer)).collect();
+        let end = match coming.has_left() {
+            true => End::Incomplete,
+            false => match self.finish(coming).await? {
+                Arrival::Stored => End::Stored,
+                Arrival::Refused => End::Refused { givers },
+            },
+        };
+        Ok(Attempt { end, others, dissenters })
     }
 
-    async fn begin(&self, name: ValueName) -> Result<Coming, FetchError> {
+    async fn begin(&self, name: ValueName) -> Result<Arc<Coming>, FetchError> {
         let store = self.store.clone();
-        let incoming = Arc::new(blocking(move || store.receive(name.digest())).await??);
+        let incoming = blocking(move || store.receive(name.digest())).await??;
         let mut left = VecDeque::new();
         let mut start = 0;
         // Made on demand, a list of all parts would be short too: 16,384 for the largest object.
@@ -156,58 +163,93 @@ impl Shared {
             left.push_back(Part { start, length });
             start += length;
         }
-        let parts = Mutex::new(Parts { left, given: Vec::new() });
-        Ok(Coming { name, incoming, parts })
+        let (root, givers, pieces) = (None, BTreeSet::new(), Vec::new());
+        let state = Mutex::new(State { left, root, givers, pieces });
+        Ok(Arc::new(Coming { name, incoming, state }))
     }
 
     /// Asks one peer for part after part.
-    async fn take_parts(&self, coming: &Coming, peer: PeerId) -> Stopped {
+    async fn take_parts(&self, coming: &Arc<Coming>, peer: PeerId) -> Stopped {
         loop {
             let Some(part) = coming.next_part() else { return Stopped::Idle };
-            let mut taken = Taken { coming, peer, part, length: 0 };
-            match self.take_part(&mut taken).await {
-                Ok(true) => self.suspects.worked(peer),
-                Ok(false) => return Stopped::Lacks,
+            let mut given = Given { coming, part, length: 0 };
+            match self.take_part(&mut given, peer).await {
+                Ok(()) => self.suspects.worked(peer),
                 Err(stopped) => return stopped,
             }
         }
     }
 
-    /// False: the peer does not have it.
-    async fn take_part(&self, taken: &mut Taken<'_>) -> Result<bool, Stopped> {
-        let Part { start, length } = taken.part;
-        let items = vec![WantedRange { name: taken.coming.name, start, length }];
-        let ask = self.asker.ask(taken.peer, Want { items });
+    async fn take_part(&self, given: &mut Given<'_>, peer: PeerId) -> Result<(), Stopped> {
+        let Part { start, length } = given.part;
+        let items = vec![WantedRange { name: given.coming.name, start, length }];
+        let ask = self.asker.ask(peer, Want { items });
         let mut asking = ask.await.map_err(Stopped::Failed)?;
         while let Some(got) = asking.next().await.map_err(Stopped::Failed)? {
-            let Got::Bytes { start, bytes, .. } = got else {
+            let Got::Bytes { start, bytes, proof, .. } = got else {
                 asking.end();
-                return Ok(false);
+                return Err(Stopped::Lacks);
             };
-            let incoming = Arc::clone(&taken.coming.incoming);
+            let coming = Arc::clone(given.coming);
             let length = bytes.len() as u64;
-            let write = blocking(move || incoming.write_at(start, &bytes));
-            let written = write.await.and_then(|written| Ok(written?));
-            written.map_err(Stopped::Store)?;
-            taken.length += length;
+            let take = blocking(move || coming.take(peer, start, &bytes, &proof));
+            let taken = take.await.and_then(|taken| Ok(taken?));
+            match taken.map_err(Stopped::Store)? {
+                Taken::Written => given.length += length,
+                Taken::Dissents => return Err(Stopped::Dissents),
+                Taken::False => {
+                    let what = format!("a piece that it sent of {} is false", given.coming.name);
+                    return Err(Stopped::Failed(CodecError::Malformed(what).into()));
+                }
+            }
         }
         asking.end();
-        Ok(true)
+        Ok(())
+    }
+
+    async fn finish(&self, coming: Coming) -> Result<Arrival, FetchError> {
+        let Coming { name, incoming, state } = coming;
+        let arrival = blocking(move || incoming.finish()).await??;
+        if arrival == Arrival::Stored {
+            // Others will want it next.
+            let state = state.into_inner().unwrap_or_else(PoisonError::into_inner);
+            self.outboards.keep(name.digest(), Outboard::new(state.pieces));
+        }
+        Ok(arrival)
     }
 }
 
-async fn finish(coming: Coming) -> Result<Outcome, FetchError> {
-    let Coming { incoming, parts, .. } = coming;
-    let given = parts.into_inner().unwrap_or_else(PoisonError::into_inner).given;
-    // Whoever wrote has ended.
-    let Some(incoming) = Arc::into_inner(incoming) else { return Err(FetchError::Closed) };
-    Ok(match blocking(move || incoming.finish()).await?? {
-        Arrival::Stored => Outcome::Stored,
-        Arrival::Refused(incoming) => Outcome::Refused(Refused { incoming, given }),
-    })
-}
-
 impl Coming {
+    /// Writes a piece, if it is part of what the others are parts of. Blocks.
+    fn take(
+        &self,
+        peer: PeerId,
+        start: u64,
+        bytes: &[u8],
+        proof: &[outboard::Node],
+    ) -> Result<Taken, StoreError> {
+        let piece = outboard::piece(start, bytes);
+        let root = outboard::root(self.name.digest().length, start, piece, proof);
+        let Some(root) = root else { return Ok(Taken::False) };
+        {
+            let mut state = self.lock();
+            if *state.root.get_or_insert(root) != root {
+                let gave = state.givers.contains(&peer);
+                return Ok(if gave { Taken::False } else { Taken::Dissents });
+            }
+            state.givers.insert(peer);
+            let place = (start / u64::from(limits::TRANSFER_PIECE_BYTES)) as usize;
+            if state.pieces.len() <= place {
+                state.pieces.resize(place + 1, outboard::Node::default());
+            }
+            if let Some(slot) = state.pieces.get_mut(place) {
+                *slot = piece;
+            }
+        }
+        self.incoming.write_at(start, bytes)?;
+        Ok(Taken::Written)
+    }
+
     fn next_part(&self) -> Option<Part> {
         self.lock().left.pop_front()
     }
@@ -216,29 +258,24 @@ impl Coming {
         !self.lock().left.is_empty()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Parts> {
-        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// A part that one peer is giving. What of it has not come when this is dropped is left for others.
-struct Taken<'a> {
-    coming: &'a Coming,
-    peer: PeerId,
+struct Given<'a> {
+    coming: &'a Arc<Coming>,
     part: Part,
     length: u64,
 }
 
-impl Drop for Taken<'_> {
+impl Drop for Given<'_> {
     fn drop(&mut self) {
         let Part { start, length } = self.part;
-        let mut parts = self.coming.lock();
-        if self.length > 0 {
-            parts.given.push((Part { start, length: self.length }, self.peer));
-        }
         if self.length < length {
             let rest = Part { start: start + self.length, length: length - self.length };
-            parts.left.push_front(rest);
+            self.coming.lock().left.push_front(rest);
         }
     }
 }

@@ -9,19 +9,24 @@
 //! ```text
 //!   fetch ── here? ──────────────────────────────────────────────▶ done
 //!     └─▶ somebody fetches it? ── wait for them, look again
-//!     └─▶ small: in batches, of one source after the other ─┬─▶ hashed ─▶ stored
-//!     └─▶ large: parts of it, of several sources at once ───┘      └─▶ wrong: who lied?
+//!     └─▶ small: in batches, of one source after the other ──┬─▶ hashed ─▶ stored
+//!     └─▶ large: parts of it, of several sources at once, ───┘      └─▶ wrong: who lied?
+//!         each piece proven as it comes
 //! ```
 //!
-//! **Why nothing is verified before the whole is here.** The name is a SHA-256, from which no part can be
-//! checked. A BLAKE3 tree could check parts, but its root would be the word of the very peer that
-//! sends them. So a lie is found at the end, costs the bytes of one object once, and who told it is found by
-//! comparing what each sent with the true bytes when somebody else has given them.
+//! **Who lied about a large object.** The first piece that comes says what the root of the object's
+//! [BLAKE3 tree](mesh_protocol::outboard) is. A later piece that does not fit it, from someone whose
+//! pieces did, is a lie, and is not written. Who says another root from the start is put
+//! aside: one of the two lies. When all is here, the name, a SHA-256, decides: either the object is
+//! the right one, and those put aside lied, or all who gave pieces did, and the others are asked.
+//! Whoever has the right bytes is never taken for a liar, and a lie costs at most the bytes of one
+//! object.
 
 mod ask;
 mod fetch;
 mod flight;
 mod large;
+mod outboards;
 mod serve;
 mod suspects;
 #[cfg(test)]
@@ -92,6 +97,7 @@ struct Shared {
     flights: Arc<flight::Flights>,
     suspects: suspects::Suspects,
     traffic: Arc<traffic::Ledger>,
+    outboards: Arc<outboards::Outboards>,
     server: serve::Server,
 }
 
@@ -99,12 +105,14 @@ impl Transfers {
     /// Nothing is asked so far.
     pub fn new(store: Store, network: Arc<dyn Network>) -> Self {
         let traffic = Arc::new(traffic::Ledger::default());
+        let outboards = Arc::new(outboards::Outboards::new());
         Self(Arc::new(Shared {
             asker: ask::Asker::new(network, Arc::clone(&traffic)),
             flights: Arc::default(),
             suspects: suspects::Suspects::default(),
-            server: serve::Server::new(store.clone(), Arc::clone(&traffic)),
+            server: serve::Server::new(store.clone(), Arc::clone(&outboards), Arc::clone(&traffic)),
             traffic,
+            outboards,
             store,
         }))
     }

@@ -220,22 +220,50 @@ async fn a_liar_is_named_and_the_truth_comes_from_others() {
     }
 }
 
-/// The liar gave a part of what was put together: it is found by comparison.
+/// They lie alike, and are more than those who do not.
 #[tokio::test]
-async fn a_liar_among_several_sources_is_found() {
+async fn liars_among_several_sources_are_found() {
     let mesh = MemoryMesh::new();
-    let (liar, good) = (Member::new(&mesh, 1).await, Member::new(&mesh, 2).await);
-    let c = Member::new(&mesh, 3).await;
+    let (liar, other) = (Member::new(&mesh, 1).await, Member::new(&mesh, 2).await);
+    let (good, c) = (Member::new(&mesh, 3).await, Member::new(&mesh, 4).await);
     let bytes = noise(1, 8 * limits::TRANSFER_PART_BYTES as usize);
     let name = good.put(&bytes);
-    liar.put(&bytes);
-    for part in 0..8 {
-        liar.falsify(name, part * limits::TRANSFER_PART_BYTES + 77);
+    for liar in [&liar, &other] {
+        liar.put(&bytes);
+        liar.falsify(name, bytes.len() as u64 - 1);
     }
-    let sources = Sources { origin: None, hints: vec![good.peer, liar.peer] };
+    let sources = Sources { origin: None, hints: vec![liar.peer, good.peer, other.peer] };
     c.fetch(&[name], &sources).await.unwrap();
     assert_eq!(c.store.read(name.digest(), u64::MAX).unwrap(), bytes);
-    assert_eq!(c.liars(), [liar.peer]);
+    let liars = c.liars();
+    assert!(liars.contains(&liar.peer) && !liars.contains(&good.peer), "{liars:?}");
+}
+
+/// What does not fit what its sender said before is found when it comes, and costs nothing else.
+#[tokio::test]
+async fn a_false_piece_is_found_as_it_comes() {
+    let mesh = MemoryMesh::new();
+    let (bad, good) = (Member::new(&mesh, 1).await, Member::new(&mesh, 2).await);
+    let (b, c) = (Member::new(&mesh, 3).await, Member::new(&mesh, 4).await);
+    let bytes = noise(1, 8 * limits::TRANSFER_PART_BYTES as usize);
+    let name = good.put(&bytes);
+    bad.put(&bytes);
+    b.fetch(&[name], &Sources::only(bad.peer)).await.unwrap();
+    let piece = u64::from(limits::TRANSFER_PIECE_BYTES);
+    for part in 0..8 {
+        bad.falsify(name, part * limits::TRANSFER_PART_BYTES + piece);
+    }
+    let alone = c.fetch(&[name], &Sources::only(bad.peer)).await.unwrap_err().to_string();
+    assert!(alone.contains("a piece that it sent of"), "{alone}");
+    assert_eq!(c.liars(), [bad.peer]);
+    assert!(c.received_from(bad.peer) < limits::TRANSFER_PART_BYTES, "the rest was not asked for");
+
+    let d = Member::new(&mesh, 5).await;
+    d.fetch(&[name], &both(&good, &bad)).await.unwrap();
+    assert_eq!(d.store.read(name.digest(), u64::MAX).unwrap(), bytes);
+    assert_eq!(d.liars(), [bad.peer]);
+    let (from_good, from_bad) = (d.received_from(good.peer), d.received_from(bad.peer));
+    assert!(from_good <= bytes.len() as u64 && from_bad <= 2 * piece, "{from_good} {from_bad}");
 }
 
 #[tokio::test]

@@ -110,13 +110,20 @@ fn rosters() -> impl Strategy<Value = Roster> {
 
 fn wants() -> impl Strategy<Value = Want> {
     let real = values().prop_filter("no bytes", |name| name.digest().length > 0);
-    let range = real.prop_map(|name| WantedRange { name, start: 0, length: 1 });
+    let range = real.prop_map(|name| {
+        let length = name.digest().length.min(limits::TRANSFER_PIECE_BYTES.into());
+        WantedRange { name, start: 0, length }
+    });
     vec(range, 1..5).prop_map(|items| Want { items })
 }
 
 fn answers() -> impl Strategy<Value = Answer> {
-    let piece = (0..limits::TRANSFER_WANTS as u32, 1..=limits::TRANSFER_PIECE_BYTES)
-        .prop_map(|(item, length)| Answer::Piece { item, length, encoding: Encoding::Plain });
+    let proofs = vec(any::<[u8; 32]>(), 0..=limits::TRANSFER_PROOF_HASHES);
+    let items = 0..limits::TRANSFER_WANTS as u32;
+    let piece =
+        (items, 1..=limits::TRANSFER_PIECE_BYTES, proofs).prop_map(|(item, length, proof)| {
+            Answer::Piece { item, length, encoding: Encoding::Plain, proof }
+        });
     prop_oneof![piece, (0..limits::TRANSFER_WANTS as u32).prop_map(|item| Answer::Missing { item })]
 }
 

@@ -6,6 +6,9 @@
 //! so), trees (to the sender an object is bytes), and trust: whoever receives hashes the whole
 //! against its name, and nothing else makes it an object.
 //!
+//! A large object, one of more than [`TRANSFER_HELD_BYTES`](limits::TRANSFER_HELD_BYTES), comes in
+//! whole pieces of its [`outboard`], each with its proof: ranges of it begin and end where pieces do.
+//!
 //! ```text
 //!  receiver                          sender
 //!    | Want: ranges of objects  -->    |      again and again on one stream, one at a time
@@ -20,14 +23,17 @@ use serde::{Deserialize, Serialize};
 use crate::codec::{self, CodecError, Format};
 use crate::limits;
 use crate::name::ValueName;
+use crate::outboard;
+
+const PIECE: u64 = limits::TRANSFER_PIECE_BYTES as u64;
 
 /// `\x89MWANTS` and the version: what receivers say.
 pub const WANT_FORMAT: Format =
-    Format { magic: *b"\x89MWANTS\x01", bytes_max: limits::TRANSFER_WANT_BYTES };
+    Format { magic: *b"\x89MWANTS\x02", bytes_max: limits::TRANSFER_WANT_BYTES };
 
 /// `\x89MPIECE` and the version: what senders say.
 pub const PIECE_FORMAT: Format =
-    Format { magic: *b"\x89MPIECE\x01", bytes_max: limits::TRANSFER_HEADER_BYTES };
+    Format { magic: *b"\x89MPIECE\x02", bytes_max: limits::TRANSFER_HEADER_BYTES };
 
 /// What a receiver wants.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -52,10 +58,23 @@ impl WantedRange {
     pub fn whole(name: ValueName) -> Self {
         Self { name, start: 0, length: name.digest().length }
     }
+
+    /// Is it of a large object, whose pieces have proofs?
+    pub fn is_proven(&self) -> bool {
+        self.name.digest().length > limits::TRANSFER_HELD_BYTES
+    }
+
+    fn keeps_rules(&self) -> bool {
+        let object = self.name.digest().length;
+        let Some(end) = self.start.checked_add(self.length) else { return false };
+        let whole = |at: u64| at.is_multiple_of(PIECE) || at == object;
+        let within = self.length > 0 && end <= object;
+        within && (!self.is_proven() || whole(self.start) && whole(end))
+    }
 }
 
 /// What a sender says.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Answer {
     /// The next bytes of an item follow.
     Piece {
@@ -65,6 +84,8 @@ pub enum Answer {
         length: u32,
         /// How they are written.
         encoding: Encoding,
+        /// Of a large object: what shows that they belong to it. Of others: nothing.
+        proof: Vec<outboard::Node>,
     },
     /// I do not have it, or cannot read it.
     Missing {
@@ -78,8 +99,8 @@ pub enum Answer {
 pub enum Encoding {
     /// As they are.
     Plain,
-    /// Compressed (LZ4, one block), in so many bytes.
-    Lz4(u32),
+    /// Compressed (Zstandard, RFC 8878, one frame), in so many bytes.
+    Zstd(u32),
 }
 
 impl Want {
@@ -97,14 +118,11 @@ impl Want {
     }
 
     fn check(&self) -> Result<(), CodecError> {
-        let within = |item: &WantedRange| {
-            let end = item.start.checked_add(item.length);
-            item.length > 0 && end.is_some_and(|end| end <= item.name.digest().length)
-        };
         let total = self.items.iter().fold(0_u64, |sum, item| sum.saturating_add(item.length));
         let few = self.items.len() <= limits::TRANSFER_WANTS;
         let small = total <= limits::TRANSFER_WANTED_BYTES;
-        rules(!self.items.is_empty() && few && small && self.items.iter().all(within))
+        let kept = self.items.iter().all(WantedRange::keeps_rules);
+        rules(!self.items.is_empty() && few && small && kept)
     }
 }
 
@@ -124,12 +142,13 @@ impl Answer {
 
     fn check(&self) -> Result<(), CodecError> {
         rules(match self {
-            Self::Piece { length, encoding, .. } => {
+            Self::Piece { length, encoding, proof, .. } => {
                 let shorter = match encoding {
                     Encoding::Plain => true,
-                    Encoding::Lz4(written) => *written > 0 && written < length,
+                    Encoding::Zstd(written) => *written > 0 && written < length,
                 };
-                (1..=limits::TRANSFER_PIECE_BYTES).contains(length) && shorter
+                let short = proof.len() <= limits::TRANSFER_PROOF_HASHES;
+                (1..=limits::TRANSFER_PIECE_BYTES).contains(length) && shorter && short
             }
             Self::Missing { .. } => true,
         })
@@ -173,19 +192,29 @@ impl Expected {
     }
 
     /// Takes the next answer.
-    pub fn accept(&mut self, answer: Answer) -> Result<Meaning, CodecError> {
+    pub fn accept(&mut self, answer: &Answer) -> Result<Meaning, CodecError> {
         let (Answer::Piece { item, .. } | Answer::Missing { item }) = answer;
-        let wanted = self.items.get(self.item).filter(|_| item as usize == self.item);
+        let wanted = self.items.get(self.item).filter(|_| *item as usize == self.item);
         let wanted = *wanted.ok_or_else(|| malformed("an answer to what was not asked"))?;
         let item = self.item;
-        let Answer::Piece { length, .. } = answer else {
+        let Answer::Piece { length, proof, .. } = answer else {
             (self.item, self.received) = (item + 1, 0);
             return Ok(Meaning::Missing(item));
         };
         let start = wanted.start + self.received;
-        let received = self.received + u64::from(length);
+        let received = self.received + u64::from(*length);
         if received > wanted.length {
             return Err(malformed("more bytes than were asked for"));
+        }
+        let hashes = match wanted.is_proven() {
+            true if u64::from(*length) != PIECE.min(wanted.name.digest().length - start) => {
+                return Err(malformed("a piece of a large object is not whole"));
+            }
+            true => outboard::proof_length(wanted.name.digest().length, start),
+            false => 0,
+        };
+        if proof.len() != hashes {
+            return Err(malformed("a proof is not as long as its tree is high"));
         }
         let last = received == wanted.length;
         (self.item, self.received) = if last { (item + 1, 0) } else { (item, received) };
@@ -218,16 +247,25 @@ mod tests {
     }
 
     fn piece(item: u32, length: u32) -> Answer {
-        Answer::Piece { item, length, encoding: Encoding::Plain }
+        Answer::Piece { item, length, encoding: Encoding::Plain, proof: Vec::new() }
+    }
+
+    fn proven(length: u32, hashes: usize) -> Answer {
+        let proof = vec![[9; 32]; hashes];
+        Answer::Piece { item: 0, length, encoding: Encoding::Plain, proof }
     }
 
     fn answers() -> impl Strategy<Value = Answer> {
         let plain = (any::<u32>(), 1..=limits::TRANSFER_PIECE_BYTES)
             .prop_map(|(item, length)| piece(item, length));
         let packed = (any::<u32>(), 1..limits::TRANSFER_PIECE_BYTES).prop_map(|(item, written)| {
-            Answer::Piece { item, length: written + 1, encoding: Encoding::Lz4(written) }
+            let encoding = Encoding::Zstd(written);
+            Answer::Piece { item, length: written + 1, encoding, proof: Vec::new() }
         });
-        prop_oneof![plain, packed, any::<u32>().prop_map(|item| Answer::Missing { item })]
+        let hashes = 0..=limits::TRANSFER_PROOF_HASHES;
+        let proven = hashes.prop_map(|hashes| proven(limits::TRANSFER_PIECE_BYTES, hashes));
+        let missing = any::<u32>().prop_map(|item| Answer::Missing { item });
+        prop_oneof![plain, packed, proven, missing]
     }
 
     fn wants() -> impl Strategy<Value = Want> {
@@ -270,7 +308,7 @@ mod tests {
             let mut next: Vec<u64> = want.items.iter().map(|item| item.start).collect();
             for (item, length, missing) in said {
                 let answer = if missing { Answer::Missing { item } } else { piece(item, length) };
-                if let Ok(Meaning::Bytes { item, start, last }) = expected.accept(answer) {
+                if let Ok(Meaning::Bytes { item, start, last }) = expected.accept(&answer) {
                     prop_assert_eq!(start, next[item]);
                     next[item] += u64::from(length);
                     let end = want.items[item].start + want.items[item].length;
@@ -285,14 +323,14 @@ mod tests {
         let items = vec![wanted(100, 300), wanted(0, 10), wanted(0, 5)];
         let mut expected = Expected::new(Want { items });
         let bytes = |item, start, last| Meaning::Bytes { item, start, last };
-        assert_eq!(expected.accept(piece(0, 200)).unwrap(), bytes(0, 100, false));
-        assert!(expected.clone().accept(piece(1, 10)).is_err(), "the first is not complete");
-        assert!(expected.clone().accept(piece(0, 101)).is_err(), "more than was asked for");
-        assert_eq!(expected.accept(piece(0, 100)).unwrap(), bytes(0, 300, true));
-        assert_eq!(expected.accept(Answer::Missing { item: 1 }).unwrap(), Meaning::Missing(1));
+        assert_eq!(expected.accept(&piece(0, 200)).unwrap(), bytes(0, 100, false));
+        assert!(expected.clone().accept(&piece(1, 10)).is_err(), "the first is not complete");
+        assert!(expected.clone().accept(&piece(0, 101)).is_err(), "more than was asked for");
+        assert_eq!(expected.accept(&piece(0, 100)).unwrap(), bytes(0, 300, true));
+        assert_eq!(expected.accept(&Answer::Missing { item: 1 }).unwrap(), Meaning::Missing(1));
         assert!(!expected.is_complete());
-        assert_eq!(expected.accept(piece(2, 5)).unwrap(), bytes(2, 0, true));
-        assert!(expected.is_complete() && expected.accept(piece(3, 1)).is_err());
+        assert_eq!(expected.accept(&piece(2, 5)).unwrap(), bytes(2, 0, true));
+        assert!(expected.is_complete() && expected.accept(&piece(3, 1)).is_err());
     }
 
     #[test]
@@ -307,7 +345,32 @@ mod tests {
         assert!(!refused(vec![WantedRange::whole(name(limits::TRANSFER_WANTED_BYTES))]));
         assert!(piece(0, 0).encode().is_err());
         assert!(piece(0, limits::TRANSFER_PIECE_BYTES + 1).encode().is_err());
-        let packed = Answer::Piece { item: 0, length: 9, encoding: Encoding::Lz4(9) };
+        let (encoding, proof) = (Encoding::Zstd(9), Vec::new());
+        let packed = Answer::Piece { item: 0, length: 9, encoding, proof };
         assert!(packed.encode().is_err(), "it gained nothing");
+        assert!(proven(1, limits::TRANSFER_PROOF_HASHES).encode().is_ok());
+        assert!(proven(1, limits::TRANSFER_PROOF_HASHES + 1).encode().is_err());
+    }
+
+    #[test]
+    fn large_objects_are_asked_for_and_come_in_whole_pieces_with_proofs() {
+        // Five pieces, the last one short.
+        let object = 4 * PIECE + 100;
+        let range = |start, length| WantedRange { name: name(object), start, length };
+        let refused = |start, length| Want { items: vec![range(start, length)] }.encode().is_err();
+        assert!(!refused(0, object) && !refused(PIECE, 2 * PIECE) && !refused(4 * PIECE, 100));
+        assert!(refused(1, PIECE) && refused(0, PIECE - 1) && refused(4 * PIECE, 99));
+
+        let expected = Expected::new(Want { items: vec![range(3 * PIECE, PIECE + 100)] });
+        let piece = limits::TRANSFER_PIECE_BYTES;
+        let bytes = |start, last| Meaning::Bytes { item: 0, start, last };
+        assert!(expected.clone().accept(&proven(piece - 1, 3)).is_err(), "not whole");
+        assert!(expected.clone().accept(&proven(piece, 2)).is_err(), "no proof");
+        let mut expected = expected;
+        assert_eq!(expected.accept(&proven(piece, 3)).unwrap(), bytes(3 * PIECE, false));
+        assert!(expected.clone().accept(&proven(100, 3)).is_err(), "it has no neighbour at first");
+        assert_eq!(expected.accept(&proven(100, 1)).unwrap(), bytes(4 * PIECE, true));
+        let mut small = Expected::new(Want { items: vec![wanted(0, 9)] });
+        assert!(small.accept(&proven(9, 1)).is_err(), "small objects have none");
     }
 }

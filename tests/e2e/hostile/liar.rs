@@ -169,7 +169,8 @@ async fn give_false_bytes(mut stream: BoxStream) -> io::Result<()> {
             while left > 0 {
                 let length = left.min(TRANSFER_PIECE_BYTES.into()) as u32;
                 left -= u64::from(length);
-                let piece = Answer::Piece { item, length, encoding: Encoding::Plain };
+                let piece =
+                    Answer::Piece { item, length, encoding: Encoding::Plain, proof: Vec::new() };
                 say_bytes(&mut stream, &piece.encode().unwrap()).await?;
                 say_bytes(&mut stream, &vec![b'?'; length as usize]).await?;
             }
