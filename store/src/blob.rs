@@ -24,6 +24,7 @@ use mesh_protocol::name::{Digest, Hasher};
 use crate::error::{Context, StoreError};
 use crate::layout::{self, Layout};
 use crate::lease;
+use crate::making::Making;
 use crate::notice::{Notice, Notices};
 use crate::options::ExportOptions;
 use crate::sys::{self, Temporary};
@@ -34,6 +35,7 @@ pub(crate) struct Blobs {
     layout: Layout,
     notices: Arc<Notices>,
     touched: Touched,
+    pub(crate) making: Making,
     /// Has something been written that [`crate::commit`] has not brought to the disk yet?
     pub(crate) dirty: AtomicBool,
 }
@@ -54,7 +56,8 @@ pub(crate) struct Era {
     start: SystemTime,
 }
 
-type Key = (Place, Digest);
+/// An object, or what was made of one.
+pub(crate) type Key = (Place, Digest);
 
 /// The three places where an object can be on disk.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -104,7 +107,8 @@ impl Blobs {
     pub(crate) fn new(layout: Layout, notices: Arc<Notices>, session_start: SystemTime) -> Self {
         let era = RwLock::new(Era { number: 0, start: session_start });
         let touched = Touched { era, shards: std::array::from_fn(|_| Mutex::default()) };
-        Self { layout, notices, touched, dirty: AtomicBool::new(false) }
+        let (making, dirty) = (Making::default(), AtomicBool::new(false));
+        Self { layout, notices, touched, making, dirty }
     }
 
     /// The present era.
@@ -239,13 +243,18 @@ impl Blobs {
 
     pub(crate) fn put_bytes(&self, bytes: &[u8]) -> Result<Digest, StoreError> {
         let digest = Digest::of(bytes);
+        self.put_hashed(digest, bytes)?;
+        Ok(digest)
+    }
+
+    /// Stores bytes whose digest is known.
+    pub(crate) fn put_hashed(&self, digest: Digest, bytes: &[u8]) -> Result<(), StoreError> {
         if self.contains(digest) {
-            return Ok(digest);
+            return Ok(());
         }
         let temporary = Temporary::file(&self.layout.tmp())?;
         temporary.write_all(bytes)?;
-        self.adopt(temporary, digest)?;
-        Ok(digest)
+        self.adopt(temporary, digest)
     }
 
     pub(crate) fn put_file(&self, file: &File) -> Result<Digest, StoreError> {
@@ -319,10 +328,16 @@ impl Blobs {
     pub(crate) fn executable(&self, digest: Digest) -> Result<PathBuf, StoreError> {
         let relative = layout::relative_executable_path(digest);
         let path = self.layout.path(&relative);
-        if self.touch(Place::Executable, digest) {
-            match fs::symlink_metadata(&path) {
-                Ok(metadata) if looks_right(&metadata, digest) => return Ok(relative),
-                _ => sys::remove(&path)?,
+        let place = Place::Executable;
+        let looks_right = || fs::symlink_metadata(&path).is_ok_and(|it| looks_right(&it, digest));
+        if self.touch(place, digest) && looks_right() {
+            return Ok(relative);
+        }
+        let _maker = self.making.begin((place, digest));
+        if self.touch(place, digest) {
+            match looks_right() {
+                true => return Ok(relative),
+                false => sys::remove(&path)?,
             }
         }
         let mut temporary = Temporary::file(&self.layout.tmp())?;
@@ -332,7 +347,7 @@ impl Blobs {
         temporary.close();
         lease::wait_for_writers(temporary.path())?;
         temporary.persist_unless_there(&path)?;
-        self.touched.insert(era, (Place::Executable, digest));
+        self.touched.insert(era, (place, digest));
         Ok(relative)
     }
 

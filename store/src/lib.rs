@@ -39,6 +39,7 @@ mod index;
 mod layout;
 mod lease;
 mod log;
+mod making;
 mod memo;
 mod notice;
 mod options;
@@ -167,6 +168,15 @@ impl Store {
     /// Stores bytes.
     pub fn put_bytes(&self, bytes: &[u8]) -> Result<Digest, StoreError> {
         self.0.blobs.put_bytes(bytes)
+    }
+
+    /// Stores bytes if they are those that the name stands for.
+    pub fn put_named(&self, digest: Digest, bytes: &[u8]) -> Result<Arrival, StoreError> {
+        if Digest::of(bytes) != digest {
+            return Ok(Arrival::Refused);
+        }
+        self.0.blobs.put_hashed(digest, bytes)?;
+        Ok(Arrival::Stored)
     }
 
     /// Stores what is in an open file, from its beginning to its end, whatever its position.

@@ -103,13 +103,19 @@ impl Store {
         let digest = name.digest();
         let relative = layout::relative_tree_path(digest);
         let path = self.shared().layout.path(&relative);
-        if self.shared().blobs.touch(Place::Tree, digest) && path.is_dir() {
+        let blobs = &self.shared().blobs;
+        let is_there = || blobs.touch(Place::Tree, digest) && path.is_dir();
+        if is_there() {
+            return Ok(relative);
+        }
+        let _maker = blobs.making.begin((Place::Tree, digest));
+        if is_there() {
             return Ok(relative);
         }
         let temporary = Temporary::directory(&self.shared().layout.tmp())?;
         self.link_tree(name, temporary.path(), 0)?;
         temporary.persist_unless_there(&path)?;
-        self.shared().blobs.touch(Place::Tree, digest);
+        blobs.touch(Place::Tree, digest);
         Ok(relative)
     }
 

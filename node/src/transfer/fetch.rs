@@ -6,6 +6,7 @@ use mesh_protocol::limits;
 use mesh_protocol::name::ValueName;
 use mesh_protocol::peer::PeerId;
 use mesh_protocol::wire::transfer::{Want, WantedRange};
+use mesh_store::Arrival;
 
 use super::ask::{AskError, Got};
 use super::flight::Leads;
@@ -115,11 +116,9 @@ impl Shared {
         let check = move || {
             let (mut stored, mut lie) = (Vec::new(), None);
             for (name, bytes) in held {
-                if ValueName::of(&bytes) == name {
-                    store.put_bytes(&bytes)?;
-                    stored.push(name);
-                } else {
-                    lie = Some(name);
+                match store.put_named(name.digest(), &bytes)? {
+                    Arrival::Stored => stored.push(name),
+                    Arrival::Refused => lie = Some(name),
                 }
             }
             Ok::<_, mesh_store::StoreError>((stored, lie))
