@@ -393,6 +393,10 @@ pub const TRANSFER_PART_BYTES: u64 = 4 * 1024 * 1024;
 /// trees of 32 GiB. That of one larger object is kept until the next one is asked for.
 pub const TRANSFER_OUTBOARD_HASHES: usize = 256 * 1024;
 
+/// Packed pieces that a node keeps, because others may ask for the same: what it runs with has some
+/// ninety megabytes, and goes to many at once.
+pub const TRANSFER_PACKED_BYTES: usize = 8 * 1024 * 1024;
+
 /// Peers from which one large object comes at once.
 pub const TRANSFER_SOURCES: usize = 4;
 

@@ -14,6 +14,7 @@ use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
+use super::packing;
 use super::traffic::Ledger;
 use crate::frame;
 use crate::net::{BoxStream, Network, NetworkError, Service};
@@ -199,12 +200,17 @@ impl<'a> Asking<'a> {
         else {
             return Ok(Got::Missing);
         };
-        let written = match encoding {
-            Encoding::Plain => length,
-            Encoding::Zstd(written) => written,
+        let malformed = |error: io::Error| CodecError::Malformed(error.to_string());
+        let bytes = match encoding {
+            Encoding::Plain => self.frame(length.into()).await?,
+            Encoding::Zstd(written) => {
+                let packed = self.frame(written.into()).await?;
+                packing::unpack(&packed, length as usize).map_err(malformed)?
+            }
         };
-        let bytes = self.frame(written.into()).await?;
-        let bytes = unpack(bytes, length, encoding)?;
+        if bytes.len() != length as usize {
+            return Err(malformed(io::Error::other("a piece is not as long as it says")).into());
+        }
         self.asker.traffic.received(self.peer, bytes.len() as u64);
         Ok(Got::Bytes { item, start, bytes, last, proof })
     }
@@ -212,40 +218,5 @@ impl<'a> Asking<'a> {
     async fn frame(&mut self, max: u64) -> Result<Vec<u8>, AskError> {
         let read = frame::read(&mut self.stream, max, SILENCE).await?;
         Ok(read.ok_or(io::Error::from(io::ErrorKind::UnexpectedEof))?)
-    }
-}
-
-/// The bytes of a piece as they are in the object.
-fn unpack(bytes: Vec<u8>, length: u32, encoding: Encoding) -> Result<Vec<u8>, CodecError> {
-    let wrong = || CodecError::Malformed("a piece is not as long as it says".to_owned());
-    let bytes = match encoding {
-        Encoding::Plain => bytes,
-        // Into a buffer of the right size: whatever the frame says of itself, it allocates nothing.
-        Encoding::Zstd(_) => {
-            let mut plain = vec![0; length as usize];
-            let unpacked = zstd::bulk::decompress_to_buffer(&bytes, &mut plain);
-            plain.truncate(unpacked.map_err(|error| CodecError::Malformed(error.to_string()))?);
-            plain
-        }
-    };
-    if bytes.len() == length as usize { Ok(bytes) } else { Err(wrong()) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn packed_pieces_are_unpacked_to_the_length_they_say() {
-        let text = b"all work and no play ".repeat(100);
-        let packed = zstd::bulk::compress(&text, 1).unwrap();
-        let (length, written) = (text.len() as u32, packed.len() as u32);
-        let encoding = Encoding::Zstd(written);
-        assert_eq!(unpack(packed.clone(), length, encoding).unwrap(), text);
-        for wrong in [length - 1, length + 1] {
-            assert!(unpack(packed.clone(), wrong, encoding).is_err());
-        }
-        assert!(unpack(vec![0xff; 50], length, encoding).is_err());
-        assert!(unpack(text, length - 1, Encoding::Plain).is_err());
     }
 }

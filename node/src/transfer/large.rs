@@ -211,9 +211,8 @@ impl Shared {
         let Coming { name, incoming, state } = coming;
         let arrival = blocking(move || incoming.finish()).await??;
         if arrival == Arrival::Stored {
-            // Others will want it next.
             let state = state.into_inner().unwrap_or_else(PoisonError::into_inner);
-            self.outboards.keep(name.digest(), Outboard::new(state.pieces));
+            self.server.keep(name.digest(), Outboard::new(state.pieces));
         }
         Ok(arrival)
     }

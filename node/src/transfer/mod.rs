@@ -25,8 +25,10 @@
 mod ask;
 mod fetch;
 mod flight;
+mod kept;
 mod large;
 mod outboards;
+mod packing;
 mod serve;
 mod suspects;
 #[cfg(test)]
@@ -97,7 +99,6 @@ struct Shared {
     flights: Arc<flight::Flights>,
     suspects: suspects::Suspects,
     traffic: Arc<traffic::Ledger>,
-    outboards: Arc<outboards::Outboards>,
     server: serve::Server,
 }
 
@@ -105,14 +106,12 @@ impl Transfers {
     /// Nothing is asked so far.
     pub fn new(store: Store, network: Arc<dyn Network>) -> Self {
         let traffic = Arc::new(traffic::Ledger::default());
-        let outboards = Arc::new(outboards::Outboards::new());
         Self(Arc::new(Shared {
             asker: ask::Asker::new(network, Arc::clone(&traffic)),
             flights: Arc::default(),
             suspects: suspects::Suspects::default(),
-            server: serve::Server::new(store.clone(), Arc::clone(&outboards), Arc::clone(&traffic)),
+            server: serve::Server::new(store.clone(), Arc::clone(&traffic)),
             traffic,
-            outboards,
             store,
         }))
     }

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use mesh_protocol::limits;
-use mesh_protocol::outboard;
+use mesh_protocol::name::Digest;
+use mesh_protocol::outboard::{self, Outboard};
 use mesh_protocol::peer::PeerId;
 use mesh_protocol::wire::transfer::{Answer, Encoding, Want, WantedRange};
 use mesh_store::Store;
@@ -16,6 +17,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::outboards::Outboards;
+use super::packing::{Pace, Packer, Packing};
 use super::traffic::Ledger;
 use crate::frame;
 use crate::net::BoxStream;
@@ -24,8 +26,7 @@ const SILENCE: Duration = Duration::from_micros(limits::TRANSFER_SILENCE_US);
 const IDLE: Duration = Duration::from_micros(limits::TRANSFER_IDLE_US);
 
 pub(super) struct Server {
-    store: Store,
-    outboards: Arc<Outboards>,
+    shelf: Arc<Shelf>,
     traffic: Arc<Ledger>,
     open: Arc<Mutex<BTreeMap<PeerId, usize>>>,
     /// Those who serve end when this is gone.
@@ -33,8 +34,15 @@ pub(super) struct Server {
 }
 
 impl Server {
-    pub(super) fn new(store: Store, outboards: Arc<Outboards>, traffic: Arc<Ledger>) -> Self {
-        Self { store, outboards, traffic, open: Arc::default(), alive: watch::channel(()).0 }
+    pub(super) fn new(store: Store, traffic: Arc<Ledger>) -> Self {
+        let (outboards, packer) = (Outboards::new(), Packer::new());
+        let shelf = Arc::new(Shelf { store, outboards, packer });
+        Self { shelf, traffic, open: Arc::default(), alive: watch::channel(()).0 }
+    }
+
+    /// Takes the tree of an object that has just come: others will want it next.
+    pub(super) fn keep(&self, digest: Digest, outboard: Outboard) {
+        self.shelf.outboards.keep(digest, outboard);
     }
 
     pub(super) fn accept(&self, peer: PeerId, stream: BoxStream) {
@@ -42,9 +50,8 @@ impl Server {
             return tracing::debug!(%peer, "it has too many streams open to ask on");
         };
         let mut alive = self.alive.subscribe();
-        let (store, outboards) = (self.store.clone(), Arc::clone(&self.outboards));
-        let (traffic, pace) = (Arc::clone(&self.traffic), Pace::default());
-        let mut serving = Serving { peer, stream, store, outboards, traffic, pace };
+        let (shelf, traffic) = (Arc::clone(&self.shelf), Arc::clone(&self.traffic));
+        let mut serving = Serving { peer, stream, shelf, traffic, pace: Pace::default() };
         tokio::spawn(async move {
             let _place = place;
             tokio::select! {
@@ -55,6 +62,13 @@ impl Server {
             }
         });
     }
+}
+
+/// What is served, and what was made of it for that.
+struct Shelf {
+    store: Store,
+    outboards: Outboards,
+    packer: Packer,
 }
 
 /// One of the streams that a peer may have open.
@@ -89,8 +103,7 @@ impl Drop for Place {
 struct Serving {
     peer: PeerId,
     stream: BoxStream,
-    store: Store,
-    outboards: Arc<Outboards>,
+    shelf: Arc<Shelf>,
     traffic: Arc<Ledger>,
     pace: Pace,
 }
@@ -108,8 +121,7 @@ impl Serving {
 
     /// Reads the next pieces while the last ones are written.
     async fn answer(&mut self, want: Want) -> io::Result<()> {
-        let (store, outboards) = (self.store.clone(), Arc::clone(&self.outboards));
-        let mut reader = Reader { store, outboards, places: Places::new(want) };
+        let mut reader = Reader { shelf: Arc::clone(&self.shelf), places: Places::new(want) };
         let mut reading = read_next(reader);
         loop {
             let pieces;
@@ -123,11 +135,12 @@ impl Serving {
     }
 
     async fn write(&mut self, pieces: Vec<Piece>) -> io::Result<()> {
-        let level = self.pace.level();
+        let (shelf, packing) = (Arc::clone(&self.shelf), self.pace.packing());
         let plain: u64 = pieces.iter().map(Piece::length).sum();
-        let joined = match level {
-            Some(_) => tokio::task::spawn_blocking(move || join(pieces, level)).await,
-            None => Ok(join(pieces, None)),
+        let join = move || join(pieces, &shelf.packer, packing);
+        let joined = match packing {
+            Packing::Level(_) => tokio::task::spawn_blocking(join).await,
+            Packing::Never | Packing::IfDone => Ok(join()),
         };
         let buffer = joined.map_err(io::Error::other)??;
         let start = Instant::now();
@@ -138,33 +151,6 @@ impl Serving {
     }
 }
 
-/// How fast the stream carries what is written.
-#[derive(Default)]
-struct Pace {
-    bytes_per_s: Option<f64>,
-}
-
-impl Pace {
-    fn note(&mut self, bytes: usize, took: Duration) {
-        // Less may lie in a buffer on the way, and says nothing.
-        if bytes >= limits::TRANSFER_PIECE_BYTES as usize / 4 {
-            self.bytes_per_s = Some(bytes as f64 / took.as_secs_f64().max(1e-9));
-        }
-    }
-
-    /// The level of Zstandard that pays: none at first, and where the stream is faster than that of a
-    /// gigabit. Measured with a compiler's program in pieces: level 1 packs 398 MB/s to 1/2.45, level 3
-    /// 211 MB/s to 1/2.65, level 9 60 MB/s to 1/2.81; packing and sending take turns.
-    fn level(&self) -> Option<i32> {
-        match self.bytes_per_s? {
-            slow if slow < 2e6 => Some(9),
-            slow if slow < 14e6 => Some(3),
-            slow if slow < 120e6 => Some(1),
-            _ => None,
-        }
-    }
-}
-
 /// The next bytes of an item; none: it is missing.
 struct Piece {
     item: u32,
@@ -172,6 +158,8 @@ struct Piece {
 }
 
 struct Found {
+    /// Its object, and where in it.
+    place: (Digest, u64),
     bytes: Vec<u8>,
     proof: Vec<outboard::Node>,
 }
@@ -182,19 +170,16 @@ impl Piece {
     }
 }
 
-/// Pieces as they go on the wire, packed if a level is given.
-fn join(pieces: Vec<Piece>, level: Option<i32>) -> io::Result<Vec<u8>> {
+/// Pieces as they go on the wire. Blocks if they are to be packed.
+fn join(pieces: Vec<Piece>, packer: &Packer, packing: Packing) -> io::Result<Vec<u8>> {
     let mut buffer = Vec::new();
-    let mut packer = level.map(zstd::bulk::Compressor::new).transpose()?;
     for Piece { item, found } in pieces {
-        let Some(Found { bytes, proof }) = found else {
+        let Some(Found { place, bytes, proof }) = found else {
             let missing = Answer::Missing { item }.encode().map_err(io::Error::other)?;
             frame::append(&mut buffer, &missing);
             continue;
         };
-        let packed = packer.as_mut().map(|packer| packer.compress(&bytes)).transpose()?;
-        // A tenth less at least, or unpacking costs more than it brings.
-        let packed = packed.filter(|packed| packed.len() < bytes.len() - bytes.len() / 10);
+        let packed = packer.pack(place, &bytes, packing);
         let size = |bytes: &[u8]| u32::try_from(bytes.len()).map_err(io::Error::other);
         let encoding = match &packed {
             Some(packed) => Encoding::Zstd(size(packed)?),
@@ -221,8 +206,7 @@ impl Places {
 }
 
 struct Reader {
-    store: Store,
-    outboards: Arc<Outboards>,
+    shelf: Arc<Shelf>,
     places: Places,
 }
 
@@ -258,47 +242,13 @@ impl Reader {
 
     fn read(&self, wanted: WantedRange, start: u64, length: u64) -> Option<Found> {
         let digest = wanted.name.digest();
-        let file = self.store.open_blob(digest).ok()?;
+        let file = self.shelf.store.open_blob(digest).ok()?;
         let proof = match wanted.is_proven() {
-            true => self.outboards.proof(&self.store, digest, start)?,
+            true => self.shelf.outboards.proof(&self.shelf.store, digest, start)?,
             false => Vec::new(),
         };
         let mut bytes = vec![0; usize::try_from(length).ok()?];
         file.read_exact_at(&mut bytes, start).ok()?;
-        Some(Found { bytes, proof })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_slower_a_stream_the_more_it_is_packed() {
-        let mut pace = Pace::default();
-        let mut level = |kib: usize, millis| {
-            pace.note(kib * 1024, Duration::from_millis(millis));
-            pace.level()
-        };
-        assert_eq!(level(1, 1), None, "a few bytes say nothing");
-        assert_eq!(level(256, 10), Some(1));
-        assert_eq!(level(1, 0), Some(1));
-        assert_eq!(level(256, 50), Some(3));
-        assert_eq!(level(256, 500), Some(9));
-        assert_eq!(level(256, 1), None);
-        assert_eq!(level(256, 0), None);
-    }
-
-    #[test]
-    fn only_what_gets_shorter_is_packed() {
-        let text = b"all work and no play ".repeat(1000);
-        let piece = |bytes: &[u8]| {
-            let found = Found { bytes: bytes.to_vec(), proof: vec![[7; 32]] };
-            vec![Piece { item: 7, found: Some(found) }]
-        };
-        let packed = join(piece(&text), Some(1)).unwrap();
-        assert!(packed.len() < text.len() / 10);
-        let plain = join(piece(b"no"), Some(1)).unwrap();
-        assert_eq!(plain, join(piece(b"no"), None).unwrap());
+        Some(Found { place: (digest, start), bytes, proof })
     }
 }
