@@ -185,7 +185,8 @@ impl Shared {
         let items = vec![WantedRange { name: given.coming.name, start, length }];
         let ask = self.asker.ask(peer, Want { items });
         let mut asking = ask.await.map_err(Stopped::Failed)?;
-        while let Some(got) = asking.next().await.map_err(Stopped::Failed)? {
+        let mut next = asking.next().await;
+        while let Some(got) = next.map_err(Stopped::Failed)? {
             let Got::Bytes { start, bytes, proof, .. } = got else {
                 asking.end();
                 return Err(Stopped::Lacks);
@@ -193,7 +194,10 @@ impl Shared {
             let coming = Arc::clone(given.coming);
             let length = bytes.len() as u64;
             let take = blocking(move || coming.take(peer, start, &bytes, &proof));
-            let taken = take.await.and_then(|taken| Ok(taken?));
+            // The next one comes while this one is hashed and written.
+            let taken;
+            (taken, next) = tokio::join!(take, asking.next());
+            let taken = taken.and_then(|taken| Ok(taken?));
             match taken.map_err(Stopped::Store)? {
                 Taken::Written => given.length += length,
                 Taken::Dissents => return Err(Stopped::Dissents),
