@@ -1,4 +1,7 @@
 //! A large object: parts of it from several peers at once, proven and written as they come.
+//!
+//! Peers that say the same root have the same bytes, and fill one file. Who says another root fills
+//! another: one of the two lies, and neither can hold up the other.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,13 +12,21 @@ use mesh_protocol::name::ValueName;
 use mesh_protocol::outboard::{self, Outboard};
 use mesh_protocol::peer::PeerId;
 use mesh_protocol::wire::transfer::{Want, WantedRange};
-use mesh_store::{Arrival, Incoming, StoreError};
+use mesh_store::{Arrival, Incoming, Store, StoreError};
 
 use super::ask::{AskError, Got};
 use super::{FetchError, Shared, Sources, blocking};
 
 /// One object that is coming.
 struct Coming {
+    name: ValueName,
+    store: Store,
+    /// One for each root that somebody says, up to [`limits::TRANSFER_SOURCES`].
+    files: Mutex<Vec<Arc<Filling>>>,
+}
+
+/// A file that is being filled with what may be the object.
+struct Filling {
     name: ValueName,
     incoming: Incoming,
     state: Mutex<State>,
@@ -24,9 +35,10 @@ struct Coming {
 struct State {
     /// Parts to ask for.
     left: VecDeque<Part>,
+    written_bytes: u64,
     /// The root of its tree, by the word of whoever gave the first piece.
     root: Option<outboard::Root>,
-    /// Those whose pieces have that root.
+    /// Those who say so.
     givers: BTreeSet<PeerId>,
     /// The hashes of the pieces that have come.
     pieces: Vec<outboard::Node>,
@@ -41,8 +53,8 @@ struct Part {
 /// What became of a piece.
 enum Taken {
     Written,
-    /// It has another root, and so has nothing else that its sender gave.
-    Dissents,
+    /// It belongs to another file.
+    Dissents(outboard::Root),
     /// It is not what its sender has said before.
     False,
 }
@@ -52,138 +64,107 @@ enum Stopped {
     /// None is left to ask for.
     Idle,
     Lacks,
-    Dissents,
+    /// It says another root.
+    Dissents(outboard::Root),
     Failed(AskError),
     Store(FetchError),
 }
 
-/// What became of one attempt.
-struct Attempt {
-    end: End,
-    /// Those who may still be asked: they gave none of what came.
-    others: Vec<PeerId>,
-    dissenters: Vec<PeerId>,
-}
-
-enum End {
-    Stored,
-    /// The whole is not the object.
-    Refused {
-        givers: BTreeSet<PeerId>,
-    },
-    /// Parts are missing, and nobody is left to give them.
-    Incomplete,
-}
-
 impl Shared {
+    /// Fetches all parts, of the best peers first, of several at once.
     pub(super) async fn fetch_large(
         &self,
         name: ValueName,
         sources: &Sources,
     ) -> Result<(), FetchError> {
         let hints = sources.hints.iter().chain(&sources.origin).copied();
-        let mut peers = self.suspects.order(hints);
-        let (asked, mut last) = (peers.len(), None);
-        // Whoever gives the first piece is not asked again, so this ends.
-        while !peers.is_empty() {
-            let Attempt { end, others, dissenters } = self.attempt(name, peers, &mut last).await?;
-            match end {
-                End::Stored => {
-                    dissenters.into_iter().for_each(|liar| self.lied(liar, name));
+        let mut waiting = VecDeque::from(self.suspects.order(hints));
+        let (asked, mut last) = (waiting.len(), None);
+        // Those who say yet another root, when there are too many.
+        let mut aside = Vec::new();
+        let coming = Coming { name, store: self.store.clone(), files: Mutex::default() };
+        let shared = &coming;
+        let mut asking = Asking::default();
+        loop {
+            while asking.len() < limits::TRANSFER_SOURCES
+                && let Some((peer, filling)) = coming.next_to_ask(&mut waiting).await?
+            {
+                let take = async move { (peer, self.take_parts(shared, filling, peer).await) };
+                asking.push(Box::pin(take));
+            }
+            let Some((peer, stopped)) = asking.next().await else {
+                if aside.is_empty() {
+                    return Err(FetchError::Nowhere { name, asked, last });
+                }
+                // Nobody is left who could fill one of these.
+                coming.lock().clear();
+                waiting.extend(aside.drain(..));
+                continue;
+            };
+            match stopped {
+                // Another one may break off, and then its parts are for this one.
+                Stopped::Idle => waiting.push_front(peer),
+                Stopped::Lacks => last = Some("it does not have it".to_owned()),
+                Stopped::Dissents(_) => aside.push(peer),
+                Stopped::Failed(error) => {
+                    self.blame(peer, &error);
+                    last = Some(error.to_string());
+                }
+                Stopped::Store(error) => return Err(error),
+            }
+            let Some(filled) = coming.take_filled() else { continue };
+            let givers = filled.lock().givers.clone();
+            match self.finish(filled).await? {
+                Arrival::Stored => {
+                    let others = coming.lock().iter().map(|it| it.lock().givers.clone()).collect();
+                    let others: Vec<BTreeSet<PeerId>> = others;
+                    let dissenters = others.into_iter().flatten().chain(aside);
+                    dissenters.for_each(|liar| self.lied(liar, name));
                     return Ok(());
                 }
-                End::Refused { givers } => {
+                Arrival::Refused => {
                     last = Some("its bytes are others".to_owned());
+                    waiting.retain(|peer| !givers.contains(peer));
+                    waiting.extend(aside.drain(..));
                     givers.into_iter().for_each(|liar| self.lied(liar, name));
                 }
-                End::Incomplete => {}
             }
-            peers = dissenters;
-            peers.extend(others);
         }
-        Err(FetchError::Nowhere { name, asked, last })
     }
 
     fn lied(&self, peer: PeerId, name: ValueName) {
         self.suspects.lied(peer, format!("the bytes it sent as {name} are others"));
     }
 
-    /// Fetches all parts from these peers, the best first, several at once.
-    async fn attempt(
+    /// Asks one peer for part after part of the file that it can fill.
+    async fn take_parts(
         &self,
-        name: ValueName,
-        peers: Vec<PeerId>,
-        last: &mut Option<String>,
-    ) -> Result<Attempt, FetchError> {
-        let coming = self.begin(name).await?;
-        let (mut waiting, mut dissenters) = (VecDeque::from(peers), Vec::new());
-        let mut asking = Asking::default();
-        let shared = &coming;
+        coming: &Coming,
+        mut filling: Arc<Filling>,
+        peer: PeerId,
+    ) -> Stopped {
         loop {
-            while asking.len() < limits::TRANSFER_SOURCES && coming.has_left() {
-                let Some(peer) = waiting.pop_front() else { break };
-                asking.push(Box::pin(async move { (peer, self.take_parts(shared, peer).await) }));
-            }
-            let Some((peer, stopped)) = asking.next().await else { break };
-            match stopped {
-                // Another one may break off, and then its parts are for this one.
-                Stopped::Idle => waiting.push_front(peer),
-                Stopped::Lacks => *last = Some("it does not have it".to_owned()),
-                Stopped::Dissents => dissenters.push(peer),
-                Stopped::Failed(error) => {
-                    self.blame(peer, &error);
-                    *last = Some(error.to_string());
-                }
-                Stopped::Store(error) => return Err(error),
-            }
-        }
-        drop(asking);
-        // Whoever wrote has ended.
-        let coming = Arc::into_inner(coming).ok_or(FetchError::Closed)?;
-        let givers = coming.lock().givers.clone();
-        let others = waiting.into_iter().filter(|peer| !givers.contains(peer)).collect();
-        let end = match coming.has_left() {
-            true => End::Incomplete,
-            false => match self.finish(coming).await? {
-                Arrival::Stored => End::Stored,
-                Arrival::Refused => End::Refused { givers },
-            },
-        };
-        Ok(Attempt { end, others, dissenters })
-    }
-
-    async fn begin(&self, name: ValueName) -> Result<Arc<Coming>, FetchError> {
-        let store = self.store.clone();
-        let incoming = blocking(move || store.receive(name.digest())).await??;
-        let mut left = VecDeque::new();
-        let mut start = 0;
-        // Made on demand, a list of all parts would be short too: 16,384 for the largest object.
-        while start < name.digest().length {
-            let length = limits::TRANSFER_PART_BYTES.min(name.digest().length - start);
-            left.push_back(Part { start, length });
-            start += length;
-        }
-        let (root, givers, pieces) = (None, BTreeSet::new(), Vec::new());
-        let state = Mutex::new(State { left, root, givers, pieces });
-        Ok(Arc::new(Coming { name, incoming, state }))
-    }
-
-    /// Asks one peer for part after part.
-    async fn take_parts(&self, coming: &Arc<Coming>, peer: PeerId) -> Stopped {
-        loop {
-            let Some(part) = coming.next_part() else { return Stopped::Idle };
-            let mut given = Given { coming, part, length: 0 };
+            let Some(part) = filling.next_part() else { return Stopped::Idle };
+            let mut given = Given { filling: &filling, part, length: 0 };
             match self.take_part(&mut given, peer).await {
                 Ok(()) => self.suspects.worked(peer),
+                Err(Stopped::Dissents(root)) => {
+                    drop(given);
+                    match coming.of_root(root, peer).await {
+                        Ok(Some(other)) => filling = other,
+                        Ok(None) => return Stopped::Dissents(root),
+                        Err(error) => return Stopped::Store(error),
+                    }
+                }
                 Err(stopped) => return stopped,
             }
         }
     }
 
     async fn take_part(&self, given: &mut Given<'_>, peer: PeerId) -> Result<(), Stopped> {
+        let name = given.filling.name;
         let Part { start, length } = given.part;
-        let items = vec![WantedRange { name: given.coming.name, start, length }];
-        let ask = self.asker.ask(peer, Want { items });
+        let ask = self.asker.ask(peer, Want { items: vec![WantedRange { name, start, length }] });
         let mut asking = ask.await.map_err(Stopped::Failed)?;
         let mut next = asking.next().await;
         while let Some(got) = next.map_err(Stopped::Failed)? {
@@ -191,18 +172,18 @@ impl Shared {
                 asking.end();
                 return Err(Stopped::Lacks);
             };
-            let coming = Arc::clone(given.coming);
+            let filling = Arc::clone(given.filling);
             let length = bytes.len() as u64;
-            let take = blocking(move || coming.take(peer, start, &bytes, &proof));
+            let take = blocking(move || filling.take(peer, start, &bytes, &proof));
             // The next one comes while this one is hashed and written.
             let taken;
             (taken, next) = tokio::join!(take, asking.next());
             let taken = taken.and_then(|taken| Ok(taken?));
             match taken.map_err(Stopped::Store)? {
                 Taken::Written => given.length += length,
-                Taken::Dissents => return Err(Stopped::Dissents),
+                Taken::Dissents(root) => return Err(Stopped::Dissents(root)),
                 Taken::False => {
-                    let what = format!("a piece that it sent of {} is false", given.coming.name);
+                    let what = format!("a piece that it sent of {name} is false");
                     return Err(Stopped::Failed(CodecError::Malformed(what).into()));
                 }
             }
@@ -211,8 +192,8 @@ impl Shared {
         Ok(())
     }
 
-    async fn finish(&self, coming: Coming) -> Result<Arrival, FetchError> {
-        let Coming { name, incoming, state } = coming;
+    async fn finish(&self, filled: Filling) -> Result<Arrival, FetchError> {
+        let Filling { name, incoming, state } = filled;
         let arrival = blocking(move || incoming.finish()).await??;
         if arrival == Arrival::Stored {
             let state = state.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -223,6 +204,86 @@ impl Shared {
 }
 
 impl Coming {
+    /// The next peer that has something to give, and the file to ask it for.
+    async fn next_to_ask(
+        &self,
+        waiting: &mut VecDeque<PeerId>,
+    ) -> Result<Option<(PeerId, Arc<Filling>)>, FetchError> {
+        if !waiting.is_empty() && self.lock().is_empty() {
+            let fresh = self.begin(None).await?;
+            self.lock().push(fresh);
+        }
+        let files = self.lock();
+        let of = |peer: &PeerId| {
+            let own = files.iter().find(|file| file.lock().givers.contains(peer));
+            let open = || files.iter().find(|file| file.has_left());
+            own.map_or_else(open, |own| Some(own).filter(|own| own.has_left())).map(Arc::clone)
+        };
+        let found = waiting.iter().enumerate().find_map(|(at, peer)| Some((at, of(peer)?)));
+        Ok(found.and_then(|(at, filling)| Some((waiting.remove(at)?, filling))))
+    }
+
+    /// The file that a peer can fill which says this root. None: there are too many others.
+    async fn of_root(
+        &self,
+        root: outboard::Root,
+        peer: PeerId,
+    ) -> Result<Option<Arc<Filling>>, FetchError> {
+        let find = || {
+            let files = self.lock();
+            let of_root = |file: &&Arc<Filling>| file.lock().root == Some(root);
+            (files.iter().find(of_root).map(Arc::clone), files.len())
+        };
+        let found = match find() {
+            (Some(found), _) => found,
+            (None, limits::TRANSFER_SOURCES..) => return Ok(None),
+            // Nobody else begins one meanwhile: all who ask are polled by one task, but another may
+            // have begun while this one waited.
+            (None, _) => {
+                let fresh = self.begin(Some(root)).await?;
+                find().0.unwrap_or_else(|| {
+                    self.lock().push(Arc::clone(&fresh));
+                    fresh
+                })
+            }
+        };
+        found.lock().givers.insert(peer);
+        Ok(Some(found))
+    }
+
+    async fn begin(&self, root: Option<outboard::Root>) -> Result<Arc<Filling>, FetchError> {
+        let (store, name) = (self.store.clone(), self.name);
+        let incoming = blocking(move || store.receive(name.digest())).await??;
+        let mut left = VecDeque::new();
+        let mut start = 0;
+        // Made on demand, a list of all parts would be short too: 16,384 for the largest object.
+        while start < name.digest().length {
+            let length = limits::TRANSFER_PART_BYTES.min(name.digest().length - start);
+            left.push_back(Part { start, length });
+            start += length;
+        }
+        let (givers, pieces) = (BTreeSet::new(), Vec::new());
+        let state = Mutex::new(State { left, written_bytes: 0, root, givers, pieces });
+        Ok(Arc::new(Filling { name, incoming, state }))
+    }
+
+    /// One that is complete, once nobody has it in hand any more.
+    fn take_filled(&self) -> Option<Filling> {
+        let mut files = self.lock();
+        let is_filled = |file: &Arc<Filling>| {
+            let complete = file.lock().written_bytes == self.name.digest().length;
+            complete && Arc::strong_count(file) == 1
+        };
+        let at = files.iter().position(is_filled)?;
+        Arc::into_inner(files.remove(at))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Arc<Filling>>> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Filling {
     /// Writes a piece, if it is part of what the others are parts of. Blocks.
     fn take(
         &self,
@@ -237,8 +298,8 @@ impl Coming {
         {
             let mut state = self.lock();
             if *state.root.get_or_insert(root) != root {
-                let gave = state.givers.contains(&peer);
-                return Ok(if gave { Taken::False } else { Taken::Dissents });
+                let said = state.givers.contains(&peer);
+                return Ok(if said { Taken::False } else { Taken::Dissents(root) });
             }
             state.givers.insert(peer);
             let place = (start / u64::from(limits::TRANSFER_PIECE_BYTES)) as usize;
@@ -250,6 +311,7 @@ impl Coming {
             }
         }
         self.incoming.write_at(start, bytes)?;
+        self.lock().written_bytes += bytes.len() as u64;
         Ok(Taken::Written)
     }
 
@@ -268,7 +330,7 @@ impl Coming {
 
 /// A part that one peer is giving. What of it has not come when this is dropped is left for others.
 struct Given<'a> {
-    coming: &'a Arc<Coming>,
+    filling: &'a Arc<Filling>,
     part: Part,
     length: u64,
 }
@@ -278,7 +340,7 @@ impl Drop for Given<'_> {
         let Part { start, length } = self.part;
         if self.length < length {
             let rest = Part { start: start + self.length, length: length - self.length };
-            self.coming.lock().left.push_front(rest);
+            self.filling.lock().left.push_front(rest);
         }
     }
 }

@@ -16,11 +16,10 @@
 //!
 //! **Who lied about a large object.** The first piece that comes says what the root of the object's
 //! [BLAKE3 tree](mesh_protocol::outboard) is. A later piece that does not fit it, from someone whose
-//! pieces did, is a lie, and is not written. Who says another root from the start is put
-//! aside: one of the two lies. When all is here, the name, a SHA-256, decides: either the object is
-//! the right one, and those put aside lied, or all who gave pieces did, and the others are asked.
-//! Whoever has the right bytes is never taken for a liar, and a lie costs at most the bytes of one
-//! object.
+//! pieces did, is a lie, and is not written. Who says another root from the start fills a file of
+//! their own: one of the two lies, and does not hold up the other. A file that is complete is held against the
+//! name, a SHA-256: either it is the object, and whoever said another root lied, or all lied
+//! whose pieces are in it. Whoever has the right bytes is never taken for a liar.
 
 mod ask;
 mod fetch;

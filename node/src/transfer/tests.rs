@@ -5,7 +5,9 @@ use std::os::unix::fs::FileExt;
 use std::time::{Duration, SystemTime};
 
 use mesh_protocol::limits;
+use mesh_protocol::outboard::{self, Outboard};
 use mesh_protocol::tree::{Tree, TreeEntry};
+use mesh_protocol::wire::transfer::{Answer, Encoding, Want};
 use mesh_store::StoreOptions;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinSet;
@@ -264,6 +266,50 @@ async fn a_false_piece_is_found_as_it_comes() {
     assert_eq!(d.liars(), [bad.peer]);
     let (from_good, from_bad) = (d.received_from(good.peer), d.received_from(bad.peer));
     assert!(from_good <= bytes.len() as u64 && from_bad <= 3 * piece, "{from_good} {from_bad}");
+}
+
+/// Gives one piece of other bytes, as if they were the object, and then nothing more.
+async fn lie_and_stall(mut stream: BoxStream, bytes: Arc<Vec<u8>>) -> std::io::Result<()> {
+    let want = frame::read(&mut stream, limits::TRANSFER_WANT_BYTES, Duration::MAX).await?;
+    let start = Want::decode(&want.unwrap()).unwrap().items[0].start;
+    let pieces = bytes.chunks(limits::TRANSFER_PIECE_BYTES as usize);
+    let starts = (0..).step_by(limits::TRANSFER_PIECE_BYTES as usize);
+    let nodes = starts.zip(pieces.clone()).map(|(start, bytes)| outboard::piece(start, bytes));
+    let proof = Outboard::new(nodes.collect()).proof(start);
+    let piece = pieces.clone().nth(start as usize / limits::TRANSFER_PIECE_BYTES as usize).unwrap();
+    let (length, encoding) = (piece.len() as u32, Encoding::Plain);
+    let mut answer = Vec::new();
+    let header = Answer::Piece { item: 0, length, encoding, proof };
+    frame::append(&mut answer, &header.encode().unwrap());
+    frame::append(&mut answer, piece);
+    stream.write_all(&answer).await?;
+    std::future::pending().await
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_lies_and_then_stalls_holds_nobody_up() {
+    let mesh = MemoryMesh::new();
+    let (true_bytes, false_bytes) = (noise(1, LARGE), Arc::new(noise(2, LARGE)));
+    let (lied, hear) = tokio::sync::watch::channel(false);
+    let liar = Member::with(&mesh, 1, move |_, _, stream| {
+        tokio::spawn(lie_and_stall(stream, Arc::clone(&false_bytes)));
+        lied.send_replace(true);
+    });
+    let liar = liar.await;
+    let good = Member::with(&mesh, 2, move |transfers, peer, stream| {
+        let (transfers, mut hear) = (transfers.clone(), hear.clone());
+        tokio::spawn(async move {
+            hear.wait_for(|lied| *lied).await.unwrap();
+            transfers.serve(peer, stream);
+        });
+    });
+    let (good, c) = (good.await, Member::new(&mesh, 3).await);
+    let name = good.put(&true_bytes);
+    let start = tokio::time::Instant::now();
+    c.fetch(&[name], &both(&good, &liar)).await.unwrap();
+    assert!(start.elapsed() < Duration::from_micros(limits::TRANSFER_SILENCE_US));
+    assert_eq!(c.store.read(name.digest(), u64::MAX).unwrap(), true_bytes);
+    assert_eq!(c.liars(), [liar.peer]);
 }
 
 #[tokio::test]
