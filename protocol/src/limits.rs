@@ -212,8 +212,10 @@ pub const LEASE_LOSSES: u32 = 8;
 /// Thunks of which a requester remembers where they failed.
 pub const LEASE_AVOIDED: usize = 4096;
 
-/// A lease that waits in a worker's queue for this long may be taken to an idle slot.
-pub const LEASE_STALE_US: u64 = 500_000;
+/// A lease that waits in a worker's queue for this long, or will as far as usual times tell, may be
+/// taken to an idle slot. About what it costs at most to be taken there and find nothing of its own:
+/// whoever waits that long before paying it pays twice the least at worst.
+pub const LEASE_STALE_US: u64 = 120_000;
 
 /// A lease that has not started after this long is late, whatever its kind: its inputs do not come.
 pub const UNSTARTED_US: u64 = 30_000_000;

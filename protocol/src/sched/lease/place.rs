@@ -13,7 +13,7 @@ use crate::wire::claim::{FromRequester, LeaseId};
 use crate::wire::offer::ResourceClass;
 
 /// How long idle slots wait until somebody looks for what is late or stuck in a queue.
-pub(super) const LOOK_US: u64 = limits::LEASE_STALE_US / 4;
+pub(super) const LOOK_US: u64 = limits::LEASE_STALE_US / 2;
 
 /// Thunks are first spread over slots that would run them, only then over queues.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -480,7 +480,7 @@ fn is_moved(usual_us: u64, remembered: bool, waited_us: u64) -> bool {
 #[test]
 fn what_will_wait_for_long_is_moved_at_once() {
     let stale = limits::LEASE_STALE_US;
-    assert!(is_moved(4 * stale, false, stale / 4));
+    assert!(is_moved(4 * stale, false, stale / 2));
     assert!(!is_moved(stale, false, stale / 2), "its slot will be free soon");
     assert!(!is_moved(4 * stale, true, stale / 2), "nobody knows how long");
     assert!(is_moved(4 * stale, true, stale));
