@@ -237,8 +237,7 @@ impl Coming {
         let found = match find() {
             (Some(found), _) => found,
             (None, limits::TRANSFER_SOURCES..) => return Ok(None),
-            // Nobody else begins one meanwhile: all who ask are polled by one task, but another may
-            // have begun while this one waited.
+            // Another peer that says this root may have come while the file was made.
             (None, _) => {
                 let fresh = self.begin(Some(root)).await?;
                 find().0.unwrap_or_else(|| {
