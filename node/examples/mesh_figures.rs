@@ -1,17 +1,19 @@
 //! What transfer and claiming cost, two members in one process: `cargo run --release -p mesh-node
-//! --example mesh_figures`. Objects go over TCP on the loopback; claims over a network in memory, to
-//! an engine that does nothing, so that only our own work is left.
+//! --example mesh_figures`. Objects go over TCP on the loopback, and once more over libp2p's encrypted
+//! streams; claims over a network in memory, to an engine that does nothing, so that only our own work is left.
 #![allow(clippy::unwrap_used)] // a failed step has no figure
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use mesh_node::claims::{Mesh, MeshParts, Signer, Verifier};
 use mesh_node::driver::Driver;
 use mesh_node::exec::{Engine, Exit, Job, Outcome, RunFuture};
+use mesh_node::net::membership::Membership;
 use mesh_node::net::memory::MemoryMesh;
+use mesh_node::net::swarm::{JoinState, Started, SwarmConfig, start};
 use mesh_node::net::{Network, NetworkError, NetworkEvent, OpenFuture, Service, Topic};
 use mesh_node::transfer::{Sources, Transfers};
 use mesh_protocol::name::{OutputRef, ValueName};
@@ -23,6 +25,7 @@ use mesh_protocol::sched::lease::LeasePolicy;
 use mesh_protocol::thunk::{
     Function, Input, Limits, Output, OutputObject, Platform, Thunk, ThunkSpec, Usage,
 };
+use mesh_protocol::wire::admission::Roles;
 use mesh_protocol::wire::claim::Capabilities;
 use mesh_store::{Store, StoreOptions};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -99,6 +102,65 @@ async fn plain_tcp() -> f64 {
     report("256 MiB, plain TCP into nothing", start, before, LARGE_BYTES)
 }
 
+/// Two members over TCP, Noise and Yamux, and their homes.
+async fn members() -> [(Started, tempfile::TempDir); 2] {
+    let config = || SwarmConfig {
+        listen: vec!["/ip4/127.0.0.1/tcp/0".to_owned()],
+        mdns: false,
+        ..SwarmConfig::default()
+    };
+    let now_s = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    let [home, other] = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let first = start(Membership::found(home.path(), "first", now_s).unwrap(), config()).unwrap();
+    first.handle.listening().await;
+    let ticket = first.handle.invite(Roles::MEMBER, 1, 3600).await.unwrap();
+    let second = Membership::invited(other.path(), ticket, "second").unwrap();
+    let second = start(second, config()).unwrap();
+    second.handle.joined(|state| *state == JoinState::Joined).await.unwrap();
+    [(first, home), (second, other)]
+}
+
+/// The same object on one of libp2p's streams, and fetched on as many as it takes.
+async fn over_libp2p(from: &Store, large: ValueName) {
+    let [(mut first, _home), (second, _other)] = members().await;
+    let own = first.network.own();
+    let serves = Transfers::new(from.clone(), Arc::clone(&first.network));
+    tokio::spawn(async move {
+        let mut is_raw = true;
+        while let Some(event) = first.events.recv().await {
+            let NetworkEvent::Incoming { peer, mut stream, .. } = event else { continue };
+            if !std::mem::take(&mut is_raw) {
+                serves.serve(peer, stream);
+                continue;
+            }
+            tokio::spawn(async move {
+                let (mut buffer, mut all) = (vec![0; 256 * 1024], 0);
+                while all < LARGE_BYTES {
+                    all += stream.read(&mut buffer).await.unwrap();
+                }
+                stream.write_all(b"!").await.unwrap();
+                stream.flush().await.unwrap();
+            });
+        }
+    });
+    let mut stream = second.network.open(own, Service::Transfer).await.unwrap();
+    let bytes = vec![7; 256 * 1024];
+    let (begin, before) = (Instant::now(), cpu());
+    for _ in 0..LARGE_BYTES / bytes.len() {
+        stream.write_all(&bytes).await.unwrap();
+    }
+    stream.flush().await.unwrap();
+    stream.read_exact(&mut [0]).await.unwrap();
+    let raw = report("256 MiB, a stream of libp2p into nothing", begin, before, LARGE_BYTES);
+    let to = tempfile::tempdir().unwrap();
+    let asks = Transfers::new(store(&to), Arc::clone(&second.network));
+    let (begin, before) = (Instant::now(), cpu());
+    asks.fetch(BTreeSet::from([large]), &Sources::only(own)).await.unwrap();
+    let rate =
+        report("256 MiB over libp2p, fetched, hashed and stored", begin, before, LARGE_BYTES);
+    println!("  that is {:.2} of a stream of libp2p", rate / raw);
+}
+
 async fn transfer() {
     let plain = plain_tcp().await;
     let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
@@ -127,6 +189,7 @@ async fn transfer() {
     let (start, before) = (Instant::now(), cpu());
     asks.fetch(small, &sources).await.unwrap();
     report("5,000 objects of 2,000 bytes", start, before, SMALL as usize * 2_000);
+    over_libp2p(&from, large).await;
 }
 
 struct Unsigned;
