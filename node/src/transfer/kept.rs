@@ -6,65 +6,87 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use hashlink::LruCache;
 
-/// Empty until somebody has made it.
-type Slot<V> = Arc<OnceLock<V>>;
-
 /// Things by what they were made of. Those that were not asked for the longest go first.
 pub(super) struct Kept<K, V> {
     weight_max: usize,
     weigh: fn(&V) -> usize,
-    slots: Mutex<LruCache<K, Slot<V>>>,
+    shelf: Mutex<Shelf<K, V>>,
+}
+
+struct Shelf<K, V> {
+    slots: LruCache<K, Slot<V>>,
+    /// That of all slots.
+    weight: usize,
+}
+
+struct Slot<V> {
+    /// Empty until somebody has made it.
+    made: Arc<OnceLock<V>>,
+    /// 0 until it was weighed.
+    weight: usize,
 }
 
 impl<K: Copy + Eq + Hash, V: Clone> Kept<K, V> {
     /// Keeps things of so much weight together, and the last one whatever its weight.
     pub(super) fn new(weight_max: usize, weigh: fn(&V) -> usize) -> Self {
         // It is the weight that is bounded, not the number.
-        Self { weight_max, weigh, slots: Mutex::new(LruCache::new_unbounded()) }
+        let shelf = Shelf { slots: LruCache::new_unbounded(), weight: 0 };
+        Self { weight_max, weigh, shelf: Mutex::new(shelf) }
     }
 
     /// Makes it, if nobody has, or waits for whoever does so. Blocks.
     pub(super) fn get_or_make(&self, key: K, make: impl FnOnce() -> V) -> V {
-        let slot = Arc::clone(self.lock().entry(key).or_insert_with(Slot::default));
+        let fresh = || Slot { made: Arc::default(), weight: 0 };
+        let slot = Arc::clone(&self.lock().slots.entry(key).or_insert_with(fresh).made);
         let mut is_new = false;
         let made = slot.get_or_init(|| {
             is_new = true;
             make()
         });
         if is_new {
-            self.trim();
+            self.count(key, &slot);
         }
         made.clone()
     }
 
     /// What somebody has made.
     pub(super) fn get(&self, key: K) -> Option<V> {
-        self.lock().get(&key).and_then(|slot| slot.get().cloned())
+        self.lock().slots.get(&key).and_then(|slot| slot.made.get().cloned())
     }
 
     /// Takes what was made elsewhere.
     pub(super) fn put(&self, key: K, made: V) {
-        self.lock().insert(key, Arc::new(OnceLock::from(made)));
-        self.trim();
+        let made = Arc::new(OnceLock::from(made));
+        {
+            let shelf = &mut *self.lock();
+            let slot = Slot { made: Arc::clone(&made), weight: 0 };
+            shelf.weight -= shelf.slots.insert(key, slot).map_or(0, |old| old.weight);
+        }
+        self.count(key, &made);
     }
 
     /// It is to be made anew.
     pub(super) fn forget(&self, key: K) {
-        self.lock().remove(&key);
+        let shelf = &mut *self.lock();
+        shelf.weight -= shelf.slots.remove(&key).map_or(0, |slot| slot.weight);
     }
 
-    fn trim(&self) {
-        let mut slots = self.lock();
-        let weight = |slot: &Slot<V>| slot.get().map_or(0, self.weigh);
-        let mut sum: usize = slots.iter().map(|(_, slot)| weight(slot)).sum();
-        while sum > self.weight_max && slots.len() > 1 {
-            let Some((_, slot)) = slots.remove_lru() else { break };
-            sum -= weight(&slot);
+    /// Counts what has just been made, unless it was dropped meanwhile, and drops what is too much.
+    fn count(&self, key: K, made: &Arc<OnceLock<V>>) {
+        let shelf = &mut *self.lock();
+        if let Some(slot) = shelf.slots.get_mut(&key).filter(|slot| Arc::ptr_eq(&slot.made, made)) {
+            let weight = made.get().map_or(0, self.weigh);
+            shelf.weight = shelf.weight - slot.weight + weight;
+            slot.weight = weight;
+        }
+        while shelf.weight > self.weight_max && shelf.slots.len() > 1 {
+            let Some((_, slot)) = shelf.slots.remove_lru() else { break };
+            shelf.weight -= slot.weight;
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, LruCache<K, Slot<V>>> {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Shelf<K, V>> {
+        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
