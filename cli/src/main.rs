@@ -25,6 +25,9 @@ fn main() -> std::process::ExitCode {
     if let Some(code) = build::guardian::run_if_asked() {
         return code;
     }
+    if let Some(code) = build::words::relay::run_if_asked() {
+        return code;
+    }
     build::inside::see_tools();
     let args = match Args::try_parse() {
         Ok(args) => args,

@@ -15,8 +15,6 @@ struct Case {
     environment: Vec<(&'static str, String)>,
     /// A program without which the case cannot be built.
     needs: Option<&'static str>,
-    /// Where mesh is known to differ, and how.
-    gaps: Vec<(Mode, &'static str)>,
     /// The clock is an input: a second session makes it all again.
     clocked: bool,
 }
@@ -26,14 +24,7 @@ impl Case {
     fn of(target: &str) -> Self {
         let goal = format!("make {target}");
         let session = Session::new([goal.clone()]);
-        Self {
-            session,
-            goal,
-            environment: Vec::new(),
-            needs: None,
-            gaps: Vec::new(),
-            clocked: false,
-        }
+        Self { session, goal, environment: Vec::new(), needs: None, clocked: false }
     }
 
     /// A longer session.
@@ -68,12 +59,6 @@ impl Case {
         self
     }
 
-    /// Mesh is known to differ here. When it no longer does, the test fails and this has to go.
-    fn gap(mut self, mode: Mode, how: &'static str) -> Self {
-        self.gaps.push((mode, how));
-        self
-    }
-
     fn clocked(mut self) -> Self {
         self.clocked = true;
         self
@@ -89,13 +74,6 @@ impl Case {
     }
 
     fn check(&self, mode: Mode) {
-        match self.gaps.iter().find(|(gap, _)| *gap == mode) {
-            Some((_, how)) => skip::known_gap(how, || self.check_all(mode)),
-            None => self.check_all(mode),
-        }
-    }
-
-    fn check_all(&self, mode: Mode) {
         if let Some(program) = self.needs
             && !is_installed(program)
         {
@@ -280,7 +258,7 @@ cases! {
     sums;
     touched;
     removed;
-    stat_size.gap(Mode::Lazy, "stat() sees the size of a placeholder");
+    stat_size;
     test_flags;
     tar;
     redirect;

@@ -1,33 +1,17 @@
-//! Tests that cannot do their work here, and what mesh is known not to do: said, and counted.
+//! Tests that cannot do their work here: said, and counted.
 
 use std::fmt::Display;
 use std::fs::OpenOptions;
 use std::io::Write;
-use std::panic::{UnwindSafe, catch_unwind};
 
 /// The file that `tests/run` counts and prints in the end, one line for each skipped test.
 const LIST_VARIABLE: &str = "MESH_TESTS_SKIPPED";
 
 /// Says that the running test is skipped because this machine cannot do what it needs.
 pub fn unable(reason: impl Display) {
-    note("skipped", reason);
-}
-
-/// Runs a check that mesh is known to fail, which is said and counted.
-///
-/// # Panics
-/// If the check passes: then the gap is closed, and its mark has to go.
-#[track_caller]
-pub fn known_gap(how: &str, check: impl FnOnce() + UnwindSafe) {
-    let outcome = catch_unwind(check);
-    assert!(outcome.is_err(), "no longer a gap: {how}");
-    note("known gap", how);
-}
-
-fn note(what: &str, reason: impl Display) {
     let thread = std::thread::current();
     let test = thread.name().unwrap_or("a test");
-    let line = format!("{what}: {test}: {reason}\n");
+    let line = format!("skipped: {test}: {reason}\n");
     eprint!("{line}");
     let Some(list) = std::env::var_os(LIST_VARIABLE) else { return };
     let mut list = OpenOptions::new().append(true).create(true).open(list).expect("a list opens");

@@ -28,9 +28,6 @@ pub(crate) struct BuildArgs {
     /// Record what ran when and where, for Perfetto, chrome://tracing and the simulator, in this file
     #[arg(long, value_name = "FILE")]
     pub(crate) trace: Option<PathBuf>,
-    /// After a failure, go on with what does not depend on it
-    #[arg(short, long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
-    pub(crate) keep_going: Option<bool>,
     /// Cores of this machine to keep busy (default: all); 0: thunks run on other members alone
     #[arg(long, value_name = "N", value_parser = slots())]
     pub(crate) slots: Option<u32>,

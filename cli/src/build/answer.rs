@@ -2,7 +2,7 @@
 
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mesh_cli::frontend::{
     Call, Inode, LocalReason, Plan, PlannedOutput, PlannedThunk, is_executable,
@@ -13,18 +13,22 @@ use mesh_protocol::name::ValueName;
 use mesh_protocol::thunk::{Reduction, Thunk};
 use mesh_store::Store;
 
-use super::caller::{is_drained, launcher_above};
+use super::caller::launcher_above;
 use super::interposer;
 use super::materialise::{self, Wanted};
 use super::pass::{Mode, Pass, failed_reason, file_of};
 use super::slots::Pid;
 use super::step::{CallKey, End, Step};
-use super::streams::Diagnostics;
+use super::streams::{Destination, Diagnostics};
+use super::undo::CannotUndo;
 use super::wire::{Done, Request, Streams};
 use crate::error::CliError;
 
 /// How often a call may find that it needs the content of one more placeholder.
 const PLANS_MAX: usize = 64;
+
+/// Work that a failure may repeat: the time that commands have run which no memo knows.
+const LOSS_MAX: Duration = Duration::from_millis(200);
 
 /// What a call's caller is to do.
 #[derive(Debug)]
@@ -33,11 +37,11 @@ pub(super) enum Reply {
     Done(Done),
     /// Become the tool at this path.
     Local(String),
-    /// Run the tool at this path, and report its exit status.
-    Report(String),
+    /// Run the tool at this path, and report its exit status, because the sandbox failed.
+    Report { program: String, reason: String },
 }
 
-/// To a call that needs what will not come: the build command will run again.
+/// To a call of a build that is being taken back.
 const DOOMED: Reply = Reply::Done(Done { stdout: vec![], stderr: vec![], status: 1 });
 
 impl Pass {
@@ -64,7 +68,7 @@ impl Pass {
         let call = Call { program, arguments, working_directory: directory, environment };
         if let Some(reason) = self.site.mark_of(&key) {
             self.site.console.local(&call.arguments, &reason);
-            return Reply::Report(text(&call.program));
+            return Reply::Report { program: text(&call.program), reason };
         }
         if let Some(name) = launcher_above(pid) {
             let reason = format!("called by {name}, which keeps results itself");
@@ -175,7 +179,7 @@ impl Pass {
         let (name, bytes) =
             planned.thunk.encode().map_err(|error| CliError::new(crate::exit::INTERNAL, error))?;
         self.site.console.planned(name, &planned.description);
-        let mut diagnostics = Diagnostics::of(streams, &self.site.own_streams, || is_drained(pid));
+        let diagnostics = Diagnostics::of(&streams, &self.words);
         let strip = planned.strip_colour_unless_tty && !wants_colour(call, &diagnostics);
         if self.mode != Mode::OnUse
             && let Some(reduction) = self.site.store.recall(name)?
@@ -188,28 +192,68 @@ impl Pass {
         let PlannedThunk { thunk, outputs, description, .. } = planned;
         let thunk = Arc::new(thunk);
         self.runtime.block_on(self.driver.add(name, Arc::clone(&thunk)));
-        if self.mode == Mode::OnUse {
-            diagnostics.detach();
-        }
-        // What leaves no file prints what is wanted.
-        let is_eager = self.mode == Mode::Eager || diagnostics.must_wait || outputs.is_empty();
-        let diagnostics = Some(diagnostics).filter(|_| !is_eager);
-        let mut step = Step::new(name, key, description, outputs, strip, diagnostics);
+        let words = match self.mode {
+            Mode::OnUse => Destination::OWN,
+            _ => diagnostics.words,
+        };
+        let mut step = Step::new(name, key, description, outputs, strip, words);
         step.printer = thunk.primary_output().map(|tag| step.output(tag));
         let step = Arc::new(step);
-        {
-            let mut state = self.state();
-            state.names.insert(name);
-            state.steps.push(Arc::clone(&step));
+        self.state().names.insert(name);
+        // What leaves no file prints what is wanted.
+        let may_be_early = !step.outputs.is_empty()
+            && match self.mode {
+                Mode::Eager => false,
+                Mode::OnUse => true,
+                Mode::Lazy => !diagnostics.must_wait && self.has_little_to_lose(),
+            };
+        if may_be_early && self.answer_early(&step, &thunk, umask)? {
+            return Ok(Reply::Done(Done { stdout: vec![], stderr: vec![], status: 0 }));
         }
-        if is_eager {
-            return self.eager(call, &step, &thunk, umask, pid);
+        self.eager(call, &step, &thunk, umask, pid)
+    }
+
+    /// Would a failure repeat only little work that no memo has? If not, nothing is answered early
+    /// any more.
+    fn has_little_to_lose(&self) -> bool {
+        let is_little = self.keeper.busy() <= LOSS_MAX;
+        if !is_little {
+            self.close("commands that no model knows have run for long");
         }
-        self.lay_placeholders(&step, &thunk, umask)?;
+        is_little
+    }
+
+    /// Leaves placeholders in place of outputs, if the pass may run ahead of this step.
+    fn answer_early(
+        self: &Arc<Self>,
+        step: &Arc<Step>,
+        thunk: &Thunk,
+        umask: u32,
+    ) -> Result<bool, CliError> {
+        let _writing = self.writing()?;
+        let Some(speculation) = &self.speculation else { return Ok(false) };
+        let Some(number) = speculation.begin(step) else { return Ok(false) };
+        let saved = step.outputs.iter().try_for_each(|output| {
+            let undo = &speculation.undo;
+            undo.name(&output.path, Some(number))
+        });
+        if let Err(CannotUndo(reason)) = saved {
+            speculation.close(&reason);
+            speculation.finished(number);
+            return Ok(false);
+        }
+        let _ = step.number.set(number);
+        if let Err(error) = self.lay_placeholders(step, thunk, umask) {
+            // Eagerly the build sees what is wrong.
+            speculation.failed();
+            return Err(error);
+        }
         if self.mode == Mode::Lazy {
-            self.begin(&step);
+            // What the build has written so far comes before the words of this step.
+            self.words.mark(number);
+            self.begin(step);
         }
-        Ok(Reply::Done(Done { stdout: vec![], stderr: vec![], status: 0 }))
+        Ok(true)
     }
 
     fn lay_placeholders(
@@ -248,11 +292,12 @@ impl Pass {
                 self.write_outputs(&step.outputs, &reduction, thunk, umask)?;
                 self.replay(&reduction, step.strip_colour)
             }
-            Err(error) if self.is_own_failure(step, &error) => {
-                self.site.console.local(&call.arguments, &failed_reason(&error));
-                Ok(Reply::Report(text(&call.program)))
+            Err(_) if self.speculation.as_ref().is_some_and(|it| it.has_failed()) => Ok(DOOMED),
+            Err(error) => {
+                let reason = failed_reason(&error);
+                self.site.console.local(&call.arguments, &reason);
+                Ok(Reply::Report { program: text(&call.program), reason })
             }
-            Err(_) => Ok(DOOMED),
         }
     }
 
@@ -272,6 +317,14 @@ impl Pass {
         thunk: &Thunk,
         umask: u32,
     ) -> Result<(), CliError> {
+        let reason = self.speculation.as_ref().and_then(|speculation| {
+            let paths = outputs.iter().map(|output| &output.path);
+            paths.filter_map(|path| speculation.save(|undo| undo.name(path, None))).last()
+        });
+        if let Some(reason) = reason {
+            self.runtime.block_on(self.settle(&reason));
+        }
+        let _writing = self.writing()?;
         for output in outputs {
             let Some(object) = reduction.outputs.get(&output.tag) else { continue };
             let (name, executable) = file_of(object)?;
@@ -288,11 +341,11 @@ impl Pass {
     }
 
     fn replay(&self, reduction: &Reduction, strip: bool) -> Result<Reply, CliError> {
-        let (stdout, stderr) = self.words(reduction, strip)?;
+        let (stdout, stderr) = self.words_of(reduction, strip)?;
         Ok(Reply::Done(Done { stdout, stderr, status: 0 }))
     }
 
-    pub(super) fn words(
+    pub(super) fn words_of(
         &self,
         reduction: &Reduction,
         strip: bool,

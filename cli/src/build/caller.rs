@@ -15,16 +15,11 @@ fn ancestors(pid: Pid) -> impl Iterator<Item = String> {
 }
 
 /// See proc(5), `stat`.
-fn parent_of(pid: Pid) -> Option<Pid> {
+pub(super) fn parent_of(pid: Pid) -> Option<Pid> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name is in parentheses and may hold any character.
     let (_, rest) = status.rsplit_once(')')?;
     rest.split_whitespace().nth(1)?.parse().ok()
-}
-
-/// Does the call come from a program that reads its commands' pipes to their end before it goes on?
-pub(super) fn is_drained(pid: Pid) -> bool {
-    ancestors(pid).any(|name| matches!(name.as_str(), "ninja" | "samu"))
 }
 
 /// The compiler cache or the like that made this call.

@@ -1,69 +1,96 @@
-//! Waiting for the build command, and passing signals on to it.
+//! Waiting for the build command, and for signals that end programs.
 
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ExitStatus};
 
+use rustix::process::{Pid as ProcessId, Signal as Number, kill_process};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinHandle;
 
 use crate::error::CliError;
 use crate::exit;
 
-/// Waits for a child and passes on the signals that end programs.
-pub(super) struct Waiter {
-    child: Child,
+/// The signals by which users, terminals and the system end programs.
+pub(super) struct Signals {
     interrupt: Signal,
     terminate: Signal,
     hang_up: Signal,
 }
 
-/// How it ended.
-pub(super) struct Ended {
-    /// As the system says it.
-    pub(super) status: ExitStatus,
-    /// We were told to end as well.
-    pub(super) is_interrupted: bool,
-}
-
-impl Waiter {
-    pub(super) fn new(child: Child) -> Result<Self, CliError> {
+impl Signals {
+    /// Listens from now on.
+    pub(super) fn listen() -> Result<Self, CliError> {
         let listen = |kind| signal(kind).map_err(CliError::io("listening to signals"));
         Ok(Self {
-            child,
             interrupt: listen(SignalKind::interrupt())?,
             terminate: listen(SignalKind::terminate())?,
             hang_up: listen(SignalKind::hangup())?,
         })
     }
 
-    pub(super) async fn wait<F: Future<Output = ()>>(
-        mut self,
-        interrupted: impl Fn() -> F,
-    ) -> Result<Ended, CliError> {
-        use rustix::process::{Pid, Signal, kill_process};
-        let pid = Pid::from_child(&self.child);
-        let mut is_interrupted = false;
-        let mut waiting = tokio::task::spawn_blocking(move || self.child.wait());
-        loop {
-            let signal = tokio::select! {
-                status = &mut waiting => {
-                    let status = status.map_err(|error| CliError::new(exit::INTERNAL, error))?;
-                    let status = status.map_err(CliError::io("waiting for the build command"))?;
-                    return Ok(Ended { status, is_interrupted });
-                }
-                _ = self.interrupt.recv() => Signal::INT,
-                _ = self.terminate.recv() => Signal::TERM,
-                _ = self.hang_up.recv() => Signal::HUP,
-            };
-            is_interrupted = true;
-            interrupted().await;
-            // A terminal has sent it to the whole group; then the command has it twice.
-            let _ = kill_process(pid, signal);
+    /// Waits for the next one.
+    pub(super) async fn next(&mut self) -> Number {
+        tokio::select! {
+            _ = self.interrupt.recv() => Number::INT,
+            _ = self.terminate.recv() => Number::TERM,
+            _ = self.hang_up.recv() => Number::HUP,
+        }
+    }
+}
+
+/// A build command that was started.
+pub(super) struct Running {
+    pid: ProcessId,
+    end: JoinHandle<std::io::Result<ExitStatus>>,
+    status: Option<ExitStatus>,
+}
+
+impl Running {
+    pub(super) fn new(mut child: Child) -> Self {
+        let pid = ProcessId::from_child(&child);
+        Self { pid, end: tokio::task::spawn_blocking(move || child.wait()), status: None }
+    }
+
+    /// Its process.
+    pub(super) fn pid(&self) -> u32 {
+        self.pid.as_raw_nonzero().get().unsigned_abs()
+    }
+
+    /// Waits for its end.
+    pub(super) async fn ended(&mut self) -> Result<ExitStatus, CliError> {
+        if let Some(status) = self.status {
+            return Ok(status);
+        }
+        let status = (&mut self.end).await.map_err(|error| CliError::new(exit::INTERNAL, error))?;
+        let status = status.map_err(CliError::io("waiting for the build command"))?;
+        self.status = Some(status);
+        Ok(status)
+    }
+
+    /// Passes a signal on. A terminal has sent it to the whole group; then the command has it twice.
+    pub(super) fn signal(&self, number: Number) {
+        let _ = kill_process(self.pid, number);
+    }
+}
+
+/// Runs a command to its end, passing signals on. Gives the signal that came, too.
+pub(super) async fn conduct(child: Child) -> Result<(ExitStatus, Option<Number>), CliError> {
+    let mut signals = Signals::listen()?;
+    let mut running = Running::new(child);
+    let mut came = None;
+    loop {
+        tokio::select! {
+            status = running.ended() => return Ok((status?, came)),
+            number = signals.next() => {
+                running.signal(number);
+                came = Some(number);
+            }
         }
     }
 }
 
 /// As a shell would say it.
 pub(super) fn code_of(status: ExitStatus) -> u8 {
-    use std::os::unix::process::ExitStatusExt;
     let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
     u8::try_from(code).unwrap_or(u8::MAX)
 }

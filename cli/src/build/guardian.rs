@@ -1,16 +1,16 @@
 //! The guardian: a process that outlives a build that is killed, and cleans up after it.
 //!
-//! `kill -9` of a build's process group leaves nobody who could remove its placeholders and the
-//! directory of its socket, so the build starts this process first, in a group of its own, before
-//! either is there. It waits for the end of the build, seen by the end of its standard input, and
-//! removes that directory and what the journal says is unfinished.
+//! `kill -9` of a build's process group leaves nobody who could take back what it had not finished
+//! and remove the directory of its socket, so the build starts this process first, in a group of its
+//! own, before either is there. It waits for the end of the build, seen by the end of its standard
+//! input, removes that directory and takes back what the journal says is unfinished.
 
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{ChildStdin, Command, ExitCode, Stdio};
 
-use super::journal;
+use super::undo::journal;
 
 /// What the guardian is called, in `argv[0]`.
 const NAME: &str = "mesh-guardian";

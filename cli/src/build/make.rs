@@ -16,8 +16,6 @@ pub(crate) struct BuildCommand {
     pub(crate) makeflags: String,
     /// Does it use the jobserver?
     pub(crate) client: Client,
-    /// Does it go on after a failure (`make -k`)?
-    pub(crate) keep_going: bool,
 }
 
 /// How a command finds the jobserver.
@@ -51,7 +49,7 @@ impl BuildCommand {
             let is_ninja = name.is_some_and(|name| name == "ninja");
             let knows = || version(&words[0]).is_some_and(|line| knows_jobserver(&line));
             let client = if is_ninja && knows() { Client::Path } else { Client::No };
-            return Self { words, makeflags: String::new(), client, keep_going: false };
+            return Self { words, makeflags: String::new(), client };
         }
         let inherited = makeflags.and_then(OsStr::to_str).unwrap_or_default();
         let mut found = Arguments::default();
@@ -66,7 +64,7 @@ impl BuildCommand {
             Some(Jobs::Many) if !has_server => Client::Descriptors,
             _ => Client::No,
         };
-        Self { words: kept, makeflags, client, keep_going: found.keep_going }
+        Self { words: kept, makeflags, client }
     }
 }
 
@@ -79,7 +77,6 @@ fn knows_jobserver(version: &str) -> bool {
 #[derive(Default)]
 struct Arguments {
     jobs: Option<Jobs>,
-    keep_going: bool,
 }
 
 impl Arguments {
@@ -115,9 +112,6 @@ impl Arguments {
                     words.next_if(|next| text == "--jobs" && is_number(&mut next.clone()));
                 let number = separate.as_deref().and_then(OsStr::to_str);
                 self.asked(number.or(text.strip_prefix("--jobs=")));
-            } else if text == "--keep-going" {
-                self.keep_going = true;
-                kept.push(word);
             } else if let Some(letters) = text.strip_prefix('-').filter(|l| !l.starts_with('-')) {
                 let (left, ends_in_jobs) = self.letters(letters);
                 if ends_in_jobs && let Some(number) = words.next_if(|n| is_number(&mut n.clone())) {
@@ -158,10 +152,7 @@ impl Arguments {
                     left.push_str(rest);
                     return (left, false);
                 }
-                other => {
-                    self.keep_going |= other == 'k';
-                    left.push(other);
-                }
+                other => left.push(other),
             }
         }
         (left, false)
@@ -184,12 +175,12 @@ fn takes_next(letters: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn read(line: &str, makeflags: Option<&str>) -> (String, Client, bool) {
+    fn read(line: &str, makeflags: Option<&str>) -> (String, Client) {
         let words = line.split_whitespace().map(OsString::from).collect();
         let version = |_: &OsStr| Some("1.11.1".to_owned());
         let command = BuildCommand::new(words, makeflags.map(OsStr::new), version);
         let words: Vec<&str> = command.words.iter().filter_map(|word| word.to_str()).collect();
-        (words.join(" "), command.client, command.keep_going)
+        (words.join(" "), command.client)
     }
 
     #[test]
@@ -233,9 +224,7 @@ mod tests {
     fn makeflags_count_too() {
         assert_eq!(read("make", Some("-j8")).1, Client::Descriptors);
         assert_eq!(read("make", Some("kj8")).1, Client::Descriptors);
-        assert!(read("make", Some("k")).2);
-        assert!(read("make -ks", None).2);
         let inside = read("make -j4", Some(" -j4 --jobserver-auth=3,4"));
-        assert_eq!((inside.0.as_str(), inside.1), ("make -j4", Client::No));
+        assert_eq!(inside, ("make -j4".to_owned(), Client::No));
     }
 }

@@ -8,13 +8,13 @@
 //! ```
 //!
 //! A step that fails in its sandbox is marked: the compiler may be right, or the model wrong, and
-//! only the real tool at its place in the build can tell. An eager call becomes the real tool at
-//! once; after a lazy pass the build command runs again, and there the marked call does.
+//! only the real tool at its place in the build can tell. A call that waits becomes the real tool
+//! at once. For one that was answered early the pass is taken back ([`super::speculation`]), the
+//! build command runs again, and there the marked call does.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use mesh_cli::frontend::{Inode, PlannedOutput};
 use mesh_node::driver::{Driver, Progress};
@@ -28,9 +28,13 @@ use super::exits::Exits;
 use super::failures::FailedRuns;
 use super::files::BuildFiles;
 use super::placeholder::Placeholders;
+use super::processes::Processes;
 use super::site::Site;
 use super::slot_keeper::SlotKeeper;
+use super::slots::Pid;
+use super::speculation::{COMMAND_ENDED, Phase, Speculation};
 use super::step::{End, Step};
+use super::words::Words;
 use crate::error::CliError;
 use crate::forcing::{Forcing, Where};
 
@@ -45,6 +49,18 @@ pub(crate) enum Mode {
     OnUse,
 }
 
+/// What a pass is given.
+pub(super) struct Parts {
+    pub(super) site: Arc<Site>,
+    pub(super) placeholders: Placeholders,
+    pub(super) driver: (Driver, FailedRuns),
+    pub(super) keeper: SlotKeeper,
+    pub(super) mode: Mode,
+    pub(super) speculation: Option<Speculation>,
+    pub(super) words: Words,
+    pub(super) socket: PathBuf,
+}
+
 /// See the module's description.
 pub(crate) struct Pass {
     pub(crate) site: Arc<Site>,
@@ -53,21 +69,23 @@ pub(crate) struct Pass {
     pub(crate) exits: Exits,
     pub(super) driver: Driver,
     pub(super) mode: Mode,
-    keep_going: bool,
+    /// If calls may be answered early.
+    pub(super) speculation: Option<Speculation>,
+    pub(super) words: Words,
+    /// Where the interposers connect to.
+    pub(super) socket: PathBuf,
     pub(super) runtime: Handle,
+    processes: Processes,
     state: Mutex<State>,
     failed: FailedRuns,
-    /// A call was marked in this pass.
-    has_marked: AtomicBool,
+    /// Locked for reading by whoever writes files of the build; true once nobody may any more.
+    is_over: RwLock<bool>,
 }
 
 #[derive(Default)]
 pub(super) struct State {
-    pub(super) steps: Vec<Arc<Step>>,
     pub(super) names: BTreeSet<ThunkName>,
     pub(super) by_placeholder: BTreeMap<Inode, Arc<Step>>,
-    /// Why the build cannot go on, such as a full disk.
-    trouble: Option<CliError>,
 }
 
 impl Pass {
@@ -89,28 +107,25 @@ impl Pass {
     }
 
     /// A pass in which nothing was called yet.
-    pub(crate) fn new(
-        site: Arc<Site>,
-        placeholders: Placeholders,
-        (driver, failed): (Driver, FailedRuns),
-        keeper: SlotKeeper,
-        mode: Mode,
-        keep_going: bool,
-    ) -> Result<Arc<Self>, CliError> {
-        let ended = keeper.clone();
+    pub(super) fn new(parts: Parts) -> Result<Arc<Self>, CliError> {
+        let ended = parts.keeper.clone();
         let exits = Exits::start(move |pid| ended.gone_blocking(pid));
+        let (driver, failed) = parts.driver;
         Ok(Arc::new(Self {
-            files: BuildFiles::new(site.store.clone(), placeholders),
-            site,
-            keeper,
+            files: BuildFiles::new(parts.site.store.clone(), parts.placeholders),
+            site: parts.site,
+            keeper: parts.keeper,
             exits: exits.map_err(CliError::io("watching processes"))?,
             driver,
-            mode,
-            keep_going,
+            mode: parts.mode,
+            speculation: parts.speculation,
+            words: parts.words,
+            socket: parts.socket,
             runtime: Handle::current(),
+            processes: Processes::before_build(),
             state: Mutex::default(),
             failed,
-            has_marked: AtomicBool::new(false),
+            is_over: RwLock::default(),
         }))
     }
 
@@ -135,7 +150,7 @@ impl Pass {
         }
     }
 
-    /// One that another build left (`mesh infer`).
+    /// Fills one that another build left (`mesh infer`).
     pub(crate) async fn fill_foreign(&self, path: &Path, inode: Inode, output: OutputRef) -> End {
         let filled = match self.driver.demand(output.clone()).await {
             Ok(object) => self
@@ -168,24 +183,32 @@ impl Pass {
 
     /// Runs a step, and makes its placeholders files.
     async fn run(self: &Arc<Self>, step: &Arc<Step>) -> End {
-        let reduced = match self.reduce(step).await {
-            Ok(reduced) => reduced,
+        let end = match self.reduce(step).await {
+            Ok(reduced) => {
+                let (pass, finished) = (Arc::clone(self), Arc::clone(step));
+                let brought =
+                    tokio::task::spawn_blocking(move || pass.bring(&finished, &reduced)).await;
+                brought.unwrap_or_else(|error| Err(CliError::new(crate::exit::INTERNAL, error)))
+            }
             Err(error) => {
-                self.give_up(step, &error).await;
-                return End::Failed;
+                if self.is_own_failure(step, &error) {
+                    self.site.mark(step.call.clone(), failed_reason(&error));
+                }
+                Err(CliError::new(crate::exit::FOUND_WRONG, error))
             }
         };
-        let (pass, finished) = (Arc::clone(self), Arc::clone(step));
-        let brought = tokio::task::spawn_blocking(move || pass.bring(&finished, &reduced)).await;
-        match brought {
-            Ok(Ok(())) => End::Done,
-            Ok(Err(error)) => {
-                self.state().trouble.get_or_insert(error);
-                End::Failed
+        let (speculation, number) = (self.speculation.as_ref(), step.number.get());
+        match (end, speculation.zip(number)) {
+            (Ok(()), Some((speculation, number))) => {
+                speculation.finished(*number);
+                End::Done
             }
-            Err(error) => {
-                let error = CliError::new(crate::exit::INTERNAL, error);
-                self.state().trouble.get_or_insert(error);
+            (Ok(()), None) => End::Done,
+            (Err(_), _) => {
+                // Whatever it was: eagerly it will come again where the build can see it.
+                if let Some(speculation) = speculation {
+                    speculation.failed();
+                }
                 End::Failed
             }
         }
@@ -225,18 +248,6 @@ impl Pass {
         }
     }
 
-    /// A step that nobody waits for failed: if it is to blame itself, the real tool has to try it,
-    /// at its place in the build; and what is left of this pass is in vain.
-    async fn give_up(&self, step: &Step, error: &ForceError) {
-        if self.is_own_failure(step, error) {
-            self.has_marked.store(true, Ordering::Release);
-            self.site.mark(step.call.clone(), failed_reason(error));
-            if !self.keep_going {
-                self.driver.cancel("not tried: another step failed").await;
-            }
-        }
-    }
-
     /// Did it run and fail, or did something that it needs?
     pub(super) fn is_own_failure(&self, step: &Step, error: &ForceError) -> bool {
         let blamed = error.path.last().is_some_and(|name| self.failed.contains(name));
@@ -262,14 +273,17 @@ impl Pass {
             }
         }
         let reduction = self.reduction(step)?;
-        let (stdout, stderr) = self.words(&reduction, step.strip_colour)?;
-        if let Some(diagnostics) = step.take_diagnostics() {
-            diagnostics.write(&stdout, &stderr, &self.site.console);
+        let (stdout, stderr) = self.words_of(&reduction, step.strip_colour)?;
+        let words = step.words.address(stdout, stderr);
+        match step.number.get().filter(|_| self.mode == Mode::Lazy) {
+            Some(number) => self.words.finished(*number, words),
+            None => self.words.say(words),
         }
         Ok(())
     }
 
     fn fill(&self, inode: Inode, object: &OutputObject) -> Result<(), CliError> {
+        let _writing = self.writing()?;
         let (name, executable) = file_of(object)?;
         let mut bytes = self.site.store.open_blob(name.digest())?;
         let path = self.files.placeholders.path(inode).unwrap_or_default();
@@ -288,6 +302,54 @@ impl Pass {
         self.files.placeholders.remove(inode).map_err(CliError::io(path))
     }
 
+    /// Must be held by whoever writes a file of the build, as long as it does. An error once the
+    /// pass is over.
+    pub(super) fn writing(&self) -> Result<impl Sized + '_, CliError> {
+        let is_over = self.is_over.read().unwrap_or_else(PoisonError::into_inner);
+        match *is_over {
+            false => Ok(is_over),
+            true => Err(CliError::new(crate::exit::INTERNAL, "the build has been taken back")),
+        }
+    }
+
+    /// From now on nothing of this pass writes any more.
+    pub(crate) fn is_over(&self) {
+        *self.is_over.write().unwrap_or_else(PoisonError::into_inner) = true;
+    }
+
+    /// Answers no call early from now on.
+    pub(super) fn close(&self, reason: &str) {
+        if let Some(speculation) = &self.speculation {
+            speculation.close(reason);
+        }
+    }
+
+    /// Waits until nothing is pending, and answers no call early from now on. Where steps run only
+    /// when they are used there is nothing to wait for.
+    pub(super) async fn settle(&self, reason: &str) {
+        if let Some(speculation) = self.speculation.as_ref().filter(|_| self.mode == Mode::Lazy) {
+            speculation.settle(reason).await;
+        }
+    }
+
+    /// Waits until a step that was answered early has failed.
+    pub(crate) async fn failed(&self) {
+        match &self.speculation {
+            Some(speculation) => speculation.reached(Phase::Failed).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Does this process belong to the build?
+    pub(super) fn has_process(&self, pid: Pid) -> bool {
+        self.processes.contains(pid)
+    }
+
+    /// Ends all processes of the build, `command` first among them.
+    pub(crate) fn kill_all(&self, command: Pid) {
+        self.processes.kill(command);
+    }
+
     /// Runs what is left of the pass after its command: every step, or with `only` those whose
     /// placeholders are at these paths.
     pub(crate) async fn drain(self: &Arc<Self>, only: Option<&[PathBuf]>) -> Result<(), CliError> {
@@ -298,16 +360,7 @@ impl Pass {
             }
             return Ok(());
         }
-        // A step may be planned by a process that outlives the command.
-        let steps = self.state().steps.clone();
-        for step in &steps {
-            if self.mode == Mode::Lazy {
-                self.begin(step);
-            }
-            if step.has_begun() {
-                step.ended().await;
-            }
-        }
+        self.settle(COMMAND_ENDED).await;
         Ok(())
     }
 
@@ -324,30 +377,9 @@ impl Pass {
         }
     }
 
-    /// Ends the pass: what was not made is removed. True if the build command has to run again.
-    pub(crate) fn end(&self) -> Result<bool, CliError> {
-        if self.mode != Mode::OnUse {
-            for inode in self.files.placeholders.remaining() {
-                let path = self.files.placeholders.path(inode).unwrap_or_default();
-                self.remove(inode, &path)?;
-            }
-        }
-        let trouble = self.state().trouble.take();
-        match trouble {
-            Some(error) => Err(error),
-            None => Ok(self.has_marked.load(Ordering::Acquire)),
-        }
-    }
-
     /// Stops everything that runs.
     pub(crate) async fn cancel(&self, reason: &str) {
         self.driver.cancel(reason).await;
-    }
-
-    /// The steps that were marked in this pass.
-    pub(crate) fn marked_steps(&self) -> Vec<Arc<Step>> {
-        let steps = self.state().steps.clone();
-        steps.into_iter().filter(|step| self.site.mark_of(&step.call).is_some()).collect()
     }
 }
 

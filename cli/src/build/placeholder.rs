@@ -12,13 +12,14 @@ use std::io::{self, Read, Seek, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mesh_cli::frontend::Inode;
 use mesh_protocol::name::OutputRef;
 
-use super::journal::Journal;
 use super::materialise;
+use super::undo::journal::Journal;
 
 const MAGIC: &str = "mesh placeholder 1\n";
 
@@ -43,8 +44,16 @@ struct Placeholder {
     path: PathBuf,
     /// Its permission bits when it was made.
     mode: u32,
+    /// Another build left it.
+    is_foreign: bool,
     /// Locked by whoever fills or removes it.
     file: Mutex<File>,
+}
+
+impl Placeholder {
+    fn is_program(&self) -> bool {
+        self.mode & 0o111 != 0
+    }
 }
 
 /// A placeholder that has become a file, wherever the build has moved it.
@@ -65,33 +74,71 @@ impl Filled {
 #[derive(Debug)]
 pub(crate) struct Placeholders {
     table: Mutex<BTreeMap<Inode, Arc<Placeholder>>>,
+    /// Placeholders that have not become files yet, and how many of them are programs: asked for
+    /// with each call of the build's.
+    count: AtomicUsize,
+    programs: AtomicUsize,
     journal: Option<Arc<Journal>>,
 }
 
 impl Placeholders {
     /// None yet. Without a journal they stay when the build ends without having filled them.
     pub(crate) fn new(journal: Option<Arc<Journal>>) -> Self {
-        Self { table: Mutex::default(), journal }
+        Self { table: Mutex::default(), count: 0.into(), programs: 0.into(), journal }
     }
 
     fn table(&self) -> MutexGuard<'_, BTreeMap<Inode, Arc<Placeholder>>> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn insert(&self, inode: Inode, placeholder: Placeholder) {
+        let mut table = self.table();
+        table.entry(inode).or_insert_with(|| Arc::new(placeholder));
+        self.recount(&table);
+    }
+
+    fn take(&self, inode: Inode) -> Option<Arc<Placeholder>> {
+        let mut table = self.table();
+        let taken = table.remove(&inode);
+        self.recount(&table);
+        taken
+    }
+
+    fn recount(&self, table: &BTreeMap<Inode, Arc<Placeholder>>) {
+        self.count.store(table.len(), Ordering::Release);
+        let programs = table.values().filter(|placeholder| placeholder.is_program()).count();
+        self.programs.store(programs, Ordering::Release);
+    }
+
+    /// Are there none?
+    pub(crate) fn is_empty(&self) -> bool {
+        self.count.load(Ordering::Acquire) == 0
+    }
+
+    /// Will one of them be a program?
+    pub(crate) fn has_programs(&self) -> bool {
+        self.programs.load(Ordering::Acquire) > 0
+    }
+
+    /// What the placeholder with this inode stands for, if it will be a program.
+    pub(crate) fn program(&self, inode: Inode) -> Option<OutputRef> {
+        let table = self.table();
+        let placeholder = table.get(&inode).filter(|placeholder| placeholder.is_program());
+        placeholder.map(|placeholder| placeholder.output.clone())
+    }
+
     /// Puts a placeholder at `path`, in place of what is there, as assemblers and linkers replace
     /// their output: the old file is unlinked, never written to. It gets exactly these permissions.
     pub(crate) fn create(&self, path: &Path, output: OutputRef, mode: u32) -> io::Result<Inode> {
-        if let Some(journal) = &self.journal {
-            journal.promise(&output, path)?;
-        }
         // Whole from the beginning: an empty file would look like a finished one to `make`.
         let file = materialise::place(path, mode, |file| {
             file.write_all(format!("{MAGIC}{output}\n").as_bytes())
         })?;
         let inode = Inode::of(&file.metadata()?);
         let path = path.to_owned();
-        let placeholder = Placeholder { output, path, mode, file: Mutex::new(file) };
-        self.table().insert(inode, Arc::new(placeholder));
+        let file = Mutex::new(file);
+        let placeholder = Placeholder { output, path, mode, is_foreign: false, file };
+        self.insert(inode, placeholder);
         Ok(inode)
     }
 
@@ -111,19 +158,10 @@ impl Placeholders {
         let mode = file.metadata()?.mode() & PERMISSIONS;
         let path = path.to_owned();
         // If another file is there by now, filling will not find the placeholder in it.
-        let placeholder = Placeholder { output, path, mode, file: Mutex::new(file) };
-        self.table().entry(inode).or_insert_with(|| Arc::new(placeholder));
+        let file = Mutex::new(file);
+        let placeholder = Placeholder { output, path, mode, is_foreign: true, file };
+        self.insert(inode, placeholder);
         Ok(())
-    }
-
-    /// Forgets a placeholder whose file somebody else is about to overwrite.
-    pub(crate) fn abandon(&self, inode: Inode) {
-        self.table().remove(&inode);
-    }
-
-    /// All that are left.
-    pub(crate) fn remaining(&self) -> Vec<Inode> {
-        self.table().keys().copied().collect()
     }
 
     /// Makes it the real file: bytes, and execute bits if the output has them. Its mtime stays.
@@ -139,26 +177,27 @@ impl Placeholders {
         let before = file.metadata()?;
         let lives = before.nlink() > 0 && is_untouched(&mut file, &placeholder.output)?;
         if lives {
-            if let Some(journal) = &self.journal {
+            let journal = self.journal.as_ref().filter(|_| placeholder.is_foreign);
+            if let Some(journal) = journal {
                 journal.filling(inode, &placeholder.path)?;
             }
             // Permissions that the build gave it meanwhile count.
             let is_as_made = before.mode() & PERMISSIONS == placeholder.mode;
             write_all(&mut file, &before, bytes, is_as_made.then_some(executable))?;
-            if let Some(journal) = &self.journal {
+            if let Some(journal) = journal {
                 journal.filled(inode)?;
             }
         }
         let reader = File::open(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
         let metadata = file.metadata()?;
         // Only now does it stop being a placeholder: who opened it meanwhile has waited.
-        self.table().remove(&inode);
+        self.take(inode);
         Ok(lives.then_some(Filled { metadata, reader }))
     }
 
     /// Removes it, wherever the build has moved it: what it stood for will not come.
     pub(crate) fn remove(&self, inode: Inode) -> io::Result<()> {
-        let Some(placeholder) = self.table().remove(&inode) else { return Ok(()) };
+        let Some(placeholder) = self.take(inode) else { return Ok(()) };
         let mut file = placeholder.file.lock().unwrap_or_else(PoisonError::into_inner);
         if file.metadata()?.nlink() == 0 || !is_untouched(&mut file, &placeholder.output)? {
             return Ok(());
@@ -330,6 +369,6 @@ mod tests {
         assert_eq!(read(&moved).unwrap(), Some(output()));
         table.remove(inode).unwrap();
         assert!(!moved.exists());
-        assert!(table.remaining().is_empty());
+        assert!(table.is_empty());
     }
 }

@@ -16,8 +16,6 @@ use mesh_store::Store;
 use super::binding::{Binding, real_directory};
 use super::interposer::Interposer;
 use super::step::CallKey;
-use super::streams::OwnStreams;
-use super::terminal::Terminal;
 use crate::error::CliError;
 use crate::ui::Console;
 
@@ -30,9 +28,6 @@ pub(crate) struct Site {
     pub(crate) engine: Arc<dyn Engine>,
     pub(crate) frontends: Frontends,
     pub(crate) console: Console,
-    /// The build's terminal, if ours shows a live block.
-    pub(crate) terminal: Option<Terminal>,
-    pub(crate) own_streams: OwnStreams,
     /// The directory of links to the interposer, first in the build's `PATH` if it is needed.
     pub(crate) links: Option<PathBuf>,
     /// Where the interposer is bound over tools.
@@ -68,17 +63,12 @@ impl Site {
             None => Links::all(home, &directories),
         };
         links.make(interposer.path()).map_err(CliError::io(&links.directory))?;
-        // Without one the block waits until the build command has ended.
-        let terminal = Terminal::open(&console).ok().flatten();
-        let own_streams = OwnStreams::new(terminal.as_ref().map(Terminal::file));
         let settings = Settings { hidden_directories: vec![links.directory.clone()] };
         Ok(Self {
             store,
             engine,
             frontends: Frontends::new(settings),
             console,
-            terminal,
-            own_streams,
             links: (!links.names.is_empty()).then_some(links.directory),
             binding,
             interposer,
@@ -102,6 +92,13 @@ impl Site {
     /// Why this call has to run here.
     pub(crate) fn mark_of(&self, call: &CallKey) -> Option<String> {
         self.marks().get(call).cloned()
+    }
+
+    /// The tool's own path, if this one is its way around the interposer.
+    pub(crate) fn original_of(&self, path: &Path) -> (PathBuf, bool) {
+        let original = self.binding.as_ref().and_then(|binding| binding.original(path));
+        let is_original = original.is_some();
+        (original.unwrap_or_else(|| path.to_owned()), is_original)
     }
 
     /// Tells people once of each kind of trouble that makes calls run here.

@@ -1,6 +1,8 @@
 //! Carries out what [`super::slots`] decides: tokens, the driver's slots, held commands.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use mesh_node::driver::{Driver, Load};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -22,7 +24,30 @@ enum Event {
 
 /// A handle on the keeper of one build's slots.
 #[derive(Clone, Debug)]
-pub(crate) struct SlotKeeper(mpsc::Sender<Event>);
+pub(crate) struct SlotKeeper {
+    events: mpsc::Sender<Event>,
+    busy: Arc<Mutex<Busy>>,
+}
+
+/// For how long commands have run that no model knows.
+#[derive(Debug, Default)]
+struct Busy {
+    before: Duration,
+    since: Option<Instant>,
+}
+
+impl Busy {
+    fn total(&self) -> Duration {
+        self.before + self.since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    fn update(&mut self, is_busy: bool) {
+        if is_busy != self.since.is_some() {
+            self.before = self.total();
+            self.since = is_busy.then(Instant::now);
+        }
+    }
+}
 
 impl SlotKeeper {
     /// Starts the keeper on the current tokio runtime; it ends with its last handle.
@@ -41,42 +66,49 @@ impl SlotKeeper {
             slots: Slots::new(total, has_clients),
             held: BTreeMap::new(),
             given: None,
+            busy: Arc::default(),
         };
+        let busy = Arc::clone(&keeper.busy);
         tokio::spawn(keeper.serve(inbox));
-        Self(events)
+        Self { events, busy }
+    }
+
+    /// Time during which commands ran that no model knows, and did not wait for a thunk.
+    pub(crate) fn busy(&self) -> Duration {
+        self.busy.lock().unwrap_or_else(PoisonError::into_inner).total()
     }
 
     /// An unmodelled command is about to start: it is counted from now on, until
     /// [`SlotKeeper::gone`], and may start when the answer comes, or can come no more.
     pub(crate) async fn command(&self, pid: Pid) -> oneshot::Receiver<()> {
         let (go, may_go) = oneshot::channel();
-        let _ = self.0.send(Event::Command(pid, go)).await;
+        let _ = self.events.send(Event::Command(pid, go)).await;
         may_go
     }
 
     /// That process ended, or became a program that is not counted.
     pub(crate) async fn gone(&self, pid: Pid) {
-        let _ = self.0.send(Event::Gone(pid)).await;
+        let _ = self.events.send(Event::Gone(pid)).await;
     }
 
     /// The same from a thread that may block.
     pub(crate) fn gone_blocking(&self, pid: Pid) {
-        let _ = self.0.blocking_send(Event::Gone(pid));
+        let _ = self.events.blocking_send(Event::Gone(pid));
     }
 
     /// That process begins to wait for a thunk.
     pub(crate) async fn waits(&self, pid: Pid) {
-        let _ = self.0.send(Event::Waits(pid)).await;
+        let _ = self.events.send(Event::Waits(pid)).await;
     }
 
     /// It waits no more.
     pub(crate) async fn waited(&self, pid: Pid) {
-        let _ = self.0.send(Event::Waited(pid)).await;
+        let _ = self.events.send(Event::Waited(pid)).await;
     }
 
     /// The build command has ended: thunks may use everything.
     pub(crate) async fn ended(&self) {
-        let _ = self.0.send(Event::Ended).await;
+        let _ = self.events.send(Event::Ended).await;
     }
 }
 
@@ -89,6 +121,7 @@ struct Keeper {
     held: BTreeMap<Pid, oneshot::Sender<()>>,
     /// What the driver was told last.
     given: Option<u32>,
+    busy: Arc<Mutex<Busy>>,
 }
 
 impl Keeper {
@@ -147,6 +180,8 @@ impl Keeper {
             self.given = Some(slots);
             self.driver.set_slots(slots).await;
         }
+        let is_busy = self.slots.active() > 0;
+        self.busy.lock().unwrap_or_else(PoisonError::into_inner).update(is_busy);
         while let Some(pid) = self.slots.release() {
             if let Some(go) = self.held.remove(&pid) {
                 // Whoever waited may have been killed.

@@ -1,7 +1,8 @@
 //! Who may keep a core busy: thunks, or the commands that the build runs itself.
 //!
-//! Goals: thunks and unmodelled commands together never use more cores than there are slots, yet
-//! no core idles because the build is waiting: a command that waits for a thunk lends its slot.
+//! Goals: thunks and unmodelled commands together use no more cores than there are slots, yet no
+//! core idles because the build is waiting: a command that waits for a thunk lends its slot. One
+//! thunk may always run, so that no command waits for ever.
 //! Non-goals: shells, `make` and the like, which mostly wait, are not counted; nor are commands
 //! that start while another runs, since they may be parts of one pipeline, where letting one wait
 //! for a slot would stop the other for ever.
@@ -115,8 +116,9 @@ impl Slots {
         } else {
             self.total.saturating_sub(self.active())
         };
-        // Somebody waits for a thunk: one must be able to run.
-        slots.max(u32::from(self.waiting > 0))
+        // One must always be able to run: a command may wait for its end in ways that nobody sees,
+        // by reading a pipe for example.
+        slots.max(1)
     }
 
     /// The next command that need not wait any longer.
@@ -126,8 +128,8 @@ impl Slots {
         if others > 0 || has_room { self.held.pop_front() } else { None }
     }
 
-    /// Commands that run and do not wait.
-    fn active(&self) -> u32 {
+    /// Number of commands that run and do not wait.
+    pub(crate) fn active(&self) -> u32 {
         let active = self.commands.values().filter(|waiting| **waiting == 0).count();
         u32::try_from(active).unwrap_or(u32::MAX)
     }
@@ -160,7 +162,7 @@ mod tests {
         assert_eq!(slots.release(), Some(10));
         slots.command(11);
         assert_eq!(slots.release(), Some(11), "it may be the other end of a pipe");
-        assert_eq!(slots.for_thunks(), 0);
+        assert_eq!(slots.for_thunks(), 1, "a command may wait for a thunk unseen");
         slots.waits(10);
         slots.waits(11);
         assert_eq!(slots.for_thunks(), 2);
@@ -192,7 +194,7 @@ mod tests {
         let mut slots = Slots::new(1, true);
         slots.command(3);
         assert_eq!(slots.release(), Some(3));
-        assert_eq!(slots.for_thunks(), 0);
+        assert_eq!(slots.for_thunks(), 1);
         slots.waits(3);
         assert_eq!(slots.for_thunks(), 1);
         slots.waited(3);

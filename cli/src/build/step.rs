@@ -1,12 +1,13 @@
 //! One planned step of a build: a tool's call that was turned into a thunk.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use mesh_cli::frontend::{Inode, PlannedOutput};
 use mesh_protocol::name::{OutputRef, Tag, ThunkName};
 use tokio::sync::watch;
 
-use super::streams::Diagnostics;
+use super::streams::Destination;
+use super::undo::journal::StepNumber;
 
 /// How a step ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,7 +36,10 @@ pub(crate) struct Step {
     pub(crate) printer: Option<OutputRef>,
     /// Colours that nobody asked for are to be taken out of what it writes.
     pub(crate) strip_colour: bool,
-    diagnostics: Mutex<Option<Diagnostics>>,
+    /// Where its words go.
+    pub(crate) words: Destination,
+    /// Its number, once it was answered early.
+    pub(crate) number: OnceLock<StepNumber>,
     placeholders: Mutex<Vec<(Tag, Inode)>>,
     started: watch::Sender<bool>,
     end: watch::Sender<Option<End>>,
@@ -48,7 +52,7 @@ impl Step {
         description: String,
         outputs: Vec<PlannedOutput>,
         strip_colour: bool,
-        diagnostics: Option<Diagnostics>,
+        words: Destination,
     ) -> Self {
         Self {
             name,
@@ -57,7 +61,8 @@ impl Step {
             outputs,
             printer: None,
             strip_colour,
-            diagnostics: Mutex::new(diagnostics),
+            words,
+            number: OnceLock::new(),
             placeholders: Mutex::default(),
             started: watch::Sender::new(false),
             end: watch::Sender::new(None),
@@ -81,19 +86,9 @@ impl Step {
         placeholders.iter().filter(|(own, _)| own == tag).map(|(_, inode)| *inode).collect()
     }
 
-    /// Where its diagnostics go; given once.
-    pub(crate) fn take_diagnostics(&self) -> Option<Diagnostics> {
-        self.diagnostics.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-
     /// True for the first who asks: that one has to run it.
     pub(crate) fn begin(&self) -> bool {
         self.started.send_if_modified(|started| !std::mem::replace(started, true))
-    }
-
-    /// Has it begun?
-    pub(crate) fn has_begun(&self) -> bool {
-        *self.started.borrow()
     }
 
     /// It ended; everybody who waits learns it.

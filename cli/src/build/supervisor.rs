@@ -2,16 +2,17 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
+use std::io::Read;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
 use mesh_node::exec::{SandboxEngine, SandboxOptions};
 use mesh_store::Store;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use rustix::rand::GetRandomFlags;
 use tempfile::TempDir;
 use tokio::net::UnixListener;
@@ -20,29 +21,30 @@ use tokio::task::JoinHandle;
 
 use super::answer::Reply;
 use super::binding::REAL_VARIABLE;
-use super::child::{Waiter, code_of};
+use super::child::{Running, Signals, code_of, conduct};
 use super::guardian::Guardian;
+use super::input::Input;
 use super::jobserver::Jobserver;
-use super::journal::{self, Journal};
 use super::make::{BuildCommand, Client};
-use super::notify::{self, Given, Watch};
-use super::pass::{Mode, Pass};
+use super::pass::{Mode, Parts, Pass};
 use super::placeholder::Placeholders;
 use super::real_tool::Caller;
-use super::renew::Renewed;
 use super::site::Site;
 use super::slot_keeper::SlotKeeper;
-use super::step::Step;
+use super::speculation::Speculation;
+use super::undo::journal::{self, Journal};
+use super::undo::{UndoLog, Unrestored};
+use super::watch::{self, Given, Watch};
 use super::wire::Answer;
-use super::{force_on_use, wire};
+use super::words::{Cover, Seen, Words};
+use super::{watcher, wire};
 use crate::error::CliError;
 use crate::forcing::Where;
 use crate::ui::Console;
 use crate::{exit, threads};
 
-/// Lazy passes that end in a failure before the build goes on eagerly: there, a failing call costs
-/// no further pass.
-const LAZY_PASSES_MAX: u32 = 3;
+/// How long a build command may take to end by itself after a signal.
+const GRACE: Duration = Duration::from_millis(300);
 
 /// How ccache tells one compiler from another: by size and time, if not told otherwise; and those
 /// it sees are the interposer's, which outlives compilers (ccache manual, `compiler_check`).
@@ -60,8 +62,6 @@ pub(crate) struct BuildOptions {
     pub(crate) mode: Mode,
     /// Bring only these; the rest stays placeholders. Not with [`Mode::Eager`].
     pub(crate) targets: Option<Vec<PathBuf>>,
-    /// Go on with what does not depend on a failure.
-    pub(crate) keep_going: bool,
     /// Where thunks run.
     pub(crate) at: Where,
     /// Interpose tools that are called by their paths as well, where the system allows it.
@@ -73,6 +73,12 @@ pub(crate) struct BuildOptions {
 pub(crate) struct BuildEnd {
     /// The exit code of the build command.
     pub(crate) code: u8,
+    /// The signal that ended the build, and is to end this process.
+    pub(crate) signal: Option<Signal>,
+    /// A step failed whose call had been answered early, and the build was taken back.
+    pub(crate) taken_back: bool,
+    /// Why no call was answered early any more.
+    pub(crate) closed: Option<String>,
     /// Time spent on planning.
     pub(crate) infer: Duration,
     /// Bytes of inputs that thunks named, and of outputs that were written.
@@ -138,8 +144,16 @@ async fn plain(
     let mut command = plain_command(&options.command)?;
     let _sharing = console.share();
     let child = command.spawn().map_err(not_started(&options.command))?;
-    let status = Waiter::new(child)?.wait(|| async {}).await?;
-    Ok(BuildEnd { code: code_of(status.status), infer: Duration::ZERO, bytes: (0, 0) })
+    let (status, signal) = conduct(child).await?;
+    let signal = signal.filter(|_| status.code().is_none());
+    Ok(BuildEnd {
+        code: code_of(status),
+        signal,
+        taken_back: false,
+        closed: None,
+        infer: Duration::ZERO,
+        bytes: (0, 0),
+    })
 }
 
 fn plain_command(words: &[OsString]) -> Result<Command, CliError> {
@@ -168,49 +182,73 @@ struct Build<'a> {
 impl Build<'_> {
     async fn passes(&self) -> Result<BuildEnd, CliError> {
         let mut mode = self.options.mode;
-        let mut renewed = Renewed::default();
-        for number in 1.. {
-            let ended = self.pass(mode).await?;
-            let Some(again) = ended.again else {
-                let code = ended.code;
-                return Ok(BuildEnd { code, infer: self.site.infer(), bytes: self.site.bytes() });
+        let (mut seen, mut taken_back) = (Seen::default(), false);
+        let input = Input::at_start();
+        let mut signals = Signals::listen()?;
+        loop {
+            let (code, signal, closed) = match self.pass(mode, seen, &mut signals).await? {
+                PassEnd::Ended(code, closed) => (code, None, closed),
+                PassEnd::Interrupted(signal) => (128 + signal.as_raw() as u8, Some(signal), None),
+                PassEnd::TakenBack(shown) => {
+                    (seen, taken_back) = (*shown, true);
+                    input.rewind();
+                    if mode == Mode::Lazy {
+                        mode = Mode::Eager;
+                    }
+                    continue;
+                }
             };
-            if number >= LAZY_PASSES_MAX {
-                mode = Mode::Eager;
-            }
-            let what: Vec<&str> = again.iter().map(|step| step.description.as_str()).collect();
-            let what = what.join(", ");
-            renewed.renew(&again);
-            self.site.console.note(format_args!(
-                "{what}: failed in its sandbox; running the build again to try it here"
-            ));
+            let (infer, bytes) = (self.site.infer(), self.site.bytes());
+            return Ok(BuildEnd { code, signal, taken_back, closed, infer, bytes });
         }
-        Err(CliError::new(exit::INTERNAL, "a build has more passes than numbers"))
     }
 
-    async fn pass(&self, mode: Mode) -> Result<PassEnd, CliError> {
-        let attempt = self.prepare(mode).await?;
+    async fn pass(
+        &self,
+        mode: Mode,
+        seen: Seen,
+        signals: &mut Signals,
+    ) -> Result<PassEnd, CliError> {
+        let attempt = self.prepare(mode, seen).await?;
         let mut process = self.command(&attempt)?;
-        // Without a terminal of its own the build command writes to ours itself.
-        let sharing = self.site.terminal.is_none().then(|| self.site.console.share());
+        // Without streams of its own the build command writes to ours itself.
+        let covers = attempt.pass.words.covers_all();
+        let sharing = (!covers).then(|| self.site.console.share());
         let child = self.spawn(&mut process, &attempt)?;
-        let interrupted = || attempt.pass.cancel("interrupted");
-        let ended = Waiter::new(child)?.wait(interrupted).await?;
+        // The build has its ends now.
+        drop(process);
+        let mut running = Running::new(child);
+        let targets = self.options.targets.as_deref();
+        let event = {
+            let whole = async {
+                let status = running.ended().await?;
+                attempt.pass.drain(targets).await?;
+                Ok::<_, CliError>(status)
+            };
+            tokio::select! {
+                status = whole => Event::Ended(status),
+                signal = signals.next() => Event::Signal(signal),
+                () = attempt.pass.failed() => Event::Failed,
+            }
+        };
         drop(sharing);
-        let again = attempt.finish(&self.site, self.options.targets.as_deref()).await?;
-        Ok(PassEnd { code: code_of(ended.status), again: again.filter(|_| !ended.is_interrupted) })
+        match event {
+            Event::Ended(status) => attempt.succeed(status).await,
+            Event::Signal(signal) => attempt.interrupt(signal, running).await,
+            Event::Failed => attempt.take_back(&self.site.console, running).await,
+        }
     }
 
     /// Sets up all that a pass needs around its command.
-    async fn prepare(&self, mode: Mode) -> Result<Attempt, CliError> {
+    async fn prepare(&self, mode: Mode, seen: Seen) -> Result<Attempt, CliError> {
         let makeflags = std::env::var_os("MAKEFLAGS");
         let words = self.options.command.clone();
         let command = BuildCommand::new(words, makeflags.as_deref(), version_of);
         let (journal, guardian, place) = self.guarded()?;
-        let is_watched = notify::is_available();
+        let is_watched = watch::is_available();
         let mode = if is_watched { mode } else { Mode::Eager };
         if !is_watched {
-            self.site.console.note("this system lets nobody watch opens: building eagerly");
+            self.site.console.note("this system lets nobody watch a build: building eagerly");
         }
         let pipe = place.path().join(PIPE);
         let slots = self.options.at.slots;
@@ -219,13 +257,30 @@ impl Build<'_> {
         let driver = Pass::driver(&self.site, self.home, self.options.at).await;
         let has_clients = command.client != Client::No;
         let keeper = SlotKeeper::start(driver.0.clone(), jobserver, slots, has_clients);
-        let placeholders = Placeholders::new(Some(Arc::clone(&journal)));
-        let keep_going = self.options.keep_going || command.keep_going;
-        let pass =
-            Pass::new(Arc::clone(&self.site), placeholders, driver, keeper, mode, keep_going)?;
         let socket = place.path().join("socket");
         let listener = UnixListener::bind(&socket).map_err(CliError::io(&socket))?;
+        let speculation = (mode != Mode::Eager).then(|| {
+            let excluded = [self.home, place.path()].map(canonical);
+            Speculation::new(UndoLog::new(Arc::clone(&journal), excluded.into()))
+        });
+        let cover =
+            if mode == Mode::Lazy || !seen.is_empty() { Cover::All } else { Cover::LiveTerminal };
+        let words = Words::open(&self.site.console, cover, seen);
+        let pass = Pass::new(Parts {
+            site: Arc::clone(&self.site),
+            placeholders: Placeholders::new(Some(Arc::clone(&journal))),
+            driver,
+            keeper,
+            mode,
+            speculation,
+            words: words.map_err(CliError::io("the build's streams"))?,
+            socket: socket.clone(),
+        })?;
         let accepting = tokio::spawn(accept(listener, Arc::clone(&pass)));
+        let input = (mode == Mode::Lazy).then(|| {
+            let pass = Arc::clone(&pass);
+            Input::watch(move || pass.close("there is input for the build"))
+        });
         Ok(Attempt {
             command,
             mode,
@@ -236,6 +291,7 @@ impl Build<'_> {
             accepting,
             journal,
             _guardian: guardian,
+            _input: input,
             place,
         })
     }
@@ -251,9 +307,7 @@ impl Build<'_> {
         process.envs(binding.map(|binding| (REAL_VARIABLE, binding.real())));
         let check = std::env::var_os(CCACHE_CHECK).is_none_or(|check| check == "mtime");
         process.envs(check.then_some((CCACHE_CHECK, "%compiler% -v")));
-        if let Some(terminal) = &self.site.terminal {
-            terminal.lend(&mut process).map_err(CliError::io("the build's terminal"))?;
-        }
+        attempt.pass.words.lend(&mut process);
         let flags = match attempt.command.client {
             Client::No => None,
             Client::Descriptors => Some(Jobserver::flags_by_descriptor(&attempt.shared)),
@@ -286,14 +340,17 @@ impl Build<'_> {
         let inherited = if by_descriptor { vec![attempt.shared.as_raw_fd()] } else { Vec::new() };
         let given = Given { inherited, mounts, open_files: self.open_files };
         if !attempt.is_watched {
-            return notify::spawn_unwatched(process, given).map_err(not_started(words));
+            return watch::spawn_unwatched(process, given).map_err(not_started(words));
         }
-        // Without placeholders and bound tools it does not matter what is opened.
-        let is_indifferent = attempt.mode == Mode::Eager && self.site.binding.is_none();
-        let watch = if is_indifferent { Watch::Executions } else { Watch::All };
+        let watched = match attempt.mode {
+            Mode::Lazy | Mode::OnUse => Watch::Changes,
+            Mode::Eager if self.site.binding.is_some() => Watch::Opens,
+            // Without placeholders and bound tools it does not matter what is opened.
+            Mode::Eager => Watch::Executions,
+        };
         let (pass, runtime) = (Arc::clone(&attempt.pass), Handle::current());
-        let serve = move |listener| force_on_use::serve(listener, &pass, &runtime);
-        notify::spawn(process, watch, given, serve).map_err(not_started(words))
+        let serve = move |listener| watcher::serve(listener, &pass, &runtime);
+        watch::spawn(process, watched, given, serve).map_err(not_started(words))
     }
 }
 
@@ -310,6 +367,7 @@ struct Attempt {
     accepting: JoinHandle<()>,
     journal: Arc<Journal>,
     _guardian: Guardian,
+    _input: Option<Input>,
     /// Holds socket and pipe.
     place: TempDir,
 }
@@ -320,26 +378,88 @@ impl Attempt {
         self.place.path().join(PIPE)
     }
 
-    /// After the command has ended: runs what is left and cleans up. Gives the steps that failed
-    /// in their sandboxes, if the command has to run again for their sake.
-    async fn finish(
-        self,
-        site: &Site,
-        targets: Option<&[PathBuf]>,
-    ) -> Result<Option<Vec<Arc<Step>>>, CliError> {
-        let drained = self.pass.drain(targets).await;
-        self.accepting.abort();
-        if let Some(terminal) = &site.terminal {
-            terminal.settle();
-        }
-        let again = self.pass.end();
-        self.journal.finish().map_err(CliError::io(self.journal.path()))?;
-        // What is left of the build finds no socket, and its tools are the real ones.
-        drop(self.place);
-        drained?;
-        let again = again? && self.mode != Mode::Eager;
-        Ok(again.then(|| self.pass.marked_steps()))
+    /// Everything has been done. Placeholders that are left stay.
+    async fn succeed(self, status: Result<ExitStatus, CliError>) -> Result<PassEnd, CliError> {
+        self.pass.is_over();
+        let kept = match &self.pass.speculation {
+            Some(speculation) => speculation.undo.commit(),
+            None => Ok(()),
+        };
+        self.pass.words.finish();
+        self.close()?;
+        kept.map_err(CliError::io("the undo log"))?;
+        let speculation = self.pass.speculation.as_ref();
+        Ok(PassEnd::Ended(code_of(status?), speculation.and_then(Speculation::closed)))
     }
+
+    /// Ends the build because of a signal. What had finished stays; what had not, nor anything that
+    /// came after it, does not.
+    async fn interrupt(self, signal: Signal, mut running: Running) -> Result<PassEnd, CliError> {
+        self.pass.cancel("interrupted").await;
+        running.signal(signal);
+        let ended = tokio::time::timeout(GRACE, running.ended()).await;
+        let is_pending =
+            self.pass.speculation.as_ref().is_some_and(|speculation| speculation.is_pending());
+        if ended.is_err() || is_pending {
+            self.kill(&mut running).await?;
+        }
+        self.pass.is_over();
+        if let Some(speculation) = &self.pass.speculation {
+            let undone = speculation.undo.undo_unfinished();
+            complain(&self.pass.site.console, undone.map_err(CliError::io("the undo log"))?);
+        }
+        if is_pending {
+            self.pass.words.forget();
+        } else {
+            self.pass.words.finish();
+        }
+        self.close()?;
+        // A command that handled the signal itself decides what the build came to.
+        match ended {
+            Ok(Ok(status)) if !is_pending && status.code().is_some_and(|code| code == 0) => {
+                Ok(PassEnd::Ended(0, None))
+            }
+            _ => Ok(PassEnd::Interrupted(signal)),
+        }
+    }
+
+    /// Takes the build back to its start, because a step has failed that was answered early.
+    async fn take_back(self, console: &Console, mut running: Running) -> Result<PassEnd, CliError> {
+        self.pass.cancel("another step failed").await;
+        self.kill(&mut running).await?;
+        self.pass.is_over();
+        if let Some(speculation) = &self.pass.speculation {
+            let undone = speculation.undo.undo();
+            complain(console, undone.map_err(CliError::io("the undo log"))?);
+        }
+        let shown = self.pass.words.forget();
+        self.close()?;
+        Ok(PassEnd::TakenBack(Box::new(shown)))
+    }
+
+    async fn kill(&self, running: &mut Running) -> Result<(), CliError> {
+        let (pass, pid) = (Arc::clone(&self.pass), running.pid());
+        let killed = tokio::task::spawn_blocking(move || pass.kill_all(pid)).await;
+        killed.map_err(|error| CliError::new(exit::INTERNAL, error))?;
+        running.ended().await.map(drop)
+    }
+
+    fn close(&self) -> Result<(), CliError> {
+        self.accepting.abort();
+        // What is left of the build finds no socket, and its tools are the real ones.
+        self.journal.finish().map_err(CliError::io(self.journal.path()))
+    }
+}
+
+/// Tells what could not be put back.
+fn complain(console: &Console, unrestored: Vec<Unrestored>) {
+    for Unrestored { path, error } in unrestored {
+        console.note(format_args!("cannot put {} back as it was: {error}", path.display()));
+    }
+}
+
+fn canonical(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }
 
 /// The line that a program prints about its version.
@@ -357,11 +477,21 @@ fn path_with(links: &Path) -> Result<OsString, CliError> {
     })
 }
 
+/// What a pass waits for.
+enum Event {
+    Ended(Result<ExitStatus, CliError>),
+    Signal(Signal),
+    Failed,
+}
+
 /// How a pass ended.
-struct PassEnd {
-    code: u8,
-    /// The build command has to run again, because these steps failed in their sandboxes.
-    again: Option<Vec<Arc<Step>>>,
+enum PassEnd {
+    /// With this exit code, and why no call was answered early at the end.
+    Ended(u8, Option<String>),
+    /// By this signal.
+    Interrupted(Signal),
+    /// It never was, but for what it has shown: the build command has to run again.
+    TakenBack(Box<Seen>),
 }
 
 /// Takes calls, each on a thread of its own: planning blocks, and so do callers that wait.
@@ -384,10 +514,21 @@ fn attend(socket: &UnixStream, pass: &Arc<Pass>, pid: u32) {
     }
     let Ok(Some((request, streams))) = wire::receive_request(socket) else { return };
     let caller = Caller::of(&request);
-    let answer = match pass.answer(request, streams, pid) {
-        Reply::Done(done) => Answer::Done(done),
-        Reply::Local(program) => Answer::Tool(caller.become_tool(&pass.site, &program, false)),
-        Reply::Report(program) => Answer::Tool(caller.become_tool(&pass.site, &program, true)),
-    };
-    drop(wire::send_answer(socket, &answer));
+    let words = request.arguments.join(" ");
+    match pass.answer(request, streams, pid) {
+        Reply::Done(done) => drop(wire::send_answer(socket, &Answer::Done(done))),
+        Reply::Local(program) => {
+            let tool = caller.become_tool(&pass.site, &program, false);
+            drop(wire::send_answer(socket, &Answer::Tool(tool)));
+        }
+        Reply::Report { program, reason } => {
+            let tool = caller.become_tool(&pass.site, &program, true);
+            let mut status = [0];
+            let sent = wire::send_answer(socket, &Answer::Tool(tool));
+            let ended = sent.and_then(|()| (&*socket).read_exact(&mut status));
+            if ended.is_ok() && status == [0] {
+                pass.site.console.note(format_args!("{words}: worked here, but {reason}"));
+            }
+        }
+    }
 }

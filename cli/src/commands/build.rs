@@ -13,7 +13,7 @@ use crate::config::{BuildFlags, BuildSettings, Config};
 use crate::error::CliError;
 use crate::forcing::Where;
 use crate::home;
-use crate::ui::report::{Peer, Report};
+use crate::ui::report::{Ahead, Peer, Report};
 use crate::ui::{Console, Summary, Verbosity};
 
 /// Files that tell about the build.
@@ -55,7 +55,6 @@ fn options(command: Vec<OsString>, settings: &BuildSettings) -> BuildOptions {
         command,
         mode: if settings.eager.value { Mode::Eager } else { Mode::Lazy },
         targets: None,
-        keep_going: settings.keep_going.value,
         at: Where::of(settings),
         bind: settings.bind.value,
     }
@@ -83,12 +82,16 @@ fn run(options: &BuildOptions, records: Records<'_>, verbosity: Verbosity) -> Re
     }
     if let (Some(path), Some(before)) = (records.report, before) {
         let peers = peers(&summary, &before, &standing(options));
-        Report::new(&summary, peers, ended.infer, ended.bytes).write(path)?;
+        let ahead = Ahead { taken_back: ended.taken_back, ended_because: ended.closed };
+        Report::new(&summary, peers, ended.infer, ended.bytes, ahead).write(path)?;
     }
     if let (Some(path), Some(trace)) = (records.trace, trace) {
         trace.write(path)?;
     }
     closed?;
+    if let Some(signal) = ended.signal {
+        build::end_by(signal);
+    }
     Ok(ended.code)
 }
 

@@ -133,8 +133,8 @@ pub(crate) struct BuildFlags {
 
 impl From<&BuildArgs> for BuildFlags {
     fn from(args: &BuildArgs) -> Self {
-        let BuildArgs { slots, local, keep_going, eager, no_bind, quiet, .. } = *args;
-        Self { slots, local, keep_going, eager, no_bind, quiet }
+        let BuildArgs { slots, local, eager, no_bind, quiet, .. } = *args;
+        Self { slots, local, eager, no_bind, quiet, ..Self::default() }
     }
 }
 

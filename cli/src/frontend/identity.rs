@@ -21,6 +21,11 @@ impl Inode {
         Self { device: metadata.dev(), number: metadata.ino() }
     }
 
+    /// The inode with this number on this device.
+    pub fn of_parts(device: u64, number: u64) -> Self {
+        Self { device, number }
+    }
+
     /// Device and inode number.
     pub fn parts(self) -> (u64, u64) {
         (self.device, self.number)

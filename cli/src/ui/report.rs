@@ -33,6 +33,8 @@ pub(crate) struct Report {
     checked: u64,
     /// How long copies ran in vain.
     wasted_ms: u64,
+    /// How far the build ran ahead of its steps.
+    ahead: Ahead,
     /// What ran in the mesh; empty without one.
     peers: Vec<Peer>,
     /// All local calls; `local` holds the first of them.
@@ -47,6 +49,15 @@ pub(crate) struct Report {
     bytes_in: u64,
     /// Bytes of the outputs that were written.
     bytes_out: u64,
+}
+
+/// Calls that were answered before their tools had run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Ahead {
+    /// One of them failed: the build was taken back to its start, and ran again eagerly.
+    pub(crate) taken_back: bool,
+    /// Why later calls had to wait for their tools.
+    pub(crate) ended_because: Option<String>,
 }
 
 /// Thunks of a build that a member had run before.
@@ -85,6 +96,7 @@ impl Report {
         peers: Vec<Peer>,
         infer: Duration,
         (bytes_in, bytes_out): (u64, u64),
+        ahead: Ahead,
     ) -> Self {
         Self {
             thunks: summary.thunks,
@@ -97,6 +109,7 @@ impl Report {
             speculated: summary.speculated,
             checked: summary.checked,
             wasted_ms: summary.wasted_us / 1000,
+            ahead,
             peers,
             local_count: summary.local,
             local: summary.calls.clone(),

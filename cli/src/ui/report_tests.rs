@@ -30,7 +30,8 @@ fn report() -> Report {
         bytes_in: 5,
         bytes_out: 6,
     };
-    Report::new(&summary, vec![peer], Duration::from_millis(7), (11, 13))
+    let ahead = Ahead { taken_back: true, ended_because: None };
+    Report::new(&summary, vec![peer], Duration::from_millis(7), (11, 13), ahead)
 }
 
 fn expected() -> Value {
@@ -39,6 +40,7 @@ fn expected() -> Value {
         "retried": 3, "retries": [{"reason": "no memory", "count": 3}],
         "learned": [{"peer": null, "count": 1}],
         "speculated": 1, "checked": 3, "wasted_ms": 2,
+        "ahead": {"taken_back": true, "ended_because": null},
         "peers": [{"peer": "ab", "name": null, "executed": 2, "busy_ms": 4, "bytes_in": 5, "bytes_out": 6}],
         "local_count": 1, "local": [{"argv": ["sed", "s/a/b/"], "reason": "why"}],
         "wall_ms": 38_200, "cpu_ms": 1, "infer_ms": 7, "bytes_in": 11, "bytes_out": 13,

@@ -1,0 +1,110 @@
+//! All processes of a build, also those whose parents have ended.
+//!
+//! This process becomes the parent of what its descendants leave behind (a *subreaper*, prctl(2)),
+//! so that nothing of a build escapes when it has to end.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid as ProcessId, Signal, WaitOptions, kill_process, waitpid};
+
+use super::slots::Pid;
+
+/// How long killed processes may take to be gone.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often it is looked for what is left. Processes that are killed cannot be waited for: most
+/// are not our children.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
+
+/// How often all processes are read before one reading is taken as it is.
+const READINGS_MAX: usize = 100;
+
+/// The processes that come from this one, apart from those that it had before a build.
+#[derive(Debug)]
+pub(crate) struct Processes {
+    own: BTreeSet<Pid>,
+}
+
+impl Processes {
+    /// To be called before a build command is started.
+    pub(crate) fn before_build() -> Self {
+        // Where that is not allowed, what has lost its parent is not found.
+        let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
+        let this = std::process::id();
+        let own = parents().into_iter().filter(|(_, parent)| *parent == this);
+        Self { own: own.map(|(pid, _)| pid).collect() }
+    }
+
+    /// Those of the build that are alive.
+    fn alive(&self) -> Vec<Pid> {
+        let parents = parents();
+        let mut children: BTreeMap<Pid, Vec<Pid>> = BTreeMap::new();
+        for (pid, parent) in &parents {
+            children.entry(*parent).or_default().push(*pid);
+        }
+        let mut found = Vec::new();
+        let mut next = vec![std::process::id()];
+        while let Some(parent) = next.pop() {
+            for pid in children.get(&parent).into_iter().flatten() {
+                if !self.own.contains(pid) {
+                    found.push(*pid);
+                    next.push(*pid);
+                }
+            }
+        }
+        found
+    }
+
+    /// Does this process belong to the build?
+    pub(crate) fn contains(&self, pid: Pid) -> bool {
+        self.alive().contains(&pid)
+    }
+
+    /// Ends them all at once, and waits until they are gone, but for the build command `command`,
+    /// for which somebody else waits.
+    pub(crate) fn kill(&self, command: Pid) {
+        let begin = Instant::now();
+        loop {
+            let alive = self.alive();
+            if alive.is_empty() || begin.elapsed() > PATIENCE {
+                return;
+            }
+            for number in alive {
+                let Some(pid) = process(number) else { continue };
+                // It may have ended already; and it may be somebody's zombie, or our own.
+                let _ = kill_process(pid, Signal::KILL);
+                if number != command {
+                    let _ = waitpid(Some(pid), WaitOptions::NOHANG);
+                }
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+    }
+}
+
+fn process(pid: Pid) -> Option<ProcessId> {
+    i32::try_from(pid).ok().and_then(ProcessId::from_raw)
+}
+
+/// All processes with their parents.
+///
+/// They are read one by one. One whose parent ended meanwhile has another parent by now, and would
+/// seem to come from nowhere: then all are read again.
+fn parents() -> BTreeMap<Pid, Pid> {
+    let mut parents = read_parents();
+    for _ in 0..READINGS_MAX {
+        let is_whole = |parent: &Pid| *parent == 0 || parents.contains_key(parent);
+        if parents.values().all(is_whole) {
+            break;
+        }
+        parents = read_parents();
+    }
+    parents
+}
+
+fn read_parents() -> BTreeMap<Pid, Pid> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<Pid>().ok());
+    pids.filter_map(|pid| Some((pid, super::caller::parent_of(pid)?))).collect()
+}
