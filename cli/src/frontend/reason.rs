@@ -17,7 +17,7 @@ pub enum LocalReason {
     #[error("reads standard input")]
     StandardInput,
     /// A probe of a configure script.
-    #[error("configure probe (conftest)")]
+    #[error("configure probe")]
     Conftest,
     /// A header is compiled, or one that was compiled stands in the way.
     #[error("precompiled header ({0})")]

@@ -22,6 +22,7 @@ pub(crate) const COLOUR: &str = "-fdiagnostics-color=always";
 
 /// Plans a call of the tool.
 pub(crate) fn plan(tool: Tool, context: Context<'_>) -> Step<PlannedThunk> {
+    check_place(&context)?;
     let words = context.call.arguments.get(1..).unwrap_or_default();
     let words = response::expand(&context, words)?;
     match tool {
@@ -78,6 +79,22 @@ fn is_deterministic(context: &Context<'_>, marker: &str) -> Step<()> {
         return Ok(());
     }
     Err(LocalReason::NotDeterministic(context.program.display().to_string()).into())
+}
+
+/// Where CMake (`try_compile`) and Meson (`cc.compiles`) build what they ask compilers about: in
+/// directories whose names never come again.
+const PROBE_DIRECTORIES: &[&str] = &["CMakeScratch", "CMakeTmp", "meson-private"];
+
+/// The same from where a generator makes its probes.
+fn check_place(context: &Context<'_>) -> Step<()> {
+    let cwd = &context.call.working_directory;
+    let is_probe = |part: std::path::Component<'_>| {
+        PROBE_DIRECTORIES.iter().any(|name| part.as_os_str() == *name)
+    };
+    match cwd.components().any(is_probe) {
+        true => Err(LocalReason::Conftest.into()),
+        false => Ok(()),
+    }
 }
 
 /// A probe of a configure script is over sooner here.
