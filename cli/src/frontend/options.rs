@@ -64,6 +64,8 @@ pub(crate) struct Invocation {
     /// `-march=native` and its like, as written.
     pub(crate) native: Vec<String>,
     /// Options that may change the default search path.
+    /// clang starts an assembler, as GCC does.
+    pub(crate) external_assembler: bool,
     pub(crate) search_flags: Vec<String>,
     /// Options that may change what is linked by default.
     pub(crate) link_flags: Vec<String>,
@@ -190,6 +192,8 @@ impl Parser<'_> {
             M::Charset => return charset(given.word, &value),
         }
         Ok(())
+            M::ExternalAssembler => call.external_assembler = true,
+            M::IntegratedAssembler => call.external_assembler = false,
     }
 
     /// Keeps the words that matter when the compiler is asked about itself.

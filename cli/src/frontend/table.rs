@@ -60,6 +60,10 @@ pub(crate) enum Meaning {
     CoverageNotes,
     StackUsage,
     LinkTime,
+    /// `-fno-integrated-as`.
+    ExternalAssembler,
+    /// `-fintegrated-as`.
+    IntegratedAssembler,
     Colour,
     /// The words of the command line end up in the output.
     Records,

@@ -366,8 +366,10 @@ fn clang_installation(
             }
         }
     }
-    if call.split_debug || call.sources.iter().any(|s| s.language == Language::Assembler) {
-        // `-fno-integrated-as` and old versions start these.
+    let mut languages = call.sources.iter().map(|source| source.language);
+    let is_assembly = languages.any(|language| language == Language::Assembler);
+    if call.external_assembler || call.split_debug || is_assembly {
+        // Old versions start these where `-fno-integrated-as` was not given, too.
         for name in ["as", "objcopy"] {
             program(context, compiler, name)?;
         }
