@@ -19,6 +19,8 @@ struct Case {
     gaps: Vec<(Mode, &'static str)>,
     /// The clock is an input: a second session makes it all again.
     clocked: bool,
+    /// No call runs here.
+    all_thunks: bool,
 }
 
 impl Case {
@@ -33,6 +35,7 @@ impl Case {
             needs: None,
             gaps: Vec::new(),
             clocked: false,
+            all_thunks: false,
         }
     }
 
@@ -79,6 +82,12 @@ impl Case {
         self
     }
 
+    /// Each call of a tool has a model that is right.
+    fn all_thunks(mut self) -> Self {
+        self.all_thunks = true;
+        self
+    }
+
     fn project(&self) -> Project {
         let mut project = Project::own("corner");
         project.ignore(".ccache");
@@ -112,6 +121,10 @@ impl Case {
 
         let other = self.session.hold(&project, mode.with(&mesh));
         self.session.compare(&plain, mode, &other);
+        for report in other.iter().filter_map(|built| built.report.as_ref()) {
+            let no_local = !self.all_thunks || report.local.is_empty();
+            assert!(no_local, "no call runs here: {}", report.json);
+        }
         let other_again = project.build(With::Plain, &self.goal);
         if done {
             assert_nothing_done(other.last().unwrap(), &other_again, "plain make after mesh");
@@ -269,6 +282,7 @@ cases! {
     response_link;
     names_only;
     libtool.needs("libtool");
+    lto_partition.all_thunks();
 
     // Builds that look at their own outputs.
     generator;

@@ -301,7 +301,8 @@ fn link_time(call: &mut Invocation, value: &str) -> Step<()> {
     if value == "=jobserver" {
         return Err(LocalReason::Option("-flto=jobserver".to_owned()).into());
     }
-    call.link_time = value.is_empty() || value.starts_with('=');
+    // `-flto-partition=` and its like say how, not whether.
+    call.link_time |= !value.starts_with('-');
     Ok(())
 }
 

@@ -212,6 +212,11 @@ pub(crate) const OPTIONS: &[Row] = &[
     ("-coverage", Exact, M::CoverageNotes),
     ("-fstack-usage", Exact, M::StackUsage),
     ("-flto", Prefix, M::LinkTime),
+    // The driver wants its plugin even where `-fno-lto` follows.
+    ("-fno-lto", Exact, M::LinkPlain),
+    ("-fuse-linker-plugin", Exact, M::LinkTime),
+    ("-fno-use-linker-plugin", Exact, M::LinkPlain),
+    ("-flinker-output=", Prefix, M::LinkPlain),
     ("-fplugin", Prefix, M::Local),
     ("-fpass-plugin=", Prefix, M::Local),
     ("-fprofile-use", Prefix, M::Local),
