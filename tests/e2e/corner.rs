@@ -224,6 +224,7 @@ cases! {
     rewritten_header;
     removed_source;
     odd_language;
+    once;
     symlinks;
     unicode;
     cxx;
@@ -231,6 +232,8 @@ cases! {
     compiler_link;
     other_names;
     clang.needs("clang++");
+    clang_twins.needs("clang");
+    clang_assembler.needs("clang").all_thunks();
     ccache_in_recipe.needs("ccache");
 
     // What a compiler writes.

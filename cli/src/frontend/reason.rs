@@ -75,6 +75,9 @@ pub enum LocalReason {
     /// The tool stamps the time into its result.
     #[error("{0} is not deterministic here")]
     NotDeterministic(String),
+    /// In a sandbox the compiler would take two files for one.
+    #[error("{0} and {1} have the same content: in a sandbox they may count as one file")]
+    Twins(String, String),
     /// The compiler is a script.
     #[error("{0} is a script")]
     Script(String),

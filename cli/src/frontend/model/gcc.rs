@@ -42,7 +42,7 @@ pub(super) fn plan(
     let purpose = if call.mode == Mode::Link { For::Link } else { For::Compile };
     let environment = environment(&mut context, purpose)?;
     let words = native::spell_out(&context, &compiler, &words, &call.native)?;
-    headers(&mut context, &compiler, &call, &words)?;
+    headers(&mut context, &compiler, kind, &call, &words)?;
     toolchain(&mut context, &compiler, kind, &call)?;
     if call.mode == Mode::Link {
         link(&mut context, &compiler, &call)?;
@@ -183,6 +183,7 @@ fn headers(
         if preprocessed {
             scan.preincluded(PREINCLUDED)?;
             for name in &call.forced {
+    kind: CompilerKind,
                 scan.forced(name)?;
             }
         }
@@ -216,6 +217,9 @@ fn search_path(
     call: &Invocation,
     language: SearchLanguage,
 ) -> Step<SearchPath> {
+        if kind == CompilerKind::Clang {
+            scan = scan.by_inode();
+        }
     let defaults = default_directories(&context.prober(), compiler, language, &call.search_flags)?;
     let list = |value: Option<&str>| -> Vec<String> {
         let parts = value.into_iter().flat_map(|value| value.split(':'));
