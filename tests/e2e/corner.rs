@@ -421,6 +421,21 @@ fn ccache_first_in_path_eager() {
 
 /// All that can succeed, in one build, several commands at once.
 fn everything_at_once(mode: Mode) {
+/// Compilers pass over a directory for temporary files that is not there.
+fn without_temporary_directory(mode: Mode) {
+    Case::of("plain archive lto").set("TMPDIR", "/nowhere/at/all").check(mode);
+}
+
+#[test]
+fn without_temporary_directory_lazy() {
+    without_temporary_directory(Mode::Lazy);
+}
+
+#[test]
+fn without_temporary_directory_eager() {
+    without_temporary_directory(Mode::Eager);
+}
+
     let case = Case::of("-j2").in_any_order().stamped(&[STATIC_MAP]);
     case.check(mode);
 }

@@ -51,6 +51,12 @@ const CCACHE_CHECK: &str = "CCACHE_COMPILERCHECK";
 /// The name of the jobserver's pipe.
 const PIPE: &str = "slots";
 
+/// The name of the socket.
+const SOCKET: &str = "socket";
+
+/// Longer than the path of a socket may be: `sun_path` in unix(7), with a byte that ends it.
+const SOCKET_PATH_BYTES: usize = 108;
+
 /// What a build is to do.
 #[derive(Clone, Debug)]
 pub(crate) struct BuildOptions {
@@ -223,7 +229,7 @@ impl Build<'_> {
         let keep_going = self.options.keep_going || command.keep_going;
         let pass =
             Pass::new(Arc::clone(&self.site), placeholders, driver, keeper, mode, keep_going)?;
-        let socket = place.path().join("socket");
+        let socket = place.path().join(SOCKET);
         let listener = UnixListener::bind(&socket).map_err(CliError::io(&socket))?;
         let accepting = tokio::spawn(accept(listener, Arc::clone(&pass)));
         Ok(Attempt {
@@ -272,10 +278,14 @@ impl Build<'_> {
         rustix::rand::getrandom(&mut random, GetRandomFlags::empty())
             .map_err(|error| CliError::io("random bytes")(error.into()))?;
         let name = format!("mesh-build-{:016x}", u64::from_le_bytes(random));
-        let guardian = Guardian::start(journal.path(), &std::env::temp_dir().join(&name));
+        let parents = [std::env::temp_dir(), PathBuf::from("/tmp"), self.builds.to_owned()];
+        // A compiler goes on without a usable TMPDIR, and so does its build.
+        let usable = parents.iter().find(|parent| takes_sockets(parent, &name));
+        let parent = usable.unwrap_or(&parents[0]);
+        let guardian = Guardian::start(journal.path(), &parent.join(&name));
         let guardian = guardian.map_err(CliError::io("starting mesh again"))?;
-        let place = tempfile::Builder::new().prefix(&name).rand_bytes(0).tempdir();
-        let place = place.map_err(CliError::io(std::env::temp_dir()))?;
+        let place = tempfile::Builder::new().prefix(&name).rand_bytes(0).tempdir_in(parent);
+        let place = place.map_err(CliError::io(parent))?;
         Ok((Arc::new(journal), guardian, place))
     }
 
@@ -340,6 +350,15 @@ impl Attempt {
         let again = again? && self.mode != Mode::Eager;
         Ok(again.then(|| self.pass.marked_steps()))
     }
+}
+
+/// May this process make a directory of this name there, and bind the build's socket in it? All
+/// processes of the build have to find it, whatever their working directory is.
+fn takes_sockets(parent: &Path, name: &str) -> bool {
+    let socket = parent.join(name).join(SOCKET);
+    socket.is_absolute()
+        && socket.as_os_str().len() < SOCKET_PATH_BYTES
+        && tempfile::tempfile_in(parent).is_ok()
 }
 
 /// The line that a program prints about its version.

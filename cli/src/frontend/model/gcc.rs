@@ -6,6 +6,8 @@
 
 use std::path::{Path, PathBuf};
 
+use rustix::fs::Access;
+
 use super::super::context::{Context, Draft, OutputKind};
 use super::super::environment::{For, environment};
 use super::super::lex::Text;
@@ -40,6 +42,7 @@ pub(super) fn plan(
     let kind = CompilerKind::of(&context, &compiler)?;
     kind.check(&call)?;
     let purpose = if call.mode == Mode::Link { For::Link } else { For::Compile };
+    kind.check_temporary_directory(&context)?;
     let environment = environment(&mut context, purpose)?;
     let words = native::spell_out(&context, &compiler, &words, &call.native)?;
     headers(&mut context, &compiler, kind, &call, &words)?;
@@ -131,6 +134,22 @@ impl CompilerKind {
 
     /// Combinations whose outputs nobody here has names for.
     fn check(self, call: &Invocation) -> Step<()> {
+    /// Without a usable directory for its temporary files clang gives up, where GCC takes another.
+    fn check_temporary_directory(self, context: &Context<'_>) -> Step<()> {
+        let variables = ["TMPDIR", "TMP", "TEMP", "TEMPDIR"];
+        let mut given = variables.iter().filter_map(|name| Some((name, context.variable(name)?)));
+        match given.next() {
+            Some((name, directory))
+                if self == Self::Clang
+                    && rustix::fs::access(directory, Access::WRITE_OK | Access::EXEC_OK)
+                        .is_err() =>
+            {
+                Err(LocalReason::Environment((*name).to_owned()).into())
+            }
+            _ => Ok(()),
+        }
+    }
+
         let beside = call.coverage_notes || call.stack_usage || call.split_debug;
         if call.mode == Mode::Link && call.link_time && beside {
             return Err(LocalReason::Unclear("link-time optimisation with outputs beside").into());
