@@ -267,6 +267,8 @@ cases! {
     stack_usage;
     install;
     syntax;
+    written_over;
+    clang_written_over.needs("clang");
     lto_random.stamped(&["out/lto-random/main.o", "out/lto-random/greet.o"]);
 
     // Archives and links.
@@ -280,12 +282,12 @@ cases! {
     assembler_only;
     strip;
     lto;
+    lto_partition.all_thunks();
     linker_script;
     relocatable;
     response_link;
     names_only;
     libtool.needs("libtool");
-    lto_partition.all_thunks();
 
     // Builds that look at their own outputs.
     generator;
@@ -419,8 +421,6 @@ fn ccache_first_in_path_eager() {
     with_ccache_first(Mode::Eager);
 }
 
-/// All that can succeed, in one build, several commands at once.
-fn everything_at_once(mode: Mode) {
 /// Compilers pass over a directory for temporary files that is not there.
 fn without_temporary_directory(mode: Mode) {
     Case::of("plain archive lto").set("TMPDIR", "/nowhere/at/all").check(mode);
@@ -436,6 +436,8 @@ fn without_temporary_directory_eager() {
     without_temporary_directory(Mode::Eager);
 }
 
+/// All that can succeed, in one build, several commands at once.
+fn everything_at_once(mode: Mode) {
     let case = Case::of("-j2").in_any_order().stamped(&[STATIC_MAP]);
     case.check(mode);
 }

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use mesh_cli::frontend::{
-    Call, Inode, LocalReason, Plan, PlannedOutput, PlannedThunk, is_executable,
+    Call, Inode, LocalReason, Plan, PlannedOutput, PlannedThunk, Writing, is_executable,
 };
 use mesh_node::colour::without_colour;
 use mesh_protocol::limits;
 use mesh_protocol::name::ValueName;
-use mesh_protocol::thunk::{Reduction, Thunk};
+use mesh_protocol::thunk::Reduction;
 use mesh_store::Store;
 
 use super::caller::{is_drained, launcher_above};
@@ -120,6 +120,10 @@ impl Pass {
             match self.site.frontends.plan(call, &self.files) {
                 Plan::Thunk(planned) => {
                     self.site.planned(&planned.thunk, started.elapsed());
+                    // What is written into must not be filled at the same time.
+                    for output in planned.outputs.iter().filter(|it| materialise::keeps_file(it)) {
+                        self.make_real(&output.path, pid)?;
+                    }
                     return Ok(*planned);
                 }
                 Plan::Local(reason) => return Err(Refusal::Local(reason)),
@@ -181,7 +185,7 @@ impl Pass {
             && let Some(reduction) = self.site.store.recall(name)?
         {
             self.site.console.reused(name);
-            self.write_outputs(&planned.outputs, &reduction, &planned.thunk, umask)?;
+            self.write_outputs(&planned.outputs, &reduction, umask)?;
             return self.replay(&reduction, strip);
         }
         self.site.store.put_bytes(&bytes)?;
@@ -192,7 +196,10 @@ impl Pass {
             diagnostics.detach();
         }
         // What leaves no file prints what is wanted.
-        let is_eager = self.mode == Mode::Eager || diagnostics.must_wait || outputs.is_empty();
+        let is_eager = self.mode == Mode::Eager
+            || diagnostics.must_wait
+            || outputs.is_empty()
+            || outputs.iter().any(materialise::keeps_file);
         let diagnostics = Some(diagnostics).filter(|_| !is_eager);
         let mut step = Step::new(name, key, description, outputs, strip, diagnostics);
         step.printer = thunk.primary_output().map(|tag| step.output(tag));
@@ -203,23 +210,18 @@ impl Pass {
             state.steps.push(Arc::clone(&step));
         }
         if is_eager {
-            return self.eager(call, &step, &thunk, umask, pid);
+            return self.eager(call, &step, umask, pid);
         }
-        self.lay_placeholders(&step, &thunk, umask)?;
+        self.lay_placeholders(&step, umask)?;
         if self.mode == Mode::Lazy {
             self.begin(&step);
         }
         Ok(Reply::Done(Done { stdout: vec![], stderr: vec![], status: 0 }))
     }
 
-    fn lay_placeholders(
-        &self,
-        step: &Arc<Step>,
-        thunk: &Thunk,
-        umask: u32,
-    ) -> Result<(), CliError> {
+    fn lay_placeholders(&self, step: &Arc<Step>, umask: u32) -> Result<(), CliError> {
         for output in &step.outputs {
-            let mode = mode_of(thunk, output, output.executable, umask);
+            let mode = materialise::mode_for(output, output.executable, umask);
             let inode = self
                 .files
                 .placeholders
@@ -235,7 +237,6 @@ impl Pass {
         self: &Arc<Self>,
         call: &Call,
         step: &Arc<Step>,
-        thunk: &Thunk,
         umask: u32,
         pid: Pid,
     ) -> Result<Reply, CliError> {
@@ -245,7 +246,7 @@ impl Pass {
         match reduced {
             Ok(_) => {
                 let reduction = self.reduction(step)?;
-                self.write_outputs(&step.outputs, &reduction, thunk, umask)?;
+                self.write_outputs(&step.outputs, &reduction, umask)?;
                 self.replay(&reduction, step.strip_colour)
             }
             Err(error) if self.is_own_failure(step, &error) => {
@@ -269,14 +270,14 @@ impl Pass {
         &self,
         outputs: &[PlannedOutput],
         reduction: &Reduction,
-        thunk: &Thunk,
         umask: u32,
     ) -> Result<(), CliError> {
         for output in outputs {
             let Some(object) = reduction.outputs.get(&output.tag) else { continue };
             let (name, executable) = file_of(object)?;
-            let mode = mode_of(thunk, output, executable, umask);
-            let wanted = Wanted { path: output.path.clone(), name, mode };
+            let mode = materialise::mode_for(output, executable, umask);
+            let writing = self.writing_of(output);
+            let wanted = Wanted { path: output.path.clone(), name, mode, writing };
             let written = materialise::write(&self.site.store, &wanted)?;
             self.files.stored.know(&written, name);
             self.site.brought(name.digest().length);
@@ -285,6 +286,15 @@ impl Pass {
             }
         }
         Ok(())
+    }
+
+    /// How an output is written. A placeholder is never written into: its step may be about to fill it.
+    fn writing_of(&self, output: &PlannedOutput) -> Writing {
+        let existing = std::fs::symlink_metadata(&output.path);
+        let is_placeholder = existing.is_ok_and(|metadata| {
+            self.files.output_at(&output.path, &metadata).is_ok_and(|found| found.is_some())
+        });
+        if is_placeholder { Writing::Replace } else { output.writing }
     }
 
     fn replay(&self, reduction: &Reduction, strip: bool) -> Result<Reply, CliError> {
@@ -316,13 +326,6 @@ struct Asked {
     streams: Streams,
     umask: u32,
     pid: Pid,
-}
-
-/// The permissions of an output: a tool that changes a file which was there keeps that one's.
-fn mode_of(thunk: &Thunk, output: &PlannedOutput, executable: bool, umask: u32) -> u32 {
-    let mut inputs = thunk.spec().inputs.keys();
-    let is_in_place = inputs.any(|path| Path::new(path.as_str()) == output.path);
-    materialise::mode_for(&output.path, is_in_place, executable, umask)
 }
 
 /// Why a call becomes no step.

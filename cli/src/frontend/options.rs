@@ -28,6 +28,13 @@ pub(crate) enum Language {
     AssemblerWithCpp,
 }
 
+impl Language {
+    /// Does it go to the assembler as it is, or preprocessed?
+    pub(crate) fn is_assembler(self) -> bool {
+        matches!(self, Self::Assembler | Self::AssemblerWithCpp)
+    }
+}
+
 /// One source of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SourceFile {
@@ -57,6 +64,8 @@ pub(crate) struct Invocation {
     pub(crate) coverage_notes: bool,
     pub(crate) stack_usage: bool,
     pub(crate) link_time: bool,
+    /// clang starts an assembler, as GCC does.
+    pub(crate) external_assembler: bool,
     /// A colour option was given.
     pub(crate) colour: bool,
     /// The words of the command line end up in the output.
@@ -64,8 +73,6 @@ pub(crate) struct Invocation {
     /// `-march=native` and its like, as written.
     pub(crate) native: Vec<String>,
     /// Options that may change the default search path.
-    /// clang starts an assembler, as GCC does.
-    pub(crate) external_assembler: bool,
     pub(crate) search_flags: Vec<String>,
     /// Options that may change what is linked by default.
     pub(crate) link_flags: Vec<String>,
@@ -185,6 +192,8 @@ impl Parser<'_> {
             M::SplitDebug => call.split_debug = true,
             M::CoverageNotes => call.coverage_notes = true,
             M::StackUsage => call.stack_usage = true,
+            M::ExternalAssembler => call.external_assembler = true,
+            M::IntegratedAssembler => call.external_assembler = false,
             M::LinkTime => return link_time(call, &value),
             M::Colour => call.colour = true,
             M::Records => call.records = true,
@@ -192,8 +201,6 @@ impl Parser<'_> {
             M::Charset => return charset(given.word, &value),
         }
         Ok(())
-            M::ExternalAssembler => call.external_assembler = true,
-            M::IntegratedAssembler => call.external_assembler = false,
     }
 
     /// Keeps the words that matter when the compiler is asked about itself.

@@ -166,6 +166,7 @@ fn what_is_not_modelled_stays_here() {
         "-fmodules-ts -c a.cc",
         "-Xclang -load -c a.c",
         "-ftime-report -c a.c",
+        "-fno-temp-file -c a.c",
     ] {
         assert!(matches!(local(line), LocalReason::Option(_)), "{line}");
     }

@@ -247,7 +247,12 @@ pub(crate) const OPTIONS: &[Row] = &[
     ("-fxray-", Prefix, M::Local),
     ("-fthinlto-index=", Prefix, M::Local),
     ("-foffload", Prefix, M::Local),
-    ("-fintegrated-as", Exact, M::Plain),
+    ("-fintegrated-as", Exact, M::IntegratedAssembler),
+    ("-integrated-as", Exact, M::IntegratedAssembler),
+    ("-fno-integrated-as", Exact, M::ExternalAssembler),
+    ("-no-integrated-as", Exact, M::ExternalAssembler),
+    // It changes how an output is written over what is there.
+    ("-fno-temp-file", Exact, M::Local),
     ("-fuse-ld=", Prefix, M::LinkPlain),
     ("-finput-charset=", Prefix, M::Charset),
     ("-fexec-charset=", Prefix, M::Charset),

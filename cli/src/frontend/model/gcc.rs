@@ -14,13 +14,14 @@ use super::super::lex::Text;
 use super::super::macros::{self, Macros};
 use super::super::native;
 use super::super::options::{self, Invocation, Language, Mode};
-use super::super::outputs;
+use super::super::outputs::{self, Expected};
 use super::super::plan::PlannedThunk;
 use super::super::probe::{Compiler, words as words_of};
 use super::super::reason::{LocalReason, Step};
 use super::super::scan::{self, Scan, SearchPath};
 use super::super::search::{SearchLanguage, default_directories};
 use super::super::tool::Tool;
+use super::super::writing::Writing;
 use super::super::{closure, ldargs};
 use super::{check_probe, check_temporary, ld};
 
@@ -41,8 +42,8 @@ pub(super) fn plan(
     let compiler = Compiler::at(&context.program)?;
     let kind = CompilerKind::of(&context, &compiler)?;
     kind.check(&call)?;
-    let purpose = if call.mode == Mode::Link { For::Link } else { For::Compile };
     kind.check_temporary_directory(&context)?;
+    let purpose = if call.mode == Mode::Link { For::Link } else { For::Compile };
     let environment = environment(&mut context, purpose)?;
     let words = native::spell_out(&context, &compiler, &words, &call.native)?;
     headers(&mut context, &compiler, kind, &call, &words)?;
@@ -51,7 +52,8 @@ pub(super) fn plan(
         link(&mut context, &compiler, &call)?;
     }
     for expected in outputs::expected(&call) {
-        let kind = OutputKind { required: expected.required, executable: false };
+        let writing = kind.writing(&call, &expected);
+        let kind = OutputKind { required: expected.required, executable: false, writing };
         context.output(expected.tag, &expected.path, kind)?;
     }
     // A driver that only assembles or links would warn that it is not used.
@@ -132,8 +134,6 @@ impl CompilerKind {
         }
     }
 
-    /// Combinations whose outputs nobody here has names for.
-    fn check(self, call: &Invocation) -> Step<()> {
     /// Without a usable directory for its temporary files clang gives up, where GCC takes another.
     fn check_temporary_directory(self, context: &Context<'_>) -> Step<()> {
         let variables = ["TMPDIR", "TMP", "TEMP", "TEMPDIR"];
@@ -150,6 +150,8 @@ impl CompilerKind {
         }
     }
 
+    /// Combinations whose outputs nobody here has names for.
+    fn check(self, call: &Invocation) -> Step<()> {
         let beside = call.coverage_notes || call.stack_usage || call.split_debug;
         if call.mode == Mode::Link && call.link_time && beside {
             return Err(LocalReason::Unclear("link-time optimisation with outputs beside").into());
@@ -159,12 +161,29 @@ impl CompilerKind {
         }
         Ok(())
     }
+
+    /// How an output is written, unless it is that of a link.
+    fn writing(self, call: &Invocation, output: &Expected) -> Writing {
+        let is_object = output.tag == "out" && call.mode == Mode::Object;
+        match (self, output.tag) {
+            (Self::Gcc, "out") if is_object => Writing::ReplaceUnlessEmpty,
+            // objcopy writes it.
+            (Self::Gcc, "dwo") => Writing::ReplaceUnlessEmpty,
+            (Self::Clang, "out") if is_object && call.external_assembler => {
+                Writing::ReplaceUnlessEmpty
+            }
+            (Self::Clang, "out") if is_object && output.language.is_assembler() => Writing::InPlace,
+            (Self::Clang, "out") => Writing::Replace,
+            _ => Writing::InPlace,
+        }
+    }
 }
 
 /// Shows every header that the sources may read.
 fn headers(
     context: &mut Context<'_>,
     compiler: &Compiler,
+    kind: CompilerKind,
     call: &Invocation,
     words: &[String],
 ) -> Step<()> {
@@ -198,11 +217,13 @@ fn headers(
             continue;
         };
         let mut scan = Scan::new(context, search, &given);
+        if kind == CompilerKind::Clang {
+            scan = scan.by_inode();
+        }
         scan.source(&source.path, text)?;
         if preprocessed {
             scan.preincluded(PREINCLUDED)?;
             for name in &call.forced {
-    kind: CompilerKind,
                 scan.forced(name)?;
             }
         }
@@ -236,9 +257,6 @@ fn search_path(
     call: &Invocation,
     language: SearchLanguage,
 ) -> Step<SearchPath> {
-        if kind == CompilerKind::Clang {
-            scan = scan.by_inode();
-        }
     let defaults = default_directories(&context.prober(), compiler, language, &call.search_flags)?;
     let list = |value: Option<&str>| -> Vec<String> {
         let parts = value.into_iter().flat_map(|value| value.split(':'));
@@ -330,7 +348,9 @@ fn toolchain(
     }
     for source in &call.sources {
         match source.language {
-            Language::Cxx | Language::CxxPreprocessed => program(context, compiler, "cc1plus")?,
+            Language::Cxx | Language::CxxPreprocessed => {
+                program(context, compiler, "cc1plus")?;
+            }
             Language::C | Language::CPreprocessed | Language::AssemblerWithCpp => {
                 program(context, compiler, "cc1")?;
             }
@@ -352,11 +372,10 @@ fn toolchain(
 }
 
 /// A program as the driver finds it: in its own directories, else along `PATH`.
-fn program(context: &mut Context<'_>, compiler: &Compiler, name: &str) -> Step<()> {
+fn program(context: &mut Context<'_>, compiler: &Compiler, name: &str) -> Step<PathBuf> {
     let option = format!("-print-prog-name={name}");
     let found = context.prober().line(compiler, &[&option])?.unwrap_or_else(|| name.to_owned());
-    context.require_program(&found)?;
-    Ok(())
+    context.require_program(&found)
 }
 
 /// A file of the compiler's own directory, if it has it.
@@ -429,14 +448,14 @@ fn link(context: &mut Context<'_>, compiler: &Compiler, call: &Invocation) -> St
     // The driver's plugin and its library belong to the toolchain.
     let plugins = parsed.inputs.extract_if(.., |path| path.ends_with("liblto_plugin.so"));
     context.roots.extend(plugins.map(PathBuf::from));
-    linkers(context, compiler, call, &linker)?;
+    let writing = ld::writing_of(&linkers(context, compiler, call, &linker)?);
     let defaults = match context.roots.iter().find(|root| is_linker(root)).cloned() {
         Some(linker) => ld::default_directories(context, &Compiler::at(&linker)?)?,
         None => Vec::new(),
     };
     ld::collect(context, &parsed, &defaults)?;
     let output = call.output.as_deref().unwrap_or("a.out");
-    let kind = OutputKind { required: true, executable: !parsed.relocatable };
+    let kind = OutputKind { required: true, executable: !parsed.relocatable, writing };
     context.output("out", output, kind)
 }
 
@@ -445,22 +464,20 @@ fn is_linker(path: &Path) -> bool {
     name.and_then(Tool::of) == Some(Tool::Linker)
 }
 
-/// Adds collect2, the linker, and what link-time optimisation takes.
+/// Adds collect2, the linker, and what link-time optimisation takes. Returns the linker.
 fn linkers(
     context: &mut Context<'_>,
     compiler: &Compiler,
     call: &Invocation,
     shown: &str,
-) -> Step<()> {
+) -> Step<PathBuf> {
     context.require_program(shown)?;
     let chosen = call.link_flags.iter().rev().find_map(|flag| flag.strip_prefix("-fuse-ld="));
-    match chosen {
+    let linker = match chosen {
         None => program(context, compiler, "ld")?,
-        Some(name @ ("bfd" | "gold" | "lld")) => {
-            program(context, compiler, &format!("ld.{name}"))?;
-        }
+        Some(name @ ("bfd" | "gold" | "lld")) => program(context, compiler, &format!("ld.{name}"))?,
         Some(other) => return Err(LocalReason::Option(format!("-fuse-ld={other}")).into()),
-    }
+    };
     let specs = |flag: &String| {
         [
             ("-fopenmp", "libgomp.spec"),
@@ -489,5 +506,5 @@ fn linkers(
             context.roots.insert("/bin/sh".into());
         }
     }
-    Ok(())
+    Ok(linker)
 }
