@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use mesh_cli::frontend::{PlannedOutput, Writing};
+use mesh_cli::frontend::{PlannedOutput, Writing, has_default_acl};
 use mesh_protocol::name::ValueName;
 use mesh_store::Store;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
@@ -110,7 +110,7 @@ pub(crate) fn place(
         Err(error) => return Err(error.into()),
     };
     write(&mut file)?;
-    set_mode(&file, mode)?;
+    set_mode(&file, directory, mode)?;
     let source = format!("/proc/self/fd/{}", file.as_raw_fd());
     remove_if_there(path)?;
     rustix::fs::linkat(CWD, source, CWD, path, AtFlags::SYMLINK_FOLLOW)?;
@@ -124,9 +124,10 @@ fn place_by_rename(
 ) -> io::Result<File> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let beside = path.with_file_name(format!(".{name}.mesh{}", std::process::id()));
+    let directory = path.parent().unwrap_or(Path::new("/"));
     let mut file = File::options().write(true).read(true).create_new(true).open(&beside)?;
     let placed = write(&mut file)
-        .and_then(|()| set_mode(&file, mode))
+        .and_then(|()| set_mode(&file, directory, mode))
         .and_then(|()| fs::rename(&beside, path));
     match placed {
         Ok(()) => Ok(file),
@@ -137,8 +138,12 @@ fn place_by_rename(
     }
 }
 
-/// Whatever our own umask took away.
-fn set_mode(file: &File, mode: u32) -> io::Result<()> {
+/// Sets the permissions, whatever our own umask took away. A file that got the default access
+/// control list of its directory has them: the umask does not count there.
+fn set_mode(file: &File, directory: &Path, mode: u32) -> io::Result<()> {
+    if has_default_acl(directory) {
+        return Ok(());
+    }
     file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(mode))
 }
 
@@ -153,9 +158,12 @@ fn remove_if_there(path: &Path) -> io::Result<()> {
 /// The permission bits that a tool's output gets: those of the file that the tool writes into, or
 /// what `umask` leaves of all.
 pub(crate) fn mode_for(output: &PlannedOutput, executable: bool, umask: u32) -> u32 {
-    let existing = written_into(&output.path, output.writing);
+    if let Some(existing) = written_into(&output.path, output.writing) {
+        return existing.mode() & 0o7777;
+    }
     let all = if executable { 0o777 } else { 0o666 };
-    existing.map_or(all & !umask, |metadata| metadata.mode() & 0o7777)
+    let is_masked = !output.path.parent().is_some_and(has_default_acl);
+    if is_masked { all & !umask } else { all }
 }
 
 #[cfg(test)]
@@ -203,6 +211,27 @@ mod tests {
         assert_eq!(write_over("old content", 0o600, Writing::ReplaceUnlessEmpty), (false, 0o640));
         assert_eq!(write_over("", 0o600, Writing::ReplaceUnlessEmpty), (true, 0o600));
         assert_eq!(write_over("", 0o600, Writing::Replace), (false, 0o640));
+    }
+
+    #[test]
+    fn a_default_access_control_list_counts_instead_of_the_umask() {
+        let place = tempfile::tempdir().unwrap();
+        // Version 2; owner, group and others, each with their permissions and no id.
+        let mut list = 2_u32.to_le_bytes().to_vec();
+        for (tag, permissions) in [(1_u16, 7_u16), (4, 6), (32, 0)] {
+            list.extend([tag, permissions].into_iter().flat_map(u16::to_le_bytes));
+            list.extend(u32::MAX.to_le_bytes());
+        }
+        let name = "system.posix_acl_default";
+        let flags = rustix::fs::XattrFlags::empty();
+        if rustix::fs::setxattr(place.path(), name, &list, flags).is_err() {
+            // A file system without them.
+            return;
+        }
+        let path = place.path().join("output");
+        let mode = mode_for(&output(&path, Writing::Replace), false, 0o077);
+        let file = super::place(&path, mode, |_| Ok(())).unwrap();
+        assert_eq!(file.metadata().unwrap().mode() & 0o777, 0o660);
     }
 
     #[test]

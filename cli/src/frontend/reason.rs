@@ -60,6 +60,9 @@ pub enum LocalReason {
     /// The tool has no permission to write there.
     #[error("output {0} cannot be written")]
     UnwritableOutput(String),
+    /// The permissions of a program do not follow from the umask there.
+    #[error("the directory of output {0} has a default ACL")]
+    DefaultAcl(String),
     /// Only the tool itself writes into such a file as it does.
     #[error("output {0} is there, and {1}")]
     PresentOutput(String, &'static str),

@@ -24,7 +24,7 @@ pub enum Writing {
     /// As [`Writing::Replace`] if the file that is there has content, else into that file, whose
     /// name somebody may have reserved (`bfd_open_file` in `bfd/cache.c`): assembler, linker.
     ReplaceUnlessEmpty,
-    /// Into the file that is there: compilers' text, dependency files, archives, `strip`.
+    /// Into the file that is there: GCC's `-S` and `-E`, dependency files, archives, `strip`.
     InPlace,
 }
 
@@ -39,6 +39,13 @@ impl Writing {
     }
 }
 
+/// Do files that are made in this directory get its default access control list, whatever the umask
+/// (acl(5), "Object creation and default ACLs")?
+pub fn has_default_acl(directory: &Path) -> bool {
+    let mut nothing = [0; 0];
+    rustix::fs::getxattr(directory, "system.posix_acl_default", &mut nothing).is_ok()
+}
+
 /// Refuses an output that the tool could not write, or writes by rules of its own.
 pub(crate) fn check(path: &str, kind: OutputKind) -> Step<()> {
     let unwritable = || LocalReason::UnwritableOutput(path.to_owned());
@@ -47,6 +54,10 @@ pub(crate) fn check(path: &str, kind: OutputKind) -> Step<()> {
     let may = |path: &Path, what| rustix::fs::access(path, what).is_ok();
     if !may(directory, Access::WRITE_OK | Access::EXEC_OK) {
         return Err(unwritable().into());
+    }
+    if kind.executable && has_default_acl(directory) {
+        // Linkers set the execute bits by rules of their own.
+        return Err(LocalReason::DefaultAcl(path.to_owned()).into());
     }
     let Ok(existing) = std::fs::symlink_metadata(place) else { return Ok(()) };
     let present = |what| Err(LocalReason::PresentOutput(path.to_owned(), what).into());
