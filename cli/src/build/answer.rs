@@ -26,6 +26,9 @@ use crate::error::CliError;
 /// How often a call may find that it needs the content of one more placeholder.
 const PLANS_MAX: usize = 64;
 
+/// Without these, a compiler's passes cannot read each other's files, unless root runs them.
+const OWNER_ACCESS: u32 = 0o600;
+
 /// What a call's caller is to do.
 #[derive(Debug)]
 pub(super) enum Reply {
@@ -65,6 +68,10 @@ impl Pass {
         if let Some(reason) = self.site.mark_of(&key) {
             self.site.console.local(&call.arguments, &reason);
             return Reply::Report(text(&call.program));
+        }
+        if umask & OWNER_ACCESS != 0 {
+            self.site.console.local(&call.arguments, "the umask denies files to their owner");
+            return Reply::Local(text(&call.program));
         }
         if let Some(name) = launcher_above(pid) {
             let reason = format!("called by {name}, which keeps results itself");

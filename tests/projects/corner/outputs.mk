@@ -140,6 +140,8 @@ out/umask/greet: main.c greet.c greet.h
 	umask 007 && $(CC) $(CFLAGS) -c -o $(@D)/main.o main.c
 	umask 027 && $(CC) -o $@ $(@D)/main.o $(@D)/greet.o
 	umask 077 && ar rcs $(@D)/libgreet.a $(@D)/greet.o
+	umask 777 && $(CC) $(CFLAGS) -c -o $(@D)/denied.o greet.c || true
+	rm -f $(@D)/denied.o
 
 # One path, two objects in turn, each used before it is overwritten.
 same-path-twice: out/same-path-twice/greet
