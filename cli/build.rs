@@ -26,6 +26,7 @@ const OPTIONS: &[&str] = &[
     "-Cstrip=symbols",
 ];
 
+#[allow(clippy::disallowed_macros)] // cargo reads it to the end.
 fn main() {
     println!("cargo::rerun-if-changed=interposer");
     if let Err(problem) = compile() {

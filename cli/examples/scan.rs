@@ -65,6 +65,7 @@ impl Planner {
         }
     }
 
+    #[allow(clippy::disallowed_macros)] // Run by hand.
     fn pass(&self, name: &str, calls: &[Call]) -> Result<(), Box<dyn Error>> {
         let (began, cpu) = (Instant::now(), cpu_ms()?);
         for call in calls {

@@ -11,7 +11,7 @@ use mesh_node::node::NodeError;
 use mesh_protocol::name::NameError;
 use mesh_store::StoreError;
 
-use crate::exit;
+use crate::{exit, stderr};
 
 /// A failed command: what failed, why, and what to do next.
 #[derive(Debug)]
@@ -61,9 +61,9 @@ impl CliError {
         if self.code == exit::SUCCESS {
             return;
         }
-        eprintln!("mesh: {}", self.text);
+        stderr::write_line(format_args!("mesh: {}", self.text));
         if let Some(hint) = &self.hint {
-            eprintln!("hint: {hint}");
+            stderr::write_line(format_args!("hint: {hint}"));
         }
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use mesh_store::{Store, StoreOptions};
 
 use crate::error::CliError;
-use crate::exit;
+use crate::{exit, stderr};
 
 /// The directory that holds all state.
 pub(crate) fn directory() -> Result<PathBuf, CliError> {
@@ -48,7 +48,7 @@ fn variable(name: &str) -> Option<PathBuf> {
 pub(crate) fn open_store() -> Result<Store, CliError> {
     let store = Store::open(StoreOptions::new(directory()?.join("store")))?;
     if let Some(notice) = store.notice() {
-        eprintln!("mesh: {notice}");
+        stderr::write_line(format_args!("mesh: {notice}"));
     }
     Ok(store)
 }

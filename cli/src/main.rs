@@ -11,6 +11,7 @@ mod home;
 mod logging;
 mod node_log;
 mod resolve;
+mod stderr;
 mod threads;
 mod ui;
 

@@ -17,6 +17,8 @@ struct Case {
     needs: Option<&'static str>,
     /// The clock is an input: a second session makes it all again.
     clocked: bool,
+    /// No call runs here.
+    all_thunks: bool,
 }
 
 impl Case {
@@ -24,7 +26,14 @@ impl Case {
     fn of(target: &str) -> Self {
         let goal = format!("make {target}");
         let session = Session::new([goal.clone()]);
-        Self { session, goal, environment: Vec::new(), needs: None, clocked: false }
+        Self {
+            session,
+            goal,
+            environment: Vec::new(),
+            needs: None,
+            clocked: false,
+            all_thunks: false,
+        }
     }
 
     /// A longer session.
@@ -64,6 +73,12 @@ impl Case {
         self
     }
 
+    /// Each call of a tool has a model that is right.
+    fn all_thunks(mut self) -> Self {
+        self.all_thunks = true;
+        self
+    }
+
     fn project(&self) -> Project {
         let mut project = Project::own("corner");
         project.ignore(".ccache");
@@ -90,6 +105,10 @@ impl Case {
 
         let other = self.session.hold(&project, mode.with(&mesh));
         self.session.compare(&plain, mode, &other);
+        for report in other.iter().filter_map(|built| built.report.as_ref()) {
+            let no_local = !self.all_thunks || report.local.is_empty();
+            assert!(no_local, "no call runs here: {}", report.json);
+        }
         let other_again = project.build(With::Plain, &self.goal);
         if done {
             assert_nothing_done(other.last().unwrap(), &other_again, "plain make after mesh");
@@ -189,6 +208,7 @@ cases! {
     rewritten_header;
     removed_source;
     odd_language;
+    once;
     symlinks;
     unicode;
     cxx;
@@ -196,6 +216,8 @@ cases! {
     compiler_link;
     other_names;
     clang.needs("clang++");
+    clang_twins.needs("clang");
+    clang_assembler.needs("clang").all_thunks();
     ccache_in_recipe.needs("ccache");
 
     // What a compiler writes.
@@ -229,6 +251,8 @@ cases! {
     stack_usage;
     install;
     syntax;
+    written_over;
+    clang_written_over.needs("clang");
     lto_random.stamped(&["out/lto-random/main.o", "out/lto-random/greet.o"]);
 
     // Archives and links.
@@ -242,6 +266,7 @@ cases! {
     assembler_only;
     strip;
     lto;
+    lto_partition.all_thunks();
     linker_script;
     relocatable;
     response_link;
@@ -378,6 +403,21 @@ fn ccache_first_in_path_lazy() {
 #[test]
 fn ccache_first_in_path_eager() {
     with_ccache_first(Mode::Eager);
+}
+
+/// Compilers pass over a directory for temporary files that is not there.
+fn without_temporary_directory(mode: Mode) {
+    Case::of("plain archive lto").set("TMPDIR", "/nowhere/at/all").check(mode);
+}
+
+#[test]
+fn without_temporary_directory_lazy() {
+    without_temporary_directory(Mode::Lazy);
+}
+
+#[test]
+fn without_temporary_directory_eager() {
+    without_temporary_directory(Mode::Eager);
 }
 
 /// All that can succeed, in one build, several commands at once.

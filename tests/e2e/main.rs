@@ -22,6 +22,7 @@ mod memo;
 mod metrics;
 mod network;
 mod parallel;
+mod pipes;
 mod real;
 mod requester;
 mod run;

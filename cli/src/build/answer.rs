@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mesh_cli::frontend::{
-    Call, Inode, LocalReason, Plan, PlannedOutput, PlannedThunk, is_executable,
+    Call, Inode, LocalReason, Plan, PlannedOutput, PlannedThunk, Writing, is_executable,
 };
 use mesh_node::colour::without_colour;
 use mesh_protocol::limits;
 use mesh_protocol::name::ValueName;
-use mesh_protocol::thunk::{Reduction, Thunk};
+use mesh_protocol::thunk::Reduction;
 use mesh_store::Store;
 
 use super::caller::launcher_above;
@@ -29,6 +29,9 @@ const PLANS_MAX: usize = 64;
 
 /// Work that a failure may repeat: the time that commands have run which no memo knows.
 const LOSS_MAX: Duration = Duration::from_millis(200);
+
+/// Without these, a compiler's passes cannot read each other's files, unless root runs them.
+const OWNER_ACCESS: u32 = 0o600;
 
 /// What a call's caller is to do.
 #[derive(Debug)]
@@ -69,6 +72,10 @@ impl Pass {
         if let Some(reason) = self.site.mark_of(&key) {
             self.site.console.local(&call.arguments, &reason);
             return Reply::Report { program: text(&call.program), reason };
+        }
+        if umask & OWNER_ACCESS != 0 {
+            self.site.console.local(&call.arguments, "the umask denies files to their owner");
+            return Reply::Local(text(&call.program));
         }
         if let Some(name) = launcher_above(pid) {
             let reason = format!("called by {name}, which keeps results itself");
@@ -124,6 +131,10 @@ impl Pass {
             match self.site.frontends.plan(call, &self.files) {
                 Plan::Thunk(planned) => {
                     self.site.planned(&planned.thunk, started.elapsed());
+                    // What is written into must not be filled at the same time.
+                    for output in planned.outputs.iter().filter(|it| materialise::keeps_file(it)) {
+                        self.make_real(&output.path, pid)?;
+                    }
                     return Ok(*planned);
                 }
                 Plan::Local(reason) => return Err(Refusal::Local(reason)),
@@ -185,7 +196,7 @@ impl Pass {
             && let Some(reduction) = self.site.store.recall(name)?
         {
             self.site.console.reused(name);
-            self.write_outputs(&planned.outputs, &reduction, &planned.thunk, umask)?;
+            self.write_outputs(&planned.outputs, &reduction, umask)?;
             return self.replay(&reduction, strip);
         }
         self.site.store.put_bytes(&bytes)?;
@@ -206,11 +217,12 @@ impl Pass {
                 Mode::Eager => false,
                 Mode::OnUse => true,
                 Mode::Lazy => !diagnostics.must_wait && self.has_little_to_lose(),
-            };
-        if may_be_early && self.answer_early(&step, &thunk, umask)? {
+            }
+            && !step.outputs.iter().any(materialise::keeps_file);
+        if may_be_early && self.answer_early(&step, umask)? {
             return Ok(Reply::Done(Done { stdout: vec![], stderr: vec![], status: 0 }));
         }
-        self.eager(call, &step, &thunk, umask, pid)
+        self.eager(call, &step, umask, pid)
     }
 
     /// Would a failure repeat only little work that no memo has? If not, nothing is answered early
@@ -224,12 +236,7 @@ impl Pass {
     }
 
     /// Leaves placeholders in place of outputs, if the pass may run ahead of this step.
-    fn answer_early(
-        self: &Arc<Self>,
-        step: &Arc<Step>,
-        thunk: &Thunk,
-        umask: u32,
-    ) -> Result<bool, CliError> {
+    fn answer_early(self: &Arc<Self>, step: &Arc<Step>, umask: u32) -> Result<bool, CliError> {
         let _writing = self.writing()?;
         let Some(speculation) = &self.speculation else { return Ok(false) };
         let Some(number) = speculation.begin(step) else { return Ok(false) };
@@ -243,7 +250,7 @@ impl Pass {
             return Ok(false);
         }
         let _ = step.number.set(number);
-        if let Err(error) = self.lay_placeholders(step, thunk, umask) {
+        if let Err(error) = self.lay_placeholders(step, umask) {
             // Eagerly the build sees what is wrong.
             speculation.failed();
             return Err(error);
@@ -256,14 +263,9 @@ impl Pass {
         Ok(true)
     }
 
-    fn lay_placeholders(
-        &self,
-        step: &Arc<Step>,
-        thunk: &Thunk,
-        umask: u32,
-    ) -> Result<(), CliError> {
+    fn lay_placeholders(&self, step: &Arc<Step>, umask: u32) -> Result<(), CliError> {
         for output in &step.outputs {
-            let mode = mode_of(thunk, output, output.executable, umask);
+            let mode = materialise::mode_for(output, output.executable, umask);
             let inode = self
                 .files
                 .placeholders
@@ -279,7 +281,6 @@ impl Pass {
         self: &Arc<Self>,
         call: &Call,
         step: &Arc<Step>,
-        thunk: &Thunk,
         umask: u32,
         pid: Pid,
     ) -> Result<Reply, CliError> {
@@ -289,7 +290,7 @@ impl Pass {
         match reduced {
             Ok(_) => {
                 let reduction = self.reduction(step)?;
-                self.write_outputs(&step.outputs, &reduction, thunk, umask)?;
+                self.write_outputs(&step.outputs, &reduction, umask)?;
                 self.replay(&reduction, step.strip_colour)
             }
             Err(_) if self.speculation.as_ref().is_some_and(|it| it.has_failed()) => Ok(DOOMED),
@@ -314,13 +315,17 @@ impl Pass {
         &self,
         outputs: &[PlannedOutput],
         reduction: &Reduction,
-        thunk: &Thunk,
         umask: u32,
     ) -> Result<(), CliError> {
-        let reason = self.speculation.as_ref().and_then(|speculation| {
-            let paths = outputs.iter().map(|output| &output.path);
-            paths.filter_map(|path| speculation.save(|undo| undo.name(path, None))).last()
+        let speculation = self.speculation.as_ref();
+        let unsaved = outputs.iter().filter_map(|output| {
+            let is_into = materialise::is_written_into(&output.path, self.writing_of(output));
+            speculation?.save(|undo| match is_into {
+                true => undo.content(&output.path),
+                false => undo.name(&output.path, None),
+            })
         });
+        let reason = unsaved.last();
         if let Some(reason) = reason {
             self.runtime.block_on(self.settle(&reason));
         }
@@ -328,8 +333,9 @@ impl Pass {
         for output in outputs {
             let Some(object) = reduction.outputs.get(&output.tag) else { continue };
             let (name, executable) = file_of(object)?;
-            let mode = mode_of(thunk, output, executable, umask);
-            let wanted = Wanted { path: output.path.clone(), name, mode };
+            let mode = materialise::mode_for(output, executable, umask);
+            let writing = self.writing_of(output);
+            let wanted = Wanted { path: output.path.clone(), name, mode, writing };
             let written = materialise::write(&self.site.store, &wanted)?;
             self.files.stored.know(&written, name);
             self.site.brought(name.digest().length);
@@ -338,6 +344,15 @@ impl Pass {
             }
         }
         Ok(())
+    }
+
+    /// How an output is written. A placeholder is never written into: its step may be about to fill it.
+    fn writing_of(&self, output: &PlannedOutput) -> Writing {
+        let existing = std::fs::symlink_metadata(&output.path);
+        let is_placeholder = existing.is_ok_and(|metadata| {
+            self.files.output_at(&output.path, &metadata).is_ok_and(|found| found.is_some())
+        });
+        if is_placeholder { Writing::Replace } else { output.writing }
     }
 
     fn replay(&self, reduction: &Reduction, strip: bool) -> Result<Reply, CliError> {
@@ -369,13 +384,6 @@ struct Asked {
     streams: Streams,
     umask: u32,
     pid: Pid,
-}
-
-/// The permissions of an output: a tool that changes a file which was there keeps that one's.
-fn mode_of(thunk: &Thunk, output: &PlannedOutput, executable: bool, umask: u32) -> u32 {
-    let mut inputs = thunk.spec().inputs.keys();
-    let is_in_place = inputs.any(|path| Path::new(path.as_str()) == output.path);
-    materialise::mode_for(&output.path, is_in_place, executable, umask)
 }
 
 /// Why a call becomes no step.

@@ -53,6 +53,12 @@ const CCACHE_CHECK: &str = "CCACHE_COMPILERCHECK";
 /// The name of the jobserver's pipe.
 const PIPE: &str = "slots";
 
+/// The name of the socket.
+const SOCKET: &str = "socket";
+
+/// Longer than the path of a socket may be: `sun_path` in unix(7), with a byte that ends it.
+const SOCKET_PATH_BYTES: usize = 108;
+
 /// What a build is to do.
 #[derive(Clone, Debug)]
 pub(crate) struct BuildOptions {
@@ -257,7 +263,7 @@ impl Build<'_> {
         let driver = Pass::driver(&self.site, self.home, self.options.at).await;
         let has_clients = command.client != Client::No;
         let keeper = SlotKeeper::start(driver.0.clone(), jobserver, slots, has_clients);
-        let socket = place.path().join("socket");
+        let socket = place.path().join(SOCKET);
         let listener = UnixListener::bind(&socket).map_err(CliError::io(&socket))?;
         let speculation = (mode != Mode::Eager).then(|| {
             let excluded = [self.home, place.path()].map(canonical);
@@ -326,10 +332,14 @@ impl Build<'_> {
         rustix::rand::getrandom(&mut random, GetRandomFlags::empty())
             .map_err(|error| CliError::io("random bytes")(error.into()))?;
         let name = format!("mesh-build-{:016x}", u64::from_le_bytes(random));
-        let guardian = Guardian::start(journal.path(), &std::env::temp_dir().join(&name));
+        let parents = [std::env::temp_dir(), PathBuf::from("/tmp"), self.builds.to_owned()];
+        // A compiler goes on without a usable TMPDIR, and so does its build.
+        let usable = parents.iter().find(|parent| takes_sockets(parent, &name));
+        let parent = usable.unwrap_or(&parents[0]);
+        let guardian = Guardian::start(journal.path(), &parent.join(&name));
         let guardian = guardian.map_err(CliError::io("starting mesh again"))?;
-        let place = tempfile::Builder::new().prefix(&name).rand_bytes(0).tempdir();
-        let place = place.map_err(CliError::io(std::env::temp_dir()))?;
+        let place = tempfile::Builder::new().prefix(&name).rand_bytes(0).tempdir_in(parent);
+        let place = place.map_err(CliError::io(parent))?;
         Ok((Arc::new(journal), guardian, place))
     }
 
@@ -460,6 +470,15 @@ fn complain(console: &Console, unrestored: Vec<Unrestored>) {
 
 fn canonical(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.to_owned())
+}
+
+/// May this process make a directory of this name there, and bind the build's socket in it? All
+/// processes of the build have to find it, whatever their working directory is.
+fn takes_sockets(parent: &Path, name: &str) -> bool {
+    let socket = parent.join(name).join(SOCKET);
+    socket.is_absolute()
+        && socket.as_os_str().len() < SOCKET_PATH_BYTES
+        && tempfile::tempfile_in(parent).is_ok()
 }
 
 /// The line that a program prints about its version.

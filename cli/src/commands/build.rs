@@ -12,9 +12,9 @@ use crate::build::{self, BuildOptions, Mode};
 use crate::config::{BuildFlags, BuildSettings, Config};
 use crate::error::CliError;
 use crate::forcing::Where;
-use crate::home;
 use crate::ui::report::{Ahead, Peer, Report};
 use crate::ui::{Console, Summary, Verbosity};
+use crate::{home, stderr};
 
 /// Files that tell about the build.
 #[derive(Clone, Copy, Default)]
@@ -78,7 +78,7 @@ fn run(options: &BuildOptions, records: Records<'_>, verbosity: Verbosity) -> Re
     let closed = store.map_or(Ok(()), |store| store.close());
     let ended = ended?;
     if verbosity == Verbosity::Normal {
-        eprintln!("mesh: {summary}");
+        stderr::write_line(format_args!("mesh: {summary}"));
     }
     if let (Some(path), Some(before)) = (records.report, before) {
         let peers = peers(&summary, &before, &standing(options));

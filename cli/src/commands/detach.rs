@@ -11,8 +11,8 @@ use std::process::{Command, Stdio};
 use mesh_node::api::alone;
 
 use crate::error::CliError;
-use crate::exit;
 use crate::node_log::NodeLog;
+use crate::{exit, stderr};
 
 /// The last line that is told to who waits.
 const READY: &str = "ready";
@@ -44,14 +44,14 @@ pub(crate) fn start(home: &Path, ephemeral: bool) -> Result<(), CliError> {
             if is_ready {
                 break;
             }
-            eprintln!("{line}");
+            stderr::write_line(line);
         }
     }
     if is_ready {
-        eprintln!(
+        stderr::write_line(format_args!(
             "mesh: it goes on in the background as process {}; mesh stop ends it",
             child.id()
-        );
+        ));
         return Ok(());
     }
     let status = child.wait().map_err(CliError::io(&own))?;

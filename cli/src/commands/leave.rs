@@ -5,7 +5,7 @@ use mesh_node::net::membership::Membership;
 
 use crate::args::LeaveArgs;
 use crate::error::CliError;
-use crate::{exit, home};
+use crate::{exit, home, stderr};
 
 pub(crate) fn run(args: &LeaveArgs) -> Result<(), CliError> {
     let home = home::directory()?;
@@ -18,6 +18,6 @@ pub(crate) fn run(args: &LeaveArgs) -> Result<(), CliError> {
     }
     super::stop::end(&home)?;
     alone(&home, || Membership::leave(&home))?;
-    eprintln!("mesh: left {}", membership.mesh());
+    stderr::write_line(format_args!("mesh: left {}", membership.mesh()));
     Ok(())
 }

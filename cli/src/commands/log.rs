@@ -1,14 +1,12 @@
 //! `mesh log`
 
-use std::io::Write;
-
 use mesh_protocol::limits;
 use mesh_protocol::name::ThunkName;
 
 use super::{print_bytes, print_line};
 use crate::args::LogArgs;
 use crate::error::CliError;
-use crate::{exit, home};
+use crate::{exit, home, stderr};
 
 pub(crate) fn run(args: &LogArgs) -> Result<(), CliError> {
     let store = home::open_store()?;
@@ -31,5 +29,5 @@ pub(crate) fn run(args: &LogArgs) -> Result<(), CliError> {
         }));
     }
     print_bytes(&stdout)?;
-    std::io::stderr().write_all(&stderr).map_err(CliError::io("standard error"))
+    stderr::write_bytes(&stderr)
 }

@@ -88,7 +88,9 @@ pub(crate) fn print_line(line: impl Display) -> Result<(), CliError> {
 
 /// Writes data to standard output.
 pub(crate) fn print_bytes(bytes: &[u8]) -> Result<(), CliError> {
-    match io::stdout().lock().write_all(bytes) {
+    let mut stdout = io::stdout().lock();
+    // What stays in the buffer is written at the end of the process, where no error shows.
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(CliError::reader_gone()),
         other => other.map_err(CliError::io("standard output")),
     }

@@ -9,7 +9,7 @@ use mesh_protocol::peer::PeerId;
 use super::{node_status, print_line, short, try_node};
 use crate::args::JsonArgs;
 use crate::error::CliError;
-use crate::{exit, home};
+use crate::{exit, home, stderr};
 
 pub(crate) fn run(args: &JsonArgs) -> Result<(), CliError> {
     let peers = match try_node(&Request::Peers)? {
@@ -25,7 +25,9 @@ pub(crate) fn run(args: &JsonArgs) -> Result<(), CliError> {
         return print_line(json(&peers, &suspicions));
     }
     if peers.listening.is_empty() {
-        eprintln!("mesh: no node of this home runs; this is what it knew (mesh join starts it)");
+        stderr::write_line(
+            "mesh: no node of this home runs; this is what it knew (mesh join starts it)",
+        );
     }
     print_line(format_args!("self       {}  {}", short(peers.own), peers.name))?;
     peers.members.iter().try_for_each(|member| print_line(line(member, &suspicions)))

@@ -11,7 +11,7 @@ use mesh_store::Store;
 use super::{print_line, try_node};
 use crate::args::PutArgs;
 use crate::error::CliError;
-use crate::home;
+use crate::{home, stderr};
 
 pub(crate) fn run(args: &PutArgs) -> Result<(), CliError> {
     let store = home::open_store()?;
@@ -34,7 +34,9 @@ pub(crate) fn run(args: &PutArgs) -> Result<(), CliError> {
 fn tell_node(names: &[Digest]) {
     for some in names.chunks(limits::STORED_NAMES) {
         if let Err(error) = try_node(&Request::Stored(some.to_vec())) {
-            return eprintln!("mesh: the node of this home could not be told: {error}");
+            return stderr::write_line(format_args!(
+                "mesh: the node of this home could not be told: {error}"
+            ));
         }
     }
 }

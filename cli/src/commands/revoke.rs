@@ -5,7 +5,7 @@ use mesh_node::api::{MemberInfo, Reply, Request};
 use super::ask_node;
 use crate::args::RevokeArgs;
 use crate::error::CliError;
-use crate::exit;
+use crate::{exit, stderr};
 
 /// Fewer digits than these name nobody: a slip of the hand is for ever.
 const DIGITS_MIN: usize = 8;
@@ -26,6 +26,6 @@ pub(crate) fn run(args: &RevokeArgs) -> Result<(), CliError> {
             .hint("mesh peers lists them; an id may be cut to its first 8 digits"));
     };
     ask_node(&Request::Revoke(member.peer))?;
-    eprintln!("mesh: {} ({}) is a member no more", member.name, member.peer);
+    stderr::write_line(format_args!("mesh: {} ({}) is a member no more", member.name, member.peer));
     Ok(())
 }

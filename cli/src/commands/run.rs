@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,7 +28,7 @@ use crate::config::{BuildSettings, Config};
 use crate::error::CliError;
 use crate::forcing::{Forcing, Where};
 use crate::ui::{Console, Verbosity};
-use crate::{exit, home, threads};
+use crate::{exit, home, stderr, threads};
 
 /// What a shell ends with if there is no such command.
 const NOT_FOUND: u8 = 127;
@@ -263,7 +263,7 @@ fn watcher(console: Console, outcome: Arc<Mutex<Option<Outcome>>>) -> Watcher {
 fn show(store: &Store, ended: &Ended) -> Result<(), CliError> {
     let read = |name: ValueName| store.read(name.digest(), limits::STREAM_BYTES);
     let (stdout, stderr) = (read(ended.stdout)?, read(ended.stderr)?);
-    io::stderr().write_all(&stderr).map_err(CliError::io("standard error"))?;
+    stderr::write_bytes(&stderr)?;
     print_bytes(&stdout)
 }
 
@@ -309,8 +309,8 @@ fn finish(
             let text = format!("the command left no {}", paths.join(", no "));
             return Err(CliError::new(exit::FOUND_WRONG, text));
         }
-        Exit::TimedOut => eprintln!("mesh: the command ran out of time"),
-        Exit::OutOfMemory => eprintln!("mesh: the command ran out of memory"),
+        Exit::TimedOut => stderr::write_line("mesh: the command ran out of time"),
+        Exit::OutOfMemory => stderr::write_line("mesh: the command ran out of memory"),
         Exit::Code(_) | Exit::Signal(_) => {}
     }
     let code = status(ended.exit);
@@ -323,15 +323,15 @@ fn finish(
 /// Why the command may have failed here and not without mesh.
 fn hints(planned: &PlannedCommand, code: u8) {
     for word in &planned.not_given {
-        eprintln!("hint: {word} was not given with -i");
+        stderr::write_line(format_args!("hint: {word} was not given with -i"));
     }
     if let Some(reason) = &planned.unmodelled {
-        eprintln!("hint: only what -i gives was there for it: {reason}");
+        stderr::write_line(format_args!("hint: only what -i gives was there for it: {reason}"));
     }
     if code == NOT_FOUND {
-        eprintln!(
+        stderr::write_line(format_args!(
             "hint: programs that the command starts are given with -i: -i \"$(command -v NAME)\""
-        );
+        ));
     }
 }
 

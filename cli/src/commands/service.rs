@@ -15,7 +15,7 @@ use self::unit::{MARK, Unit};
 use super::print_bytes;
 use crate::args::ServiceInstallArgs;
 use crate::error::CliError;
-use crate::{exit, home};
+use crate::{exit, home, stderr};
 
 const NAME: &str = "mesh.service";
 
@@ -30,17 +30,23 @@ pub(crate) fn install(args: &ServiceInstallArgs) -> Result<(), CliError> {
     let path = path()?;
     is_there_and_ours(&path)?;
     write(&path, &text)?;
-    eprintln!("mesh: wrote {}", path.display());
+    stderr::write_line(format_args!("mesh: wrote {}", path.display()));
     if Membership::open(&home::directory()?)?.is_none() {
-        eprintln!("hint: this machine is in no mesh yet: mesh join TICKET first, once, by hand");
+        stderr::write_line(
+            "hint: this machine is in no mesh yet: mesh join TICKET first, once, by hand",
+        );
     }
     match systemctl(&["daemon-reload"]) {
         Some(_) => {
-            eprintln!("hint: systemctl --user enable --now mesh starts it, now and at each login");
-            eprintln!("hint: loginctl enable-linger lets it run while you are not logged in");
+            stderr::write_line(
+                "hint: systemctl --user enable --now mesh starts it, now and at each login",
+            );
+            stderr::write_line(
+                "hint: loginctl enable-linger lets it run while you are not logged in",
+            );
         }
-        None => eprintln!(
-            "hint: there is no systemctl here; where systemd runs, systemctl --user enable --now mesh starts it"
+        None => stderr::write_line(
+            "hint: there is no systemctl here; where systemd runs, systemctl --user enable --now mesh starts it",
         ),
     }
     Ok(())
@@ -55,13 +61,15 @@ pub(crate) fn uninstall() -> Result<(), CliError> {
     // A unit without its file could not be disabled any more.
     let ended = systemctl(&["disable", "--now", NAME]);
     fs::remove_file(&path).map_err(CliError::io(&path))?;
-    eprintln!("mesh: removed {}", path.display());
+    stderr::write_line(format_args!("mesh: removed {}", path.display()));
     match ended {
         Some(true) => drop(systemctl(&["daemon-reload"])),
-        Some(false) => eprintln!(
-            "hint: systemctl could not end the service; if it runs still, mesh stop ends it"
+        Some(false) => stderr::write_line(
+            "hint: systemctl could not end the service; if it runs still, mesh stop ends it",
         ),
-        None => eprintln!("hint: there is no systemctl here; if the node runs, mesh stop ends it"),
+        None => stderr::write_line(
+            "hint: there is no systemctl here; if the node runs, mesh stop ends it",
+        ),
     }
     Ok(())
 }

@@ -5,18 +5,21 @@ use std::io::IsTerminal;
 use super::{print_line, size};
 use crate::args::JsonArgs;
 use crate::error::CliError;
-use crate::{exit, home};
+use crate::{exit, home, stderr};
 
 pub(crate) fn verify(args: &JsonArgs) -> Result<(), CliError> {
     let store = home::open_store()?;
     let live = std::io::stderr().is_terminal();
     let report = store.verify(&mut |progress| {
         if live && (progress.checked % 256 == 0 || progress.checked == progress.total) {
-            eprint!("\rchecked {} of {} objects", progress.checked, progress.total);
+            stderr::write(format_args!(
+                "\rchecked {} of {} objects",
+                progress.checked, progress.total
+            ));
         }
     })?;
     if live {
-        eprintln!();
+        stderr::write_line("");
     }
     if args.json {
         let corrupt: Vec<String> = report.corrupt.iter().map(ToString::to_string).collect();

@@ -17,6 +17,7 @@ use super::plan::{Call, Files, PlannedOutput, PlannedThunk};
 use super::reason::{LocalReason, Step, Stop};
 use super::tool::Tool;
 use super::view::join;
+use super::writing::Writing;
 use super::{Frontends, model, program};
 
 /// A command and what its user says about it.
@@ -188,7 +189,7 @@ fn add_output(context: &mut Context<'_>, text: &str) -> Step<()> {
         return if place.is_directory {
             context.declare_directory("out", &place.real)
         } else {
-            context.declare("out", &place.real, OutputKind::FILE)
+            context.declare("out", &place.real, OutputKind::file(Writing::Replace))
         };
     }
     let mut missing = Vec::new();
@@ -222,7 +223,7 @@ fn add_output(context: &mut Context<'_>, text: &str) -> Step<()> {
     if text.ends_with('/') {
         context.declare_directory("out", &path)
     } else {
-        context.declare("out", &path, OutputKind::FILE)
+        context.declare("out", &path, OutputKind::file(Writing::Replace))
     }
 }
 

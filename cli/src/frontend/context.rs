@@ -19,7 +19,8 @@ use super::plan::{Call, FileSource, Files, PlannedOutput, PlannedThunk};
 use super::probe::{Answers, Prober};
 use super::reason::{LocalReason, Step};
 use super::tool::is_program;
-use super::view::{DirId, Place, View, is_below};
+use super::view::{self, DirId, Place, View, is_below};
+use super::writing::{self, Writing};
 use super::{Settings, Statistics, environment};
 
 /// Where a thunk's tools look for each other.
@@ -178,8 +179,9 @@ impl<'a> Context<'a> {
             return Err(special().into());
         }
         let directory = self.view.path_of(id);
-        let separator = if directory.len() == 1 { "" } else { "/" };
-        self.declare(tag, &format!("{directory}{separator}{name}"), kind)
+        let path = view::join(&directory, name);
+        writing::check(&path, kind)?;
+        self.declare(tag, &path, kind)
     }
 
     /// Declares an output at a real path, unless there is one.
@@ -194,6 +196,7 @@ impl<'a> Context<'a> {
             path: path.into(),
             required: kind.required,
             executable: kind.executable,
+            writing: kind.writing,
         };
         self.outputs.insert(tag, (output, planned));
         Ok(())
@@ -201,7 +204,7 @@ impl<'a> Context<'a> {
 
     /// Declares an output that is a directory, there and empty when the tool starts.
     pub(crate) fn declare_directory(&mut self, tag: &str, path: &str) -> Step<()> {
-        self.declare(tag, path, OutputKind::FILE)?;
+        self.declare(tag, path, OutputKind::file(Writing::Replace))?;
         self.output_directories.insert(abs(path)?);
         Ok(())
     }
@@ -369,11 +372,14 @@ impl<'a> Context<'a> {
 pub(crate) struct OutputKind {
     pub(crate) required: bool,
     pub(crate) executable: bool,
+    pub(crate) writing: Writing,
 }
 
 impl OutputKind {
-    pub(crate) const FILE: Self = Self { required: true, executable: false };
-    pub(crate) const PROGRAM: Self = Self { required: true, executable: true };
+    /// A file that the tool leaves whenever it succeeds.
+    pub(crate) const fn file(writing: Writing) -> Self {
+        Self { required: true, executable: false, writing }
+    }
 }
 
 /// Libraries outside the loader's own directories come behind those that the caller prefers.

@@ -56,6 +56,7 @@ enum Kind {
     Relocatable,
     Static,
     Dynamic,
+    PluginOption,
     Push,
     Pop,
     NoDefaults,
@@ -159,7 +160,7 @@ const WORDS: &[(&str, Kind)] = &[
     ("image-base", Value),
     ("oformat", Value),
     ("unresolved-symbols", Value),
-    ("plugin-opt", Value),
+    ("plugin-opt", Kind::PluginOption),
     ("exclude-libs", Value),
     ("hash-size", Value),
     ("Y", Value),
@@ -367,6 +368,7 @@ impl Parser<'_> {
                 | Kind::Needed
                 | Kind::Sysroot
                 | Kind::Library
+                | Kind::PluginOption
         );
         let value = match joined {
             Some(value) => value,
@@ -392,6 +394,10 @@ impl Parser<'_> {
             Kind::Library => {
                 line.items.push(Item::Library { name: value, shared: !self.is_static });
             }
+            Kind::PluginOption if !is_plain_plugin_option(&value) => {
+                return Err(LocalReason::Option(format!("{word} of the linker")).into());
+            }
+            Kind::PluginOption => {}
             Kind::Relocatable => line.relocatable = true,
             Kind::Static => self.is_static = true,
             Kind::Dynamic => self.is_static = false,
@@ -403,6 +409,15 @@ impl Parser<'_> {
         }
         Ok(())
     }
+}
+
+/// Does this option of the plugin read and write nothing? Others keep intermediate files, write
+/// remarks or read profiles.
+fn is_plain_plugin_option(option: &str) -> bool {
+    let option = option.trim_start_matches('-');
+    let level = option.strip_prefix('O').is_some_and(|level| level.len() <= 1);
+    let prefixes = ["pass-through=", "mcpu=", "jobs=", "lto-partitions="];
+    level || prefixes.iter().any(|prefix| option.starts_with(prefix))
 }
 
 /// The name of an option without dashes, and what stands behind `=`.
@@ -463,7 +478,19 @@ mod tests {
 
     #[test]
     fn what_is_unclear_stays_here() {
-        for text in ["--frobnicate", "-o", "--version", "-c x", "-R x", "-", "@x", "-Map -"] {
+        assert!(line("-plugin-opt=O2 -plugin-opt=-pass-through=-lgcc a.o").is_ok());
+        for text in [
+            "-plugin-opt=-debug a.o",
+            "-plugin-opt=save-temps",
+            "--frobnicate",
+            "-o",
+            "--version",
+            "-c x",
+            "-R x",
+            "-",
+            "@x",
+            "-Map -",
+        ] {
             assert!(matches!(line(text), Err(Stop::Local(_))), "{text}");
         }
     }

@@ -50,6 +50,11 @@ pub(crate) struct Directives {
     pub(crate) clock: Option<&'static str>,
     /// So does `__TIMESTAMP__`.
     pub(crate) timestamp: bool,
+    /// `#pragma once`: it matters whether another file counts as this one.
+    pub(crate) once: bool,
+    /// The same is asked about other files: `#import`, or a `_Pragma` that may be `once` where it is
+    /// expanded.
+    pub(crate) once_elsewhere: bool,
 }
 
 /// What kind of text it is.
@@ -183,6 +188,7 @@ impl Lexer<'_> {
     fn identifier(&mut self) {
         let start = self.at;
         let word = self.word();
+        let is_pragma = word == b"_Pragma";
         let (is_raw, clock) = match word {
             b"__DATE__" => (false, Some("__DATE__")),
             b"__TIME__" => (false, Some("__TIME__")),
@@ -197,6 +203,9 @@ impl Lexer<'_> {
         }
         if is_raw && self.text == Text::C && self.bytes.get(self.at) == Some(&b'"') {
             self.raw_string();
+        }
+        if is_pragma {
+            self.pragma_operator();
         }
         // A byte that is no word: go on.
         if self.at == start {
@@ -315,21 +324,42 @@ impl Lexer<'_> {
         let start = self.at;
         self.word();
         let kind = match &self.bytes[start..self.at] {
-            b"include" | b"import" => Directive::Include,
+            b"include" => Directive::Include,
+            b"import" => {
+                self.found.once_elsewhere = true;
+                Directive::Include
+            }
             b"include_next" => Directive::IncludeNext,
             b"embed" => Directive::Embed,
             b"if" | b"elif" | b"define" => return self.conditional(),
+            b"pragma" => return self.pragma(),
             // What follows is free text: an apostrophe there opens nothing.
-            b"error" | b"warning" | b"pragma" | b"ident" | b"line" => {
-                if &self.bytes[start..self.at] != b"pragma" {
-                    self.rest_of_line();
-                }
-                return;
-            }
+            b"error" | b"warning" | b"ident" | b"line" => return self.rest_of_line(),
             _ => return,
         };
         let operand = self.operand();
         self.found.includes.push((kind, operand));
+    }
+
+    fn pragma(&mut self) {
+        self.blanks();
+        let start = self.at;
+        self.found.once |= self.word() == b"once";
+        self.at = start;
+    }
+
+    /// Reads what follows `_Pragma`: it may be `once`, unless it is a literal with other words.
+    fn pragma_operator(&mut self) {
+        let start = self.at;
+        self.blanks();
+        if self.bytes.get(self.at) == Some(&b'(') {
+            self.at += 1;
+            self.blanks();
+        }
+        let rest = &self.bytes[self.at..];
+        let literal = rest.strip_prefix(b"\"").and_then(|rest| rest.split(|b| *b == b'"').next());
+        self.found.once_elsewhere |= literal.is_none_or(|words| words.trim_ascii() == b"once");
+        self.at = start;
     }
 
     fn rest_of_line(&mut self) {

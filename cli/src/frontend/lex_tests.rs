@@ -109,6 +109,22 @@ fn the_clock_outside_comments_and_strings() {
 }
 
 #[test]
+fn files_that_are_read_once() {
+    let found = |source: &str| {
+        let found = directives(source.as_bytes(), Text::C);
+        (found.once, found.once_elsewhere)
+    };
+    assert_eq!(found("#pragma once\n"), (true, false));
+    assert_eq!(found(" # /**/ pragma \\\n once // x\n"), (true, false));
+    assert_eq!(found("#pragma onces\n#pragma GCC once\n// #pragma once\n"), (false, false));
+    assert_eq!(found("#import \"a.h\"\n"), (false, true));
+    assert_eq!(found("_Pragma (\"once\")"), (false, true));
+    assert_eq!(found("#define ONCE _Pragma(\"once\")\n"), (false, true));
+    assert_eq!(found("#define PRAGMA(x) _Pragma(#x)\n"), (false, true));
+    assert_eq!(found("_Pragma(\"GCC poison once\") my_Pragma(x)"), (false, false));
+}
+
+#[test]
 fn assembler_reads_files() {
     let binary = |name: &str| AsmFile::Binary(name.into());
     let text = |name: &str| AsmFile::Text(name.into());

@@ -51,6 +51,7 @@ mod stored;
 mod table;
 mod tool;
 mod view;
+mod writing;
 
 pub use command::{CommandError, CommandLine, PlannedCommand};
 pub use identity::Inode;
@@ -58,6 +59,7 @@ pub use plan::{Call, FileSource, Files, Plan, PlannedOutput, PlannedThunk, ReadE
 pub use reason::LocalReason;
 pub use stored::{StoreFiles, regular_file};
 pub use tool::{Tool, is_executable, tool_names_in};
+pub use writing::{Writing, has_default_acl};
 
 use std::path::PathBuf;
 

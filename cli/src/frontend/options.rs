@@ -28,6 +28,13 @@ pub(crate) enum Language {
     AssemblerWithCpp,
 }
 
+impl Language {
+    /// Does it go to the assembler as it is, or preprocessed?
+    pub(crate) fn is_assembler(self) -> bool {
+        matches!(self, Self::Assembler | Self::AssemblerWithCpp)
+    }
+}
+
 /// One source of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SourceFile {
@@ -57,6 +64,8 @@ pub(crate) struct Invocation {
     pub(crate) coverage_notes: bool,
     pub(crate) stack_usage: bool,
     pub(crate) link_time: bool,
+    /// clang starts an assembler, as GCC does.
+    pub(crate) external_assembler: bool,
     /// A colour option was given.
     pub(crate) colour: bool,
     /// The words of the command line end up in the output.
@@ -183,6 +192,8 @@ impl Parser<'_> {
             M::SplitDebug => call.split_debug = true,
             M::CoverageNotes => call.coverage_notes = true,
             M::StackUsage => call.stack_usage = true,
+            M::ExternalAssembler => call.external_assembler = true,
+            M::IntegratedAssembler => call.external_assembler = false,
             M::LinkTime => return link_time(call, &value),
             M::Colour => call.colour = true,
             M::Records => call.records = true,
@@ -297,7 +308,8 @@ fn link_time(call: &mut Invocation, value: &str) -> Step<()> {
     if value == "=jobserver" {
         return Err(LocalReason::Option("-flto=jobserver".to_owned()).into());
     }
-    call.link_time = value.is_empty() || value.starts_with('=');
+    // `-flto-partition=` and its like say how, not whether.
+    call.link_time |= !value.starts_with('-');
     Ok(())
 }
 

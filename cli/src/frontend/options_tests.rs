@@ -92,6 +92,35 @@ fn native_is_noted() {
 }
 
 #[test]
+fn link_time_optimisation() {
+    for line in [
+        "-flto a.c",
+        "-flto=auto a.c",
+        "-flto -flto-partition=none a.c",
+        "-flto=4 -flto-compression-level=3 a.c",
+        "-fuse-linker-plugin a.c",
+        // The driver asks for its plugin nevertheless.
+        "-flto -fno-lto a.c",
+    ] {
+        assert!(parsed(line).link_time, "{line}");
+    }
+    for line in ["a.c", "-fno-lto a.c", "-flto-partition=none a.c"] {
+        assert!(!parsed(line).link_time, "{line}");
+    }
+    assert_eq!(parsed("-flto -fno-use-linker-plugin a.o").link_flags.len(), 2);
+}
+
+#[test]
+fn the_last_word_about_the_assembler_counts() {
+    for line in ["-fno-integrated-as -c a.c", "-fintegrated-as -no-integrated-as -c a.c"] {
+        assert!(parsed(line).external_assembler, "{line}");
+    }
+    for line in ["-c a.c", "-fno-integrated-as -fintegrated-as -c a.c"] {
+        assert!(!parsed(line).external_assembler, "{line}");
+    }
+}
+
+#[test]
 fn questions_and_streams_stay_here() {
     for line in [
         "--version",
@@ -137,6 +166,7 @@ fn what_is_not_modelled_stays_here() {
         "-fmodules-ts -c a.cc",
         "-Xclang -load -c a.c",
         "-ftime-report -c a.c",
+        "-fno-temp-file -c a.c",
     ] {
         assert!(matches!(local(line), LocalReason::Option(_)), "{line}");
     }

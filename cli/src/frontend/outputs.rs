@@ -12,6 +12,8 @@ pub(crate) struct Expected {
     pub(crate) tag: &'static str,
     pub(crate) path: String,
     pub(crate) required: bool,
+    /// Of the source that it is made of.
+    pub(crate) language: Language,
 }
 
 /// Everything that the driver leaves but the program of a link.
@@ -21,7 +23,8 @@ pub(crate) fn expected(call: &Invocation) -> Vec<Expected> {
         let base = auxiliary_base(call, source);
         if call.mode != Mode::Link && !call.prints() {
             let path = call.output.clone().unwrap_or_else(|| main_name(call, source));
-            all.push(Expected { tag: "out", path, required: true });
+            let language = source.language;
+            all.push(Expected { tag: "out", path, required: true, language });
         }
         all.extend(beside(call, source, &base));
     }
@@ -30,11 +33,11 @@ pub(crate) fn expected(call: &Invocation) -> Vec<Expected> {
 
 fn beside(call: &Invocation, source: &SourceFile, base: &str) -> Vec<Expected> {
     let mut all = Vec::new();
+    let language = source.language;
     let mut add = |tag, suffix: &str, required| {
-        all.push(Expected { tag, path: format!("{base}.{suffix}"), required });
+        all.push(Expected { tag, path: format!("{base}.{suffix}"), required, language });
     };
-    let compiled = !matches!(source.language, Language::Assembler | Language::AssemblerWithCpp)
-        && call.mode != Mode::Preprocess;
+    let compiled = !source.language.is_assembler() && call.mode != Mode::Preprocess;
     if compiled && call.coverage_notes {
         // A source without a function has none.
         add("gcno", "gcno", false);
@@ -50,7 +53,8 @@ fn beside(call: &Invocation, source: &SourceFile, base: &str) -> Vec<Expected> {
         Language::Assembler | Language::CPreprocessed | Language::CxxPreprocessed
     );
     if call.dependencies && preprocessed {
-        all.push(Expected { tag: "d", path: dependency_file(call, source), required: true });
+        let path = dependency_file(call, source);
+        all.push(Expected { tag: "d", path, required: true, language });
     }
     all
 }

@@ -10,6 +10,7 @@ use mesh_protocol::thunk::{Source, Thunk};
 use thiserror::Error;
 
 use super::reason::LocalReason;
+use super::writing::Writing;
 
 /// One call of a tool, as the interposer reported it.
 #[derive(Debug, Clone)]
@@ -96,4 +97,6 @@ pub struct PlannedOutput {
     pub required: bool,
     /// Is it a program?
     pub executable: bool,
+    /// How the tool writes it over what is there.
+    pub writing: Writing,
 }

@@ -57,6 +57,15 @@ pub enum LocalReason {
     /// The directory of an output does not exist.
     #[error("the directory of output {0} does not exist")]
     NoOutputDirectory(String),
+    /// The tool has no permission to write there.
+    #[error("output {0} cannot be written")]
+    UnwritableOutput(String),
+    /// The permissions of a program do not follow from the umask there.
+    #[error("the directory of output {0} has a default ACL")]
+    DefaultAcl(String),
+    /// Only the tool itself writes into such a file as it does.
+    #[error("output {0} is there, and {1}")]
+    PresentOutput(String, &'static str),
     /// Nothing to do, or a combination that only the tool can complain about.
     #[error("{0}")]
     Unclear(&'static str),
@@ -69,6 +78,9 @@ pub enum LocalReason {
     /// An include whose name comes from a macro that cannot be resolved.
     #[error("an include or embedded file with a computed name ({0})")]
     ComputedInclude(String),
+    /// In a sandbox the compiler would take two files for one.
+    #[error("{0} and {1} have the same content: in a sandbox they may count as one file")]
+    Twins(String, String),
     /// The archive is thin, its members lie elsewhere.
     #[error("thin archive ({0})")]
     ThinArchive(String),

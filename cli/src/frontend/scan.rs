@@ -6,12 +6,16 @@
 //! macros (all definitions seen are candidates; if that does not settle it, the compiler's own
 //! `-M` answers), and `__has_include` of such a name (the call runs locally).
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use mesh_protocol::name::ValueName;
+use mesh_protocol::thunk::Source;
+
 use super::context::Context;
+use super::identity::Stamp;
 use super::lex::{AsmFile, Directive, Operand, Text};
 use super::macros::{self, Macros, Meaning};
 use super::plan::FileSource;
@@ -44,6 +48,39 @@ pub(crate) struct Scan<'s, 'a> {
     computed: Vec<(DirId, Directive, Operand)>,
     files: Vec<(Rc<str>, FileSource)>,
     clock_allowed: bool,
+    /// Contents of which two files may count as one.
+    merged: Merged,
+}
+
+/// Contents of which two files may count as one.
+///
+/// GCC takes two files for the same if one of them is to be read once and both have the same
+/// size, time and content; clang, if they have the same inode. In a sandbox files of the same
+/// content have the same time, and often the same inode.
+#[derive(Debug, Default)]
+enum Merged {
+    #[default]
+    None,
+    Of(HashSet<ValueName>),
+    All,
+}
+
+impl Merged {
+    fn add(&mut self, content: ValueName) {
+        match self {
+            Self::None => *self = Self::Of(HashSet::from([content])),
+            Self::Of(contents) => drop(contents.insert(content)),
+            Self::All => {}
+        }
+    }
+
+    fn contains(&self, content: &ValueName) -> bool {
+        match self {
+            Self::None => false,
+            Self::Of(contents) => contents.contains(content),
+            Self::All => true,
+        }
+    }
 }
 
 impl<'s, 'a> Scan<'s, 'a> {
@@ -63,7 +100,14 @@ impl<'s, 'a> Scan<'s, 'a> {
             computed: Vec::new(),
             files: Vec::new(),
             clock_allowed,
+            merged: Merged::None,
         }
+    }
+
+    /// The compiler knows files by their inodes.
+    pub(crate) fn by_inode(mut self) -> Self {
+        self.merged = Merged::All;
+        self
     }
 
     /// The source itself.
@@ -96,7 +140,7 @@ impl<'s, 'a> Scan<'s, 'a> {
                 self.files.push((real, file));
             }
             if self.computed.is_empty() {
-                return Ok(());
+                return self.check_twins();
             }
             if !self.resolve_computed()? {
                 self.context.caches.dependency_runs.fetch_add(1, Ordering::Relaxed);
@@ -108,6 +152,23 @@ impl<'s, 'a> Scan<'s, 'a> {
                 self.computed.clear();
             }
         }
+    }
+
+    /// Refuses two files that are one for the compiler in a sandbox, but not here.
+    fn check_twins(&self) -> Step<()> {
+        let mut known: HashMap<ValueName, &Rc<str>> = HashMap::new();
+        for (real, file) in &self.files {
+            let Source::Value(content) = file.source else { continue };
+            if !self.merged.contains(&content) {
+                continue;
+            }
+            let first = *known.entry(content).or_insert(real);
+            let inode = |path: &Rc<str>| Stamp::at(&**path).map(|stamp| stamp.inode());
+            if first != real && inode(first) != inode(real) {
+                return Err(LocalReason::Twins(first.to_string(), real.to_string()).into());
+            }
+        }
+        Ok(())
     }
 
     fn enqueue(&mut self, place: &Place, file: FileSource, text: Text) {
@@ -123,6 +184,14 @@ impl<'s, 'a> Scan<'s, 'a> {
         }
         if let Some(macro_name) = directives.clock.filter(|_| !self.clock_allowed) {
             return Err(LocalReason::Clock { macro_name, file: real.to_string() }.into());
+        }
+        if directives.once_elsewhere {
+            self.merged = Merged::All;
+        }
+        if let Source::Value(content) = file.source
+            && directives.once
+        {
+            self.merged.add(content);
         }
         for (directive, operand) in &directives.includes {
             match operand {

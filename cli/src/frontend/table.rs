@@ -60,6 +60,10 @@ pub(crate) enum Meaning {
     CoverageNotes,
     StackUsage,
     LinkTime,
+    /// `-fno-integrated-as`.
+    ExternalAssembler,
+    /// `-fintegrated-as`.
+    IntegratedAssembler,
     Colour,
     /// The words of the command line end up in the output.
     Records,
@@ -208,6 +212,11 @@ pub(crate) const OPTIONS: &[Row] = &[
     ("-coverage", Exact, M::CoverageNotes),
     ("-fstack-usage", Exact, M::StackUsage),
     ("-flto", Prefix, M::LinkTime),
+    // The driver wants its plugin even where `-fno-lto` follows.
+    ("-fno-lto", Exact, M::LinkPlain),
+    ("-fuse-linker-plugin", Exact, M::LinkTime),
+    ("-fno-use-linker-plugin", Exact, M::LinkPlain),
+    ("-flinker-output=", Prefix, M::LinkPlain),
     ("-fplugin", Prefix, M::Local),
     ("-fpass-plugin=", Prefix, M::Local),
     ("-fprofile-use", Prefix, M::Local),
@@ -238,7 +247,12 @@ pub(crate) const OPTIONS: &[Row] = &[
     ("-fxray-", Prefix, M::Local),
     ("-fthinlto-index=", Prefix, M::Local),
     ("-foffload", Prefix, M::Local),
-    ("-fintegrated-as", Exact, M::Plain),
+    ("-fintegrated-as", Exact, M::IntegratedAssembler),
+    ("-integrated-as", Exact, M::IntegratedAssembler),
+    ("-fno-integrated-as", Exact, M::ExternalAssembler),
+    ("-no-integrated-as", Exact, M::ExternalAssembler),
+    // It changes how an output is written over what is there.
+    ("-fno-temp-file", Exact, M::Local),
     ("-fuse-ld=", Prefix, M::LinkPlain),
     ("-finput-charset=", Prefix, M::Charset),
     ("-fexec-charset=", Prefix, M::Charset),

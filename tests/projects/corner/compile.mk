@@ -2,8 +2,8 @@
 
 COMPILE = plain search-order include-option spaces response macro-include has-include incbin \
   include-next environment native embedded-paths generated-header rewritten-header \
-  removed-source odd-language symlinks unicode cxx launcher-script compiler-link other-names
-SPECIAL += clang embed ccache-in-recipe
+  removed-source odd-language once symlinks unicode cxx launcher-script compiler-link other-names
+SPECIAL += clang clang-twins clang-assembler embed ccache-in-recipe
 
 plain: out/plain/greet
 out/plain/greet: out/plain/main.o out/plain/greet.o
@@ -130,6 +130,23 @@ out/odd-language/text.o: greet.txt greet.h
 	$(CC) $(CFLAGS) -fsyntax-only -x c greet.txt
 	$(CC) $(CFLAGS) -x c -c -o /dev/null greet.txt
 
+# Two headers of one content, which GCC tells apart by their times, and one header of two names.
+once: out/once/pragma.o
+out/once/pragma.o: Makefile
+	mkdir -p $(@D)/a $(@D)/b
+	for name in a b; do echo "int from_$$name;" > $(@D)/$$name/n.h; \
+	  printf '#pragma once\n#include "n.h"\n' > $(@D)/$$name/all.h; \
+	  echo '#include "n.h"' > $(@D)/$$name/every.h; done
+	touch -d 2020-01-01 $(@D)/a/*.h
+	ln -f $(@D)/a/all.h $(@D)/a/same.h
+	printf '#include "a/%s.h"\n#include "%s.h"\n' all b/all every b/every > $(@D)/pragma.c
+	printf '#import "%s/every.h"\n' a b > $(@D)/import.c
+	printf '#include "a/%s.h"\n' all same > $(@D)/linked.c
+	$(CC) $(CFLAGS) -E -o $(@D)/pragma.i $(@D)/pragma.c
+	$(CC) $(CFLAGS) -c -o $@ $(@D)/pragma.c
+	$(CC) $(CFLAGS) -c -o $(@D)/import.o $(@D)/import.c
+	$(CC) $(CFLAGS) -c -o $(@D)/linked.o $(@D)/linked.c
+
 # A source and a header behind links, and a directory of outputs that is one.
 symlinks: out/symlinks/linked.o
 out/symlinks/linked.o: greet.c greet.h
@@ -169,6 +186,23 @@ out/clang/greet: main.c greet.c greet.h
 out/clang/shapes.o: shapes.cpp shapes.hpp
 	$(DIR)
 	clang++ -std=c++17 -c -o $@ shapes.cpp
+
+# Two large headers of one content: clang knows files by their inodes.
+clang-twins: out/clang-twins/twins.i
+out/clang-twins/twins.i: Makefile
+	mkdir -p $(@D)/a $(@D)/b
+	for name in a b; do echo "int from_$$name;" > $(@D)/$$name/n.h; \
+	  { echo '#include "n.h"'; seq -f '/* %.0f */' 20000; } > $(@D)/$$name/all.h; done
+	printf '#include "%s/all.h"\n' a b > $(@D)/twins.c
+	clang -E -o $@ $(@D)/twins.c
+	clang -c -MMD -o $(@D)/twins.o $(@D)/twins.c
+
+clang-assembler: out/clang-assembler/greet.o
+out/clang-assembler/greet.o: greet.c greet.h
+	$(DIR)
+	clang -fno-integrated-as -c -o $@ greet.c
+	clang -no-integrated-as -c -o $(@D)/old.o greet.c
+	clang -fno-integrated-as -fintegrated-as -c -o $(@D)/integrated.o greet.c
 
 # A compiler that is a script, by its path and first in PATH.
 launcher-script: out/launcher-script/one.o out/launcher-script/two.o

@@ -1,7 +1,7 @@
 # Archives, linking, and the other binary utilities.
 
 LINK = archive archive-update thin-archive archive-script shared static-link linker assembler-only \
-  strip lto linker-script relocatable response-link names-only
+  strip lto lto-partition linker-script relocatable response-link names-only
 SPECIAL += libtool
 
 archive: out/archive/greet
@@ -93,6 +93,16 @@ out/lto/greet: main.c greet.c greet.h
 	$(CC) -O2 -flto -ffat-lto-objects -frandom-seed=greet -c -o $(@D)/greet.o greet.c
 	gcc-ar rcs $(@D)/libgreet.a $(@D)/greet.o
 	$(CC) -O2 -flto -frandom-seed=link -o $@ $(@D)/main.o $(@D)/libgreet.a
+
+lto-partition: out/lto-partition/none
+out/lto-partition/none: main.c greet.c greet.h
+	$(DIR)
+	for how in none one max 1to1; do \
+	  $(CC) -frandom-seed=1 -O2 -flto -flto-partition=$$how -o $(@D)/$$how main.c greet.c || exit 1; \
+	done
+	$(CC) -frandom-seed=1 -O2 -flto=auto -flto-compression-level=3 -o $(@D)/auto main.c greet.c
+	$(CC) -frandom-seed=1 -O2 -flto -fno-lto -o $(@D)/no main.c greet.c
+	$(CC) -frandom-seed=1 -O2 -flto -fuse-linker-plugin -fwhole-program -o $(@D)/plugin main.c greet.c
 
 linker-script: out/linker-script/start
 out/linker-script/start: start.s start.ld

@@ -2,8 +2,8 @@
 
 OUTPUTS = dependencies debug split-dwarf coverage several-sources no-output-name preprocess \
   assembly save-temps standard-input versions date-fixed umask same-path-twice moved stack-usage \
-  install syntax
-SPECIAL += date timestamp pch lto-random coverage-random
+  install syntax written-over
+SPECIAL += clang-written-over date timestamp pch lto-random coverage-random
 
 dependencies: out/dependencies/done
 out/dependencies/done: main.c greet.h
@@ -140,6 +140,8 @@ out/umask/greet: main.c greet.c greet.h
 	umask 007 && $(CC) $(CFLAGS) -c -o $(@D)/main.o main.c
 	umask 027 && $(CC) -o $@ $(@D)/main.o $(@D)/greet.o
 	umask 077 && ar rcs $(@D)/libgreet.a $(@D)/greet.o
+	umask 777 && $(CC) $(CFLAGS) -c -o $(@D)/denied.o greet.c || true
+	rm -f $(@D)/denied.o
 
 # One path, two objects in turn, each used before it is overwritten.
 same-path-twice: out/same-path-twice/greet
@@ -196,3 +198,40 @@ out/lto-random/greet: main.c greet.c greet.h
 	$(CC) -O2 -flto -c -o $(@D)/main.o main.c
 	$(CC) -O2 -flto -c -o $(@D)/greet.o greet.c
 	$(CC) -O2 -flto=2 -o $@ $(@D)/main.o $(@D)/greet.o
+
+# What was there keeps its inode, links and permissions, or is replaced: each tool has its own way.
+WRITE_OVER = cd $(@D) && for old in 600 751 linked empty; do \
+    for file in x.s x.i x.d x.o x.su x.map x; do echo old > $$old.$$file; done; \
+    case $$old in \
+      empty) rm empty.x; for file in empty.*; do : > $$file; ln $$file reserved.$$file; done ;; \
+      linked) for file in linked.*; do ln $$file other.$$file; done ;; \
+      *) chmod $$old $$old.* ;; \
+    esac; \
+    $(1) $(CFLAGS) -S -o $$old.x.s ../../greet.c && $(1) -E -o $$old.x.i ../../greet.c && \
+    $(1) $(CFLAGS) -fstack-usage -MMD -MF $$old.x.d -c -o $$old.x.o ../../greet.c && \
+    $(1) -o $$old.x -Wl,-Map=$$old.x.map ../../main.c ../../greet.c || exit 1; \
+  done
+
+written-over: out/written-over/lib.a
+out/written-over/lib.a: main.c greet.c greet.h
+	$(DIR)
+	$(call WRITE_OVER,$(CC))
+	cd $(@D) && rm *.map
+	cd $(@D) && $(CC) $(CFLAGS) -c -o read-only.o ../../main.c && chmod 444 read-only.o && \
+	  $(CC) -g -c -o read-only.o ../../main.c
+	cd $(@D) && $(CC) -g -c -o main.o ../../main.c && ln main.o stripped.o && strip stripped.o && \
+	  $(CC) -g -o program ../../main.c ../../greet.c && ln program second && chmod 711 program && \
+	  strip program && strip -o second program
+	cd $(@D) && ar rc lib.a main.o && ln lib.a linked.a && chmod 640 lib.a && \
+	  ar rc lib.a read-only.o && ranlib lib.a
+
+clang-written-over: out/clang-written-over/done
+out/clang-written-over/done: main.c greet.c greet.h
+	$(DIR)
+	$(call WRITE_OVER,clang)
+	cd $(@D) && rm *.map
+	cd $(@D) && echo old > split.dwo && ln split.dwo other.dwo && \
+	  clang -g -gsplit-dwarf -c -o split.o ../../greet.c
+	cd $(@D) && echo old > assembled.o && ln assembled.o other.o && \
+	  clang -c -o assembled.o ../../start.s
+	touch $@

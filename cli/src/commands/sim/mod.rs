@@ -19,7 +19,7 @@ use crate::args::{
     SimValidateArgs,
 };
 use crate::error::CliError;
-use crate::exit;
+use crate::{exit, stderr};
 
 pub(crate) fn run(command: &SimCommand) -> Result<(), CliError> {
     match command {
@@ -36,7 +36,7 @@ fn run_scenario(args: &SimRunArgs) -> Result<(), CliError> {
     let document = document(&args.scenario, &args.settings.set)?;
     let scenario = Scenario::read(&document)?;
     let seeds = seeds(&scenario, &args.settings);
-    eprintln!("{}: {} seeds", scenario.title, seeds.len());
+    stderr::write_line(format_args!("{}: {} seeds", scenario.title, seeds.len()));
     let runs = run_seeds(&scenario, &seeds)?;
     if let Some(directory) = &args.out {
         results::write(directory, &document, &scenario, &runs)?;
@@ -65,9 +65,9 @@ fn sweep(args: &SimSweepArgs) -> Result<(), CliError> {
         grid.add(axis)?;
     }
     let sweep = Sweep::new(&document, &grid, &seeds)?;
-    eprintln!("{} combinations, {} seeds each", sweep.len(), seeds.len());
+    stderr::write_line(format_args!("{} combinations, {} seeds each", sweep.len(), seeds.len()));
     let progress = sweep.run(&args.out)?;
-    eprintln!("{} run now, {} were there", progress.run, progress.found);
+    stderr::write_line(format_args!("{} run now, {} were there", progress.run, progress.found));
     let table = args.out.join("summary.csv");
     results::write_sweep(&args.out, &table, &document, &scenario, args.over.len())?;
     print_line(table.display())

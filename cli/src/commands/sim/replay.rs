@@ -10,6 +10,7 @@ use super::{figure, results, seeds};
 use crate::args::SimReplayArgs;
 use crate::commands::print_line;
 use crate::error::CliError;
+use crate::stderr;
 
 pub(super) fn run(args: &SimReplayArgs) -> Result<(), CliError> {
     // Says that a file is missing with the exit code for it.
@@ -26,13 +27,13 @@ pub(super) fn run(args: &SimReplayArgs) -> Result<(), CliError> {
     }
     let scenario = Scenario::read(&document)?;
     let notes = notes(&recorded);
-    eprintln!(
+    stderr::write_line(format_args!(
         "recorded: {} runs in {} s on {} cores",
         recorded.runs,
         figure(recorded.makespan_s),
         recorded.slots
-    );
-    notes.iter().for_each(|note| eprintln!("note: {note}"));
+    ));
+    notes.iter().for_each(|note| stderr::write_line(format_args!("note: {note}")));
     let runs = run_seeds(&scenario, &seeds(&scenario, &args.settings))?;
     if let Some(directory) = &args.out {
         results::write(directory, &document, &scenario, &runs)?;

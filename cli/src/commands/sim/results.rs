@@ -15,6 +15,7 @@ use serde_json::{Map, Value, json};
 use super::{figure, finite};
 use crate::commands::print_line;
 use crate::error::CliError;
+use crate::stderr;
 
 /// Runs with their seeds.
 pub(super) type Runs = [(u64, Summary)];
@@ -80,13 +81,13 @@ pub(super) fn write(
     let left_out = write_trace(file, scenario, *seed, (&graph, &outcome));
     let left_out = left_out.map_err(CliError::io(&path))?;
     if left_out > 0 {
-        eprintln!("{}: {left_out} tasks are left out of it", path.display());
+        stderr::write_line(format_args!("{}: {left_out} tasks are left out of it", path.display()));
     }
     let path = directory.join("report.html");
     let (graph, outcome) = (&graph, &outcome);
     let report = RunReport { document, scenario, runs, graph, outcome };
     fs::write(&path, report.html()).map_err(CliError::io(&path))?;
-    eprintln!("wrote {}", directory.display());
+    stderr::write_line(format_args!("wrote {}", directory.display()));
     Ok(())
 }
 

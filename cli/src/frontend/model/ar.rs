@@ -9,6 +9,7 @@ use super::super::context::{Context, OutputKind};
 use super::super::plan::PlannedThunk;
 use super::super::reason::{LocalReason, Step};
 use super::super::view::View;
+use super::super::writing::Writing;
 use super::{check_probe, finish_utility, is_deterministic, require_plugins};
 
 #[derive(Debug, PartialEq, Eq)]
@@ -114,7 +115,7 @@ pub(super) fn plan(mut context: Context<'_>, words: Vec<String>) -> Step<Planned
     if !is_made_anew(&context, &arguments)? {
         existing_archive(&mut context, &arguments.archive)?;
     }
-    context.output("out", &arguments.archive, OutputKind::FILE)?;
+    context.output("out", &arguments.archive, OutputKind::file(Writing::InPlace))?;
     finish_utility(context, words, "ar", &arguments.archive)
 }
 

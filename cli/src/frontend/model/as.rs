@@ -6,6 +6,7 @@ use super::super::macros::Macros;
 use super::super::plan::PlannedThunk;
 use super::super::reason::{LocalReason, Step};
 use super::super::scan::{Scan, SearchPath};
+use super::super::writing::Writing;
 use super::{check_probe, check_temporary, finish_utility};
 
 /// An option that reads and writes nothing.
@@ -125,9 +126,9 @@ pub(super) fn plan(mut context: Context<'_>, words: Vec<String>) -> Step<Planned
     }
     scan.run(|_| Ok(Vec::new()))?;
     let output = arguments.output.as_deref().unwrap_or("a.out");
-    context.output("out", output, OutputKind::FILE)?;
+    context.output("out", output, OutputKind::file(Writing::ReplaceUnlessEmpty))?;
     if let Some(file) = &arguments.dependencies {
-        context.output("d", file, OutputKind::FILE)?;
+        context.output("d", file, OutputKind::file(Writing::InPlace))?;
     }
     let subject = arguments.sources.join(" ");
     finish_utility(context, words, "as", &subject)

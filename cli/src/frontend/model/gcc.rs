@@ -6,19 +6,22 @@
 
 use std::path::{Path, PathBuf};
 
+use rustix::fs::Access;
+
 use super::super::context::{Context, Draft, OutputKind};
 use super::super::environment::{For, environment};
 use super::super::lex::Text;
 use super::super::macros::{self, Macros};
 use super::super::native;
 use super::super::options::{self, Invocation, Language, Mode};
-use super::super::outputs;
+use super::super::outputs::{self, Expected};
 use super::super::plan::PlannedThunk;
 use super::super::probe::{Compiler, words as words_of};
 use super::super::reason::{LocalReason, Step};
 use super::super::scan::{self, Scan, SearchPath};
 use super::super::search::{SearchLanguage, default_directories};
 use super::super::tool::Tool;
+use super::super::writing::Writing;
 use super::super::{closure, ldargs};
 use super::{check_probe, check_temporary, ld};
 
@@ -39,16 +42,18 @@ pub(super) fn plan(
     let compiler = Compiler::at(&context.program)?;
     let kind = CompilerKind::of(&context, &compiler)?;
     kind.check(&call)?;
+    kind.check_temporary_directory(&context)?;
     let purpose = if call.mode == Mode::Link { For::Link } else { For::Compile };
     let environment = environment(&mut context, purpose)?;
     let words = native::spell_out(&context, &compiler, &words, &call.native)?;
-    headers(&mut context, &compiler, &call, &words)?;
+    headers(&mut context, &compiler, kind, &call, &words)?;
     toolchain(&mut context, &compiler, kind, &call)?;
     if call.mode == Mode::Link {
         link(&mut context, &compiler, &call)?;
     }
     for expected in outputs::expected(&call) {
-        let kind = OutputKind { required: expected.required, executable: false };
+        let writing = kind.writing(&call, &expected);
+        let kind = OutputKind { required: expected.required, executable: false, writing };
         context.output(expected.tag, &expected.path, kind)?;
     }
     // A driver that only assembles or links would warn that it is not used.
@@ -129,6 +134,22 @@ impl CompilerKind {
         }
     }
 
+    /// Without a usable directory for its temporary files clang gives up, where GCC takes another.
+    fn check_temporary_directory(self, context: &Context<'_>) -> Step<()> {
+        let variables = ["TMPDIR", "TMP", "TEMP", "TEMPDIR"];
+        let mut given = variables.iter().filter_map(|name| Some((name, context.variable(name)?)));
+        match given.next() {
+            Some((name, directory))
+                if self == Self::Clang
+                    && rustix::fs::access(directory, Access::WRITE_OK | Access::EXEC_OK)
+                        .is_err() =>
+            {
+                Err(LocalReason::Environment((*name).to_owned()).into())
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Combinations whose outputs nobody here has names for.
     fn check(self, call: &Invocation) -> Step<()> {
         let beside = call.coverage_notes || call.stack_usage || call.split_debug;
@@ -140,12 +161,29 @@ impl CompilerKind {
         }
         Ok(())
     }
+
+    /// How an output is written, unless it is that of a link.
+    fn writing(self, call: &Invocation, output: &Expected) -> Writing {
+        let is_object = output.tag == "out" && call.mode == Mode::Object;
+        match (self, output.tag) {
+            (Self::Gcc, "out") if is_object => Writing::ReplaceUnlessEmpty,
+            // objcopy writes it.
+            (Self::Gcc, "dwo") => Writing::ReplaceUnlessEmpty,
+            (Self::Clang, "out") if is_object && call.external_assembler => {
+                Writing::ReplaceUnlessEmpty
+            }
+            (Self::Clang, "out") if is_object && output.language.is_assembler() => Writing::InPlace,
+            (Self::Clang, "out") => Writing::Replace,
+            _ => Writing::InPlace,
+        }
+    }
 }
 
 /// Shows every header that the sources may read.
 fn headers(
     context: &mut Context<'_>,
     compiler: &Compiler,
+    kind: CompilerKind,
     call: &Invocation,
     words: &[String],
 ) -> Step<()> {
@@ -179,6 +217,9 @@ fn headers(
             continue;
         };
         let mut scan = Scan::new(context, search, &given);
+        if kind == CompilerKind::Clang {
+            scan = scan.by_inode();
+        }
         scan.source(&source.path, text)?;
         if preprocessed {
             scan.preincluded(PREINCLUDED)?;
@@ -307,7 +348,9 @@ fn toolchain(
     }
     for source in &call.sources {
         match source.language {
-            Language::Cxx | Language::CxxPreprocessed => program(context, compiler, "cc1plus")?,
+            Language::Cxx | Language::CxxPreprocessed => {
+                program(context, compiler, "cc1plus")?;
+            }
             Language::C | Language::CPreprocessed | Language::AssemblerWithCpp => {
                 program(context, compiler, "cc1")?;
             }
@@ -329,11 +372,10 @@ fn toolchain(
 }
 
 /// A program as the driver finds it: in its own directories, else along `PATH`.
-fn program(context: &mut Context<'_>, compiler: &Compiler, name: &str) -> Step<()> {
+fn program(context: &mut Context<'_>, compiler: &Compiler, name: &str) -> Step<PathBuf> {
     let option = format!("-print-prog-name={name}");
     let found = context.prober().line(compiler, &[&option])?.unwrap_or_else(|| name.to_owned());
-    context.require_program(&found)?;
-    Ok(())
+    context.require_program(&found)
 }
 
 /// A file of the compiler's own directory, if it has it.
@@ -366,8 +408,10 @@ fn clang_installation(
             }
         }
     }
-    if call.split_debug || call.sources.iter().any(|s| s.language == Language::Assembler) {
-        // `-fno-integrated-as` and old versions start these.
+    let mut languages = call.sources.iter().map(|source| source.language);
+    let is_assembly = languages.any(|language| language == Language::Assembler);
+    if call.external_assembler || call.split_debug || is_assembly {
+        // Old versions start these where `-fno-integrated-as` was not given, too.
         for name in ["as", "objcopy"] {
             program(context, compiler, name)?;
         }
@@ -404,14 +448,14 @@ fn link(context: &mut Context<'_>, compiler: &Compiler, call: &Invocation) -> St
     // The driver's plugin and its library belong to the toolchain.
     let plugins = parsed.inputs.extract_if(.., |path| path.ends_with("liblto_plugin.so"));
     context.roots.extend(plugins.map(PathBuf::from));
-    linkers(context, compiler, call, &linker)?;
+    let writing = ld::writing_of(&linkers(context, compiler, call, &linker)?);
     let defaults = match context.roots.iter().find(|root| is_linker(root)).cloned() {
         Some(linker) => ld::default_directories(context, &Compiler::at(&linker)?)?,
         None => Vec::new(),
     };
     ld::collect(context, &parsed, &defaults)?;
     let output = call.output.as_deref().unwrap_or("a.out");
-    let kind = OutputKind { required: true, executable: !parsed.relocatable };
+    let kind = OutputKind { required: true, executable: !parsed.relocatable, writing };
     context.output("out", output, kind)
 }
 
@@ -420,22 +464,20 @@ fn is_linker(path: &Path) -> bool {
     name.and_then(Tool::of) == Some(Tool::Linker)
 }
 
-/// Adds collect2, the linker, and what link-time optimisation takes.
+/// Adds collect2, the linker, and what link-time optimisation takes. Returns the linker.
 fn linkers(
     context: &mut Context<'_>,
     compiler: &Compiler,
     call: &Invocation,
     shown: &str,
-) -> Step<()> {
+) -> Step<PathBuf> {
     context.require_program(shown)?;
     let chosen = call.link_flags.iter().rev().find_map(|flag| flag.strip_prefix("-fuse-ld="));
-    match chosen {
+    let linker = match chosen {
         None => program(context, compiler, "ld")?,
-        Some(name @ ("bfd" | "gold" | "lld")) => {
-            program(context, compiler, &format!("ld.{name}"))?;
-        }
+        Some(name @ ("bfd" | "gold" | "lld")) => program(context, compiler, &format!("ld.{name}"))?,
         Some(other) => return Err(LocalReason::Option(format!("-fuse-ld={other}")).into()),
-    }
+    };
     let specs = |flag: &String| {
         [
             ("-fopenmp", "libgomp.spec"),
@@ -464,5 +506,5 @@ fn linkers(
             context.roots.insert("/bin/sh".into());
         }
     }
-    Ok(())
+    Ok(linker)
 }

@@ -1,11 +1,14 @@
 //! The linker, called directly.
 
+use std::path::Path;
+
 use super::super::context::{Context, OutputKind};
 use super::super::ldargs::{self, LinkLine};
 use super::super::libraries::Libraries;
 use super::super::plan::PlannedThunk;
 use super::super::probe::Compiler;
 use super::super::reason::{LocalReason, Step};
+use super::super::writing::Writing;
 use super::{check_probe, finish_utility, require_plugins};
 
 pub(super) fn plan(mut context: Context<'_>, words: Vec<String>) -> Step<PlannedThunk> {
@@ -24,7 +27,8 @@ pub(super) fn plan(mut context: Context<'_>, words: Vec<String>) -> Step<Planned
     }
     require_plugins(&mut context);
     collect(&mut context, &line, &defaults)?;
-    let kind = if line.relocatable { OutputKind::FILE } else { OutputKind::PROGRAM };
+    let writing = writing_of(&context.program);
+    let kind = OutputKind { required: true, executable: !line.relocatable, writing };
     context.output("out", &output, kind)?;
     finish_utility(context, words, "ld", &output)
 }
@@ -35,13 +39,23 @@ pub(super) fn collect(context: &mut Context<'_>, line: &LinkLine, defaults: &[St
         context.input(input)?;
     }
     for (tag, path) in &line.outputs {
-        context.output(tag, path, OutputKind::FILE)?;
+        let is_object = *tag == "implib";
+        let writing = if is_object { Writing::ReplaceUnlessEmpty } else { Writing::InPlace };
+        context.output(tag, path, OutputKind::file(writing))?;
     }
     let mut libraries = Libraries::new(context, line, defaults);
     for script in &line.scripts {
         libraries.script_file(script, ".")?;
     }
     libraries.collect()
+}
+
+/// How this linker writes its program.
+pub(super) fn writing_of(linker: &Path) -> Writing {
+    let real = linker.canonicalize().unwrap_or_else(|_| linker.to_owned());
+    let name = real.file_name().unwrap_or_default().to_string_lossy();
+    // `ld.lld` leads to `lld`, and may itself be what `ld` leads to.
+    if name.contains("lld") { Writing::Replace } else { Writing::ReplaceUnlessEmpty }
 }
 
 /// The directories that the linker adds itself: the `SEARCH_DIR`s of its built-in script.

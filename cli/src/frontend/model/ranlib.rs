@@ -3,6 +3,7 @@
 use super::super::context::{Context, OutputKind};
 use super::super::plan::PlannedThunk;
 use super::super::reason::{LocalReason, Step};
+use super::super::writing::Writing;
 use super::ar::existing_archive;
 use super::{finish_utility, is_deterministic, require_plugins};
 
@@ -33,7 +34,7 @@ pub(super) fn plan(mut context: Context<'_>, words: Vec<String>) -> Step<Planned
         if !existing_archive(&mut context, archive)? {
             return Err(LocalReason::Missing(archive.clone()).into());
         }
-        context.output("out", archive, OutputKind::FILE)?;
+        context.output("out", archive, OutputKind::file(Writing::InPlace))?;
     }
     let subject = archives.join(" ");
     finish_utility(context, words, "ranlib", &subject)

@@ -3,6 +3,7 @@
 use super::super::context::{Context, OutputKind};
 use super::super::plan::PlannedThunk;
 use super::super::reason::{LocalReason, Step};
+use super::super::writing::Writing;
 use super::{finish_utility, is_deterministic, require_plugins};
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -83,7 +84,9 @@ pub(super) fn plan(mut context: Context<'_>, words: Vec<String>) -> Step<Planned
     for file in &arguments.files {
         let (_, source) = context.input(file)?;
         let target = arguments.output.as_ref().unwrap_or(file);
-        let kind = OutputKind { required: true, executable: source.executable };
+        let is_in_place = arguments.output.is_none();
+        let writing = if is_in_place { Writing::InPlace } else { Writing::ReplaceUnlessEmpty };
+        let kind = OutputKind { required: true, executable: source.executable, writing };
         context.output("out", target, kind)?;
     }
     let subject = arguments.files.join(" ");
