@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::process::Child;
 
+use rustix::process::{Pid, Signal, kill_process};
+
 /// A process and when it started, in clock ticks since boot: numbers are used again, these are not.
 type Process = (u32, u64);
 
@@ -86,6 +88,19 @@ impl Family {
     /// How many they are.
     pub fn count(&self) -> usize {
         self.0.len()
+    }
+
+    /// Kills those that are left.
+    pub fn kill(&self) {
+        let all = all();
+        for (pid, started) in &self.0 {
+            if all.get(pid).is_some_and(|known| known.started == *started)
+                && let Some(pid) = Pid::from_raw(*pid as i32)
+            {
+                // It may end at any moment.
+                let _ = kill_process(pid, Signal::KILL);
+            }
+        }
     }
 
     /// Waits until none of them is left. One that stays makes the test run into its time limit.

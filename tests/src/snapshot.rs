@@ -5,10 +5,16 @@ use std::fmt::{self, Write as _};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// Differences shown before the rest is only counted.
 const SHOWN_MAX: usize = 20;
+
+/// The coarsest clock of a file system on Linux (100 ticks a second).
+const TICK: Duration = Duration::from_millis(10);
+
+/// More than a build of a test takes.
+const RECENT: Duration = Duration::from_secs(24 * 60 * 60);
 
 const TOO_MANY: &str = "is too many";
 
@@ -117,6 +123,33 @@ impl Snapshot {
             let Some(two) = other.0.get(path) else { continue };
             if one.kind != Kind::Directory && one.modified != two.modified {
                 all.add(path, "was written again");
+            }
+        }
+        all
+    }
+
+    /// How the files differ in which is newer than which.
+    ///
+    /// Two files within one tick of the clock here may come in any order there. A time from before
+    /// the build, which `touch -d`, `cp -p` or `tar x` has set, must be the same.
+    pub fn order_differences(&self, other: &Self) -> Differences {
+        let mut all = Differences::default();
+        let in_both = self.0.iter().filter_map(|(path, one)| {
+            let two = other.0.get(path)?;
+            let files = matches!((&one.kind, &two.kind), (Kind::File(_), Kind::File(_)));
+            files.then_some((path, one.modified, two.modified))
+        });
+        let mut files: Vec<_> = in_both.collect();
+        files.sort_by_key(|(_, modified, _)| *modified);
+        let Some(&(_, newest, _)) = files.last() else { return all };
+        let recent = newest - RECENT;
+        for (at, &(path, modified, modified_there)) in files.iter().enumerate() {
+            if modified < recent && modified != modified_there {
+                all.add(path, format_args!("time {modified:?} became {modified_there:?}"));
+            }
+            let later = files[at..].iter().filter(|(_, later, _)| *later > modified + TICK);
+            for (newer, ..) in later.filter(|(_, _, later_there)| *later_there < modified_there) {
+                all.add(path, format_args!("was older than {} and is newer", newer.display()));
             }
         }
         all

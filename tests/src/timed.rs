@@ -1,0 +1,104 @@
+//! Commands with a time limit: a hang is a failure that says what was printed so far.
+
+use std::fs::{self, OpenOptions};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+
+use crate::Family;
+
+/// Time limit of one build command.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A command in a process group of its own, whose streams go to files.
+///
+/// Files, because a pipe would stay open as long as anybody who was left behind by the command.
+pub struct Timed {
+    child: Child,
+    stdout: PathBuf,
+    stderr: PathBuf,
+}
+
+impl Timed {
+    /// Starts the command. Its streams go to `stdout` and `stderr` in `directory`, or both to
+    /// `stdout` if `together`.
+    pub fn start(mut command: Command, directory: &Path, together: bool) -> Self {
+        let stdout = directory.join("stdout");
+        let stderr = if together { stdout.clone() } else { directory.join("stderr") };
+        for path in [&stdout, &stderr] {
+            fs::write(path, "").expect("a file can be written");
+        }
+        let open = |path: &Path| -> Stdio {
+            OpenOptions::new().append(true).open(path).expect("a file can be opened").into()
+        };
+        command.stdout(open(&stdout)).stderr(open(&stderr)).process_group(0);
+        let child = command.spawn().expect("a build command starts");
+        Self { child, stdout, stderr }
+    }
+
+    /// The process, which leads its group.
+    pub fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    /// Sends a signal to its process group. The group is gone if it has ended before.
+    pub fn signal_group(&self, signal: Signal) {
+        let _ = kill_process_group(self.pid(), signal);
+    }
+
+    /// What it has written to standard output by now.
+    pub fn said(&self) -> String {
+        lossy(&read(&self.stdout))
+    }
+
+    /// Has it ended? Then its number is free for others only after [`Timed::wait`].
+    pub fn has_ended(&self) -> bool {
+        self.ends_within(Duration::ZERO)
+    }
+
+    fn ends_within(&self, limit: Duration) -> bool {
+        let process = pidfd_open(self.pid(), PidfdFlags::empty()).expect("a child has a number");
+        let mut ready = [PollFd::new(&process, PollFlags::IN)];
+        let limit = Timespec::try_from(limit).expect("a limit is short");
+        poll(&mut ready, Some(&limit)) == Ok(1)
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    /// After 60 seconds, with what was printed; whatever it has started is killed.
+    #[track_caller]
+    pub fn wait(mut self) -> Output {
+        if !self.ends_within(LIMIT) {
+            let family = Family::of(&self.child);
+            self.signal_group(Signal::KILL);
+            family.kill();
+            self.reap();
+            panic!(
+                "still running after {LIMIT:?}; stdout:\n{}stderr:\n{}",
+                lossy(&read(&self.stdout)),
+                lossy(&read(&self.stderr))
+            );
+        }
+        let status = self.reap();
+        let (stdout, stderr) = (read(&self.stdout), read(&self.stderr));
+        let stderr = if self.stdout == self.stderr { Vec::new() } else { stderr };
+        Output { status, stdout, stderr }
+    }
+
+    fn reap(&mut self) -> ExitStatus {
+        self.child.wait().expect("a child can be waited for")
+    }
+}
+
+fn read(path: &Path) -> Vec<u8> {
+    fs::read(path).expect("a file can be read")
+}
+
+fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
