@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs)] // a failed step fails the test
 
 mod absolute;
+mod alike;
 mod bench;
 mod chaos;
 mod clock;
