@@ -23,6 +23,7 @@ mod memo;
 mod metrics;
 mod network;
 mod parallel;
+mod random_builds;
 mod real;
 mod requester;
 mod run;

@@ -69,25 +69,23 @@ impl Timed {
 
     /// Waits for its end.
     ///
-    /// # Panics
+    /// # Errors
     /// After 60 seconds, with what was printed; whatever it has started is killed.
-    #[track_caller]
-    pub fn wait(mut self) -> Output {
+    pub fn wait(mut self) -> Result<Output, String> {
         if !self.ends_within(LIMIT) {
             let family = Family::of(&self.child);
             self.signal_group(Signal::KILL);
             family.kill();
             self.reap();
-            panic!(
-                "still running after {LIMIT:?}; stdout:\n{}stderr:\n{}",
-                lossy(&read(&self.stdout)),
-                lossy(&read(&self.stderr))
-            );
+            let (stdout, stderr) = (lossy(&read(&self.stdout)), lossy(&read(&self.stderr)));
+            return Err(format!(
+                "still running after {LIMIT:?}; stdout:\n{stdout}--- stderr:\n{stderr}---"
+            ));
         }
         let status = self.reap();
         let (stdout, stderr) = (read(&self.stdout), read(&self.stderr));
         let stderr = if self.stdout == self.stderr { Vec::new() } else { stderr };
-        Output { status, stdout, stderr }
+        Ok(Output { status, stdout, stderr })
     }
 
     fn reap(&mut self) -> ExitStatus {

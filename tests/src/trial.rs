@@ -175,26 +175,64 @@ impl Trial {
 
     /// Compares plain builds with builds by mesh: lazily with nothing remembered and again with
     /// all remembered, or eagerly. With the latter, a second plain build checks the trial itself.
+    #[track_caller]
     pub fn check(&self, mode: Mode) {
         if let Some(program) = self.needs.iter().find(|program| !is_installed(program)) {
             return skip::missing(format_args!("{program} is not installed"));
         }
         let project = self.project();
-        let plain = self.hold(&project, With::Plain);
-        let mesh = Mesh::new();
-        match mode {
-            Mode::Lazy => {
-                self.compare(&plain, &self.hold(&project, mode.with(&mesh)), "lazy");
-                self.compare(&plain, &self.hold(&project, mode.with(&mesh)), "lazy once more");
-            }
-            Mode::Eager => {
-                self.compare(&plain, &self.hold(&project, With::Plain), "plain once more");
-                self.compare(&plain, &self.hold(&project, mode.with(&mesh)), "eager");
-            }
+        let outcome = self.hold(&project, With::Plain).and_then(|plain| match mode {
+            Mode::Lazy => self.compare_lazy(&project, &plain),
+            Mode::Eager => self
+                .compare_plain(&project, &plain)
+                .and_then(|()| self.compare_eager(&project, &plain)),
+        });
+        if let Err(difference) = outcome {
+            panic!("{difference}");
         }
-        let journals = mesh.home().join("builds");
-        let left = journals.read_dir().map_or(0, Iterator::count);
-        assert_eq!(left, 0, "journals of builds that have ended");
+    }
+
+    /// Compares plain builds with those by mesh.
+    ///
+    /// # Errors
+    /// The first difference.
+    pub fn compare_in(&self, mode: Mode) -> Result<(), String> {
+        let project = self.project();
+        let plain = self.hold(&project, With::Plain)?;
+        match mode {
+            Mode::Lazy => self.compare_lazy(&project, &plain),
+            Mode::Eager => self.compare_eager(&project, &plain),
+        }
+    }
+
+    /// Compares plain builds with themselves, which checks the trial.
+    ///
+    /// # Errors
+    /// The first difference.
+    pub fn compare_with_itself(&self) -> Result<(), String> {
+        let project = self.project();
+        let plain = self.hold(&project, With::Plain)?;
+        self.compare_plain(&project, &plain)
+    }
+
+    fn compare_plain(&self, project: &Project, plain: &[Held]) -> Result<(), String> {
+        self.compare(plain, &self.hold(project, With::Plain)?, "plain once more")
+    }
+
+    fn compare_lazy(&self, project: &Project, plain: &[Held]) -> Result<(), String> {
+        let mesh = Mesh::new();
+        for who in ["lazy", "lazy once more"] {
+            self.compare(plain, &self.hold(project, Mode::Lazy.with(&mesh))?, who)?;
+        }
+        assert_no_journals(&mesh);
+        Ok(())
+    }
+
+    fn compare_eager(&self, project: &Project, plain: &[Held]) -> Result<(), String> {
+        let mesh = Mesh::new();
+        self.compare(plain, &self.hold(project, Mode::Eager.with(&mesh))?, "eager")?;
+        assert_no_journals(&mesh);
+        Ok(())
     }
 
     fn project(&self) -> Project {
@@ -212,64 +250,81 @@ impl Trial {
     }
 
     /// All builds: in broken sources, in fixed ones, with nothing to do, and that by plain make.
-    fn hold(&self, project: &Project, with: With<'_>) -> Vec<Held> {
+    fn hold(&self, project: &Project, with: With<'_>) -> Result<Vec<Held>, String> {
         project.reset();
-        let mut held = Vec::new();
-        let mut round = |round: &'static str, with: With<'_>| {
-            for line in &self.builds {
-                let before = project.snapshot();
-                let command = project.ready(with, line);
-                let together = self.streams == Streams::Together;
-                let output = Timed::start(command, project.outside(), together).wait();
-                let built = project.built(with, finished(output));
-                let touched = before.touched(&built.snapshot);
-                held.push(Held { what: format!("`{line}` {round}"), built, touched });
-            }
-        };
-        round("in the sources as they come", with);
+        let mut held = self.round(project, with, "in the sources as they come")?;
         project.edit(&self.fix);
-        round("after the edit", with);
-        round("with nothing to do", with);
-        round("plainly with nothing to do", With::Plain);
-        held
+        held.extend(self.round(project, with, "after the edit")?);
+        held.extend(self.round(project, with, "with nothing to do")?);
+        held.extend(self.round(project, With::Plain, "plainly with nothing to do")?);
+        Ok(held)
     }
 
-    #[track_caller]
-    fn compare(&self, plain: &[Held], other: &[Held], who: &str) {
-        for (plain, other) in plain.iter().zip(other) {
-            let context = format!("{who}: {}{}", plain.what, context(&other.built));
-            self.compare_builds(plain, other, &context);
-        }
+    fn round(&self, project: &Project, with: With<'_>, when: &str) -> Result<Vec<Held>, String> {
+        let build = |line: &String| {
+            let what = format!("`{line}` {when}");
+            let before = project.snapshot();
+            let command = project.ready(with, line);
+            let together = self.streams == Streams::Together;
+            let output = Timed::start(command, project.outside(), together).wait();
+            let output = finished(output.map_err(|hang| format!("{what}: {hang}"))?);
+            let built = project.built(with, output);
+            let touched = before.touched(&built.snapshot);
+            Ok(Held { what, built, touched })
+        };
+        self.builds.iter().map(build).collect()
+    }
+
+    fn compare(&self, plain: &[Held], other: &[Held], who: &str) -> Result<(), String> {
         assert_eq!(plain.len(), other.len());
+        for (plain, other) in plain.iter().zip(other) {
+            self.compare_builds(plain, other).map_err(|difference| {
+                format!("{who}: {}: {difference}{}", plain.what, context(&other.built))
+            })?;
+        }
+        Ok(())
     }
 
-    #[track_caller]
-    fn compare_builds(&self, plain: &Held, other: &Held, context: &str) {
+    fn compare_builds(&self, plain: &Held, other: &Held) -> Result<(), String> {
         let (one, two) = (&plain.built, &other.built);
         let left = two.snapshot.files_that(|bytes| bytes.starts_with(PLACEHOLDER));
-        assert!(left.is_empty(), "left as placeholders: {left:?}: {context}");
+        if !left.is_empty() {
+            return Err(format!("left as placeholders: {left:?}"));
+        }
         let ended = |built: &Built| (built.finished.code, built.finished.signal);
-        assert_eq!(ended(one), ended(two), "exit status and signal: {context}");
-        let (said, said_there) = (&one.finished, &two.finished);
-        for (one, two) in [(&said.stdout, &said_there.stdout), (&said.stderr, &said_there.stderr)] {
-            let (one, two) = (comparable(one), comparable(two));
-            let same = match self.streams {
-                Streams::AnyOrder => set_of_lines(&one) == set_of_lines(&two),
-                Streams::Apart | Streams::Together => one == two,
-            };
-            assert!(same, "other words\n--- was:\n{one}--- is:\n{two}{context}");
+        if ended(one) != ended(two) {
+            return Err(format!("status and signal {:?} became {:?}", ended(one), ended(two)));
         }
-        let differences = one.snapshot.differences(&two.snapshot, &self.stamped);
-        differences.assert_none(format_args!("files: {context}"));
+        self.compare_streams("output", &one.finished.stdout, &two.finished.stdout)?;
+        self.compare_streams("errors", &one.finished.stderr, &two.finished.stderr)?;
+        none("files", &one.snapshot.differences(&two.snapshot, &self.stamped))?;
         if self.order_counts {
-            let differences = one.snapshot.order_differences(&two.snapshot);
-            differences.assert_none(format_args!("order of times: {context}"));
+            none("times", &one.snapshot.order_differences(&two.snapshot))?;
         }
-        if self.stamped.is_empty() {
-            let (one, two) = (plain.touched.to_string(), other.touched.to_string());
-            assert_eq!(one, two, "what the build has touched: {context}");
+        let (one, two) = (plain.touched.to_string(), other.touched.to_string());
+        if self.stamped.is_empty() && one != two {
+            return Err(format!("it has changed\n{two}--- instead of\n{one}---"));
         }
+        Ok(())
     }
+
+    fn compare_streams(&self, name: &str, one: &str, two: &str) -> Result<(), String> {
+        let (one, two) = (comparable(one), comparable(two));
+        let same = match self.streams {
+            Streams::AnyOrder => set_of_lines(&one) == set_of_lines(&two),
+            Streams::Apart | Streams::Together => one == two,
+        };
+        if same { Ok(()) } else { Err(format!("other {name}\n--- was:\n{one}--- is:\n{two}---")) }
+    }
+}
+
+fn none(what: &str, differences: &Differences) -> Result<(), String> {
+    if differences.is_empty() { Ok(()) } else { Err(format!("{what}:\n{differences}")) }
+}
+
+fn assert_no_journals(mesh: &Mesh) {
+    let left = mesh.home().join("builds").read_dir().map_or(0, Iterator::count);
+    assert_eq!(left, 0, "journals of builds that have ended");
 }
 
 /// A build of a trial, which round it was, and what it has changed.
