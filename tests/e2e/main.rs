@@ -16,6 +16,7 @@ mod force;
 mod generators;
 mod hostile;
 mod infer;
+mod interrupted;
 mod leasing;
 mod logging;
 mod membership;

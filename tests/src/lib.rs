@@ -21,7 +21,9 @@ pub use faults::{Chaos, Fault};
 pub use members::{Members, Seen, name, wait_until};
 pub use network::{Host, Network};
 pub use node::{Node, PATIENCE};
-pub use processes::{Family, Usage, Watch, descendants_named, usage, wait_until_none_has};
+pub use processes::{
+    Family, Usage, Watch, descendants_named, names_of_those_that_have, usage, wait_until_none_has,
+};
 pub use project::{Built, Project, With, target};
 pub use random::Random;
 pub use report::{Local, Report};

@@ -120,13 +120,21 @@ impl Family {
 /// Waits until no process is left that was started with this in its environment, as `NAME=value`:
 /// also those that began after one has looked for them. Only root sees those of others.
 pub fn wait_until_none_has(variable: &str) {
-    let has = |pid: u32| {
-        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        environment.split(|byte| *byte == 0).any(|one| one == variable.as_bytes())
-    };
-    while all().into_keys().any(has) {
+    while !names_of_those_that_have(variable).is_empty() {
         std::thread::yield_now();
     }
+}
+
+/// The first words of the processes that were started with this in their environment.
+pub fn names_of_those_that_have(variable: &str) -> Vec<String> {
+    let strings = |pid: u32, file: &str| {
+        let bytes = fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+        let strings = bytes.split(|byte| *byte == 0);
+        strings.map(|one| String::from_utf8_lossy(one).into_owned()).collect::<Vec<_>>()
+    };
+    let have = |pid: &u32| strings(*pid, "environ").iter().any(|one| one == variable);
+    let name = |pid: u32| strings(pid, "cmdline").into_iter().next().unwrap_or_default();
+    all().into_keys().filter(have).map(name).collect()
 }
 
 /// How many processes of that name descend from a process.

@@ -89,6 +89,13 @@ impl Snapshot {
         files.map(|(path, _)| path.as_path()).collect()
     }
 
+    /// Has a file at that path, in both, the same bytes?
+    pub fn same_file(&self, other: &Self, path: &str) -> bool {
+        let kind =
+            |snapshot: &Self| snapshot.0.get(Path::new(path)).map(|entry| entry.kind.clone());
+        kind(self).is_some() && kind(self) == kind(other)
+    }
+
     /// How `other` differs in names, kinds, modes, bytes and hard links. Of the paths `stamped`
     /// the bytes may differ: times or random numbers end up in them.
     pub fn differences(&self, other: &Self, stamped: &[&str]) -> Differences {

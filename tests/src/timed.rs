@@ -60,7 +60,8 @@ impl Timed {
         self.ends_within(Duration::ZERO)
     }
 
-    fn ends_within(&self, limit: Duration) -> bool {
+    /// Waits for its end, at most so long.
+    pub fn ends_within(&self, limit: Duration) -> bool {
         let process = pidfd_open(self.pid(), PidfdFlags::empty()).expect("a child has a number");
         let mut ready = [PollFd::new(&process, PollFlags::IN)];
         let limit = Timespec::try_from(limit).expect("a limit is short");
@@ -71,15 +72,23 @@ impl Timed {
     ///
     /// # Errors
     /// After 60 seconds, with what was printed; whatever it has started is killed.
-    pub fn wait(mut self) -> Result<Output, String> {
-        if !self.ends_within(LIMIT) {
+    pub fn wait(self) -> Result<Output, String> {
+        self.wait_for(LIMIT)
+    }
+
+    /// The same, with another limit.
+    ///
+    /// # Errors
+    /// After that time.
+    pub fn wait_for(mut self, limit: Duration) -> Result<Output, String> {
+        if !self.ends_within(limit) {
             let family = Family::of(&self.child);
             self.signal_group(Signal::KILL);
             family.kill();
             self.reap();
             let (stdout, stderr) = (lossy(&read(&self.stdout)), lossy(&read(&self.stderr)));
             return Err(format!(
-                "still running after {LIMIT:?}; stdout:\n{stdout}--- stderr:\n{stderr}---"
+                "still running after {limit:?}; stdout:\n{stdout}--- stderr:\n{stderr}---"
             ));
         }
         let status = self.reap();
