@@ -248,3 +248,41 @@ fn different_bytes(a: &[u8], b: &[u8]) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Files with these times in milliseconds after a day in 2026.
+    fn files(times: &[(&str, u64)]) -> Snapshot {
+        let day = SystemTime::UNIX_EPOCH + Duration::from_secs(1_780_000_000);
+        let entry = |milliseconds| Entry {
+            kind: Kind::File(Vec::new()),
+            mode: 0o644,
+            modified: day + Duration::from_millis(milliseconds),
+            links: 1,
+        };
+        Snapshot(times.iter().map(|(path, time)| (path.into(), entry(*time))).collect())
+    }
+
+    #[test]
+    fn the_order_of_times_counts_and_no_time_does() {
+        let plain = files(&[("a", 0), ("b", 50), ("c", 55)]);
+        let same = files(&[("a", 3000), ("b", 4001), ("c", 4000)]);
+        assert!(plain.order_differences(&same).is_empty());
+        let tied = files(&[("a", 0), ("b", 0), ("c", 0)]);
+        assert!(plain.order_differences(&tied).is_empty());
+        let turned = plain.order_differences(&files(&[("a", 60), ("b", 50), ("c", 70)]));
+        assert_eq!(turned.to_string(), "  a: was older than b and is newer\n");
+    }
+
+    #[test]
+    fn a_time_that_was_set_is_the_same() {
+        let day = 24 * 60 * 60 * 1000;
+        let plain = files(&[("old", 0), ("new", 2 * day)]);
+        let same = files(&[("old", 0), ("new", 2 * day + 500)]);
+        assert!(plain.order_differences(&same).is_empty());
+        let other = files(&[("old", 1), ("new", 2 * day)]);
+        assert_eq!(plain.order_differences(&other).0.len(), 1);
+    }
+}

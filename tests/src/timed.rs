@@ -109,3 +109,32 @@ fn read(path: &Path) -> Vec<u8> {
 fn lossy(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hang_is_ended_and_says_what_was_printed() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo begun; echo warned >&2; tail -f /dev/null & wait"]);
+        let hanging = Timed::start(command, directory.path(), false);
+        while !hanging.said().contains("begun") {}
+        let family = Family::of_process(hanging.pid().as_raw_nonzero().get() as u32);
+        let error = hanging.wait_for(Duration::from_millis(500)).unwrap_err();
+        assert!(error.contains("begun\n") && error.contains("warned\n"), "{error}");
+        family.wait_until_gone();
+    }
+
+    #[test]
+    fn both_streams_in_one_file_are_in_order() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo one; echo two >&2; echo three; exit 3"]);
+        let output = Timed::start(command, directory.path(), true).wait().unwrap();
+        assert_eq!(output.status.code(), Some(3));
+        assert_eq!(output.stdout, b"one\ntwo\nthree\n");
+        assert!(output.stderr.is_empty());
+    }
+}

@@ -24,6 +24,9 @@ const SOURCES: Sources<'_> = &[
 /// Corrects what is wrong in [`SOURCES`].
 const FIX: &str = "echo 'int a;' > bad.c; echo '#define FOUND 1' > missing.h";
 
+/// Set this to 1 to check trials themselves.
+const PLAIN_VARIABLE: &str = "MESH_TRIALS_PLAIN";
+
 /// Build commands in broken sources, an edit, the same commands again, and once more.
 #[derive(Clone, Debug)]
 pub struct Trial {
@@ -174,21 +177,23 @@ impl Trial {
     }
 
     /// Compares plain builds with builds by mesh: lazily with nothing remembered and again with
-    /// all remembered, or eagerly. With the latter, a second plain build checks the trial itself.
+    /// all remembered, or eagerly. With `MESH_TRIALS_PLAIN=1` plain builds are compared with
+    /// themselves instead, which checks the trial.
+    ///
+    /// # Panics
+    /// With the first difference. Where plain builds differ as well, it says so.
     #[track_caller]
     pub fn check(&self, mode: Mode) {
         if let Some(program) = self.needs.iter().find(|program| !is_installed(program)) {
             return skip::missing(format_args!("{program} is not installed"));
         }
-        let project = self.project();
-        let outcome = self.hold(&project, With::Plain).and_then(|plain| match mode {
-            Mode::Lazy => self.compare_lazy(&project, &plain),
-            Mode::Eager => self
-                .compare_plain(&project, &plain)
-                .and_then(|()| self.compare_eager(&project, &plain)),
-        });
-        if let Err(difference) = outcome {
-            panic!("{difference}");
+        if std::env::var_os(PLAIN_VARIABLE).is_some_and(|value| value == "1") {
+            return self.compare_with_itself().unwrap_or_else(|plain| panic!("{plain}"));
+        }
+        let Err(difference) = self.compare_in(mode) else { return };
+        match self.compare_with_itself() {
+            Ok(()) => panic!("{difference}"),
+            Err(plain) => panic!("{difference}\n--- and plain builds differ as well: {plain}"),
         }
     }
 
