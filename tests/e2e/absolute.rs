@@ -6,7 +6,7 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use mesh_tests::{Family, Finished, Report, Snapshot, binary, skip};
+use mesh_tests::{Family, Finished, Report, Snapshot, binary, finished, skip};
 
 use crate::generators::ANY_ORDER;
 
@@ -143,11 +143,7 @@ impl User {
 
 fn ended(mut command: Command) -> Finished {
     let output = command.output().unwrap();
-    Finished {
-        code: output.status.code(),
-        stdout: String::from_utf8(output.stdout).unwrap(),
-        stderr: String::from_utf8(output.stderr).unwrap(),
-    }
+    finished(output)
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
-use mesh_tests::{Built, Mesh, Mode, Project, Session, With, skip};
+use mesh_tests::{Built, Mesh, Mode, Project, Session, With, is_installed, skip};
 
 /// One case.
 struct Case {
@@ -137,11 +137,6 @@ fn assert_nothing_done(before: &Built, after: &Built, who: &str) {
     if let Some(report) = &after.report {
         assert_eq!((report.thunks, report.local.len()), (0, 0), "{who}: {}", report.json);
     }
-}
-
-fn is_installed(program: &str) -> bool {
-    let paths = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&paths).any(|directory| directory.join(program).is_file())
 }
 
 /// Tests `NAME::lazy` and `NAME::eager` for each case, and the list of their targets.

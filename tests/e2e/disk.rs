@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use mesh_tests::{Finished, Mesh, Project, With, binary, skip};
+use mesh_tests::{Finished, Mesh, Project, With, binary, finished, skip};
 
 /// Runs a script where a file system may be mounted that nobody else sees; `None` if this machine
 /// allows none.
@@ -22,11 +22,7 @@ fn with_own_mounts(
     command.args(how).args(["sh", "-uc", &script]);
     command.env("MESH_HOME", home).env("MESH", binary()).env("REPORT", project.report_path());
     let output = command.output().unwrap();
-    let finished = Finished {
-        code: output.status.code(),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    };
+    let finished = finished(output);
     match finished.code {
         Some(CANNOT) | None => None,
         // unshare's own trouble.

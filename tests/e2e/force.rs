@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use mesh_tests::{Finished, Mesh, binary};
+use mesh_tests::{Finished, Mesh, binary, finished};
 use serde_json::{Value, json};
 
 fn example(name: &str) -> PathBuf {
@@ -21,11 +21,7 @@ fn fibonacci(mesh: &Mesh, n: u32) -> Finished {
         .env("MESH_HOME", mesh.home())
         .output()
         .unwrap();
-    Finished {
-        code: output.status.code(),
-        stdout: String::from_utf8(output.stdout).unwrap(),
-        stderr: String::from_utf8(output.stderr).unwrap(),
-    }
+    finished(output)
 }
 
 #[test]

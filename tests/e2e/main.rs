@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs)] // a failed step fails the test
 
 mod absolute;
+mod alike;
 mod bench;
 mod chaos;
 mod clock;
@@ -15,6 +16,7 @@ mod force;
 mod generators;
 mod hostile;
 mod infer;
+mod interrupted;
 mod leasing;
 mod logging;
 mod membership;
@@ -23,6 +25,7 @@ mod metrics;
 mod network;
 mod parallel;
 mod pipes;
+mod random_builds;
 mod real;
 mod requester;
 mod run;

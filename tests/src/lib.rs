@@ -14,20 +14,27 @@ mod report;
 mod session;
 pub mod skip;
 mod snapshot;
+mod timed;
+mod trial;
 
 pub use faults::{Chaos, Fault};
 pub use members::{Members, Seen, name, wait_until};
 pub use network::{Host, Network};
 pub use node::{Node, PATIENCE};
-pub use processes::{Family, Usage, Watch, descendants_named, usage, wait_until_none_has};
+pub use processes::{
+    Family, Usage, Watch, descendants_named, names_of_those_that_have, usage, wait_until_none_has,
+};
 pub use project::{Built, Project, With, target};
 pub use random::Random;
 pub use report::{Local, Report};
 pub use session::{Mode, Session};
 pub use snapshot::{Differences, Snapshot};
+pub use timed::Timed;
+pub use trial::{Sources, Trial, is_installed};
 
 use std::ffi::OsStr;
 use std::io::Write;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -42,6 +49,8 @@ pub struct Mesh {
 pub struct Finished {
     /// Its exit code; none if a signal ended it.
     pub code: Option<i32>,
+    /// The signal that ended it.
+    pub signal: Option<i32>,
     /// Its standard output.
     pub stdout: String,
     /// Its standard error.
@@ -143,6 +152,7 @@ pub fn finished(output: Output) -> Finished {
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     Finished {
         code: output.status.code(),
+        signal: output.status.signal(),
         stdout: text(output.stdout),
         stderr: text(output.stderr),
     }

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::Ipv4Addr;
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -95,7 +96,7 @@ impl Node {
         assert!(self.falls_silent(PATIENCE), "it does not end");
         let status = self.child.wait().expect("a child can be waited for");
         let stderr = std::mem::take(&mut self.heard).join("\n");
-        Finished { code: status.code(), stdout: String::new(), stderr }
+        Finished { code: status.code(), signal: status.signal(), stdout: String::new(), stderr }
     }
 
     /// Waits for one line; false if none comes.

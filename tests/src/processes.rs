@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::process::Child;
 
+use rustix::process::{Pid, Signal, kill_process};
+
 /// A process and when it started, in clock ticks since boot: numbers are used again, these are not.
 type Process = (u32, u64);
 
@@ -88,6 +90,19 @@ impl Family {
         self.0.len()
     }
 
+    /// Kills those that are left.
+    pub fn kill(&self) {
+        let all = all();
+        for (pid, started) in &self.0 {
+            if all.get(pid).is_some_and(|known| known.started == *started)
+                && let Some(pid) = Pid::from_raw(*pid as i32)
+            {
+                // It may end at any moment.
+                let _ = kill_process(pid, Signal::KILL);
+            }
+        }
+    }
+
     /// Waits until none of them is left. One that stays makes the test run into its time limit.
     pub fn wait_until_gone(&self) {
         let left = || {
@@ -105,13 +120,21 @@ impl Family {
 /// Waits until no process is left that was started with this in its environment, as `NAME=value`:
 /// also those that began after one has looked for them. Only root sees those of others.
 pub fn wait_until_none_has(variable: &str) {
-    let has = |pid: u32| {
-        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        environment.split(|byte| *byte == 0).any(|one| one == variable.as_bytes())
-    };
-    while all().into_keys().any(has) {
+    while !names_of_those_that_have(variable).is_empty() {
         std::thread::yield_now();
     }
+}
+
+/// The first words of the processes that were started with this in their environment.
+pub fn names_of_those_that_have(variable: &str) -> Vec<String> {
+    let strings = |pid: u32, file: &str| {
+        let bytes = fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+        let strings = bytes.split(|byte| *byte == 0);
+        strings.map(|one| String::from_utf8_lossy(one).into_owned()).collect::<Vec<_>>()
+    };
+    let have = |pid: &u32| strings(*pid, "environ").iter().any(|one| one == variable);
+    let name = |pid: u32| strings(pid, "cmdline").into_iter().next().unwrap_or_default();
+    all().into_keys().filter(have).map(name).collect()
 }
 
 /// How many processes of that name descend from a process.

@@ -3,12 +3,16 @@
 //! The path matters: `-g` and `__FILE__` put it into objects. So both builds use one directory,
 //! wiped and filled anew in between, with the same times on the sources.
 
-use std::fs::{self, File, FileTimes};
-use std::os::unix::fs::symlink;
+use std::fs::{self, File, FileTimes, Permissions};
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, SystemTime};
 
 use crate::{Finished, Mesh, Report, Snapshot, binary, finished, skip};
+
+/// Modification time of the sources of [`Project::made`]: some day in 2001.
+const SOURCE_TIME: Duration = Duration::from_secs(1_000_000_000);
 
 /// A project's sources, and the directory they are built in.
 pub struct Project {
@@ -16,6 +20,7 @@ pub struct Project {
     pristine: PathBuf,
     environment: Vec<(String, String)>,
     ignored: Vec<&'static str>,
+    mesh_options: Vec<&'static str>,
 }
 
 /// Who runs a build command.
@@ -64,19 +69,30 @@ impl Project {
         None
     }
 
+    /// A project of these files (path and text), all of the same old time. Those that begin with
+    /// `#!` are executable.
+    pub fn made<P: AsRef<str>, T: AsRef<str>>(files: impl IntoIterator<Item = (P, T)>) -> Self {
+        let place = new_place();
+        let pristine = place.path().join("pristine");
+        fs::create_dir(&pristine).expect("a directory can be made");
+        for (path, text) in files {
+            write_source(&pristine.join(path.as_ref()), text.as_ref());
+        }
+        Self::at(place, pristine)
+    }
+
     /// The project in this directory, which stays as it is.
     pub fn of(pristine: PathBuf) -> Self {
-        let temporary = target().join("tmp");
-        fs::create_dir_all(&temporary).expect("target/tmp can be made");
-        // Not below /tmp: mesh takes sources there for probes.
-        let place = tempfile::Builder::new().prefix("project").tempdir_in(temporary);
-        let place = place.expect("a temporary directory can be made");
+        Self::at(new_place(), pristine)
+    }
+
+    fn at(place: tempfile::TempDir, pristine: PathBuf) -> Self {
         fs::create_dir(place.path().join("home")).expect("a home can be made");
-        let project = Self { place, pristine, environment: Vec::new(), ignored: Vec::new() };
+        let (environment, ignored, mesh_options) = Default::default();
+        let project = Self { place, pristine, environment, ignored, mesh_options };
         project.reset();
         project
     }
-
     /// The directory that is built in.
     pub fn directory(&self) -> PathBuf {
         self.place.path().join("project")
@@ -90,6 +106,16 @@ impl Project {
     /// Leaves a relative path out of the snapshots.
     pub fn ignore(&mut self, path: &'static str) {
         self.ignored.push(path);
+    }
+
+    /// Gives mesh an option for every build.
+    pub fn mesh_option(&mut self, option: &'static str) {
+        self.mesh_options.push(option);
+    }
+
+    /// A directory beside the one that is built in.
+    pub fn outside(&self) -> &Path {
+        self.place.path()
     }
 
     /// Back to the sources alone, with their times.
@@ -135,7 +161,7 @@ impl Project {
         };
         let mut command = self.command(binary());
         command.env("MESH_HOME", mesh.home()).args(["build", "--report"]).arg(self.report_path());
-        command.args(options).arg("--").args(words);
+        command.args(options).args(&self.mesh_options).arg("--").args(words);
         command
     }
 
@@ -207,6 +233,25 @@ pub fn target() -> PathBuf {
     let profile = binary();
     let target = profile.ancestors().nth(2).expect("the binary is in target/PROFILE");
     target.to_owned()
+}
+
+fn new_place() -> tempfile::TempDir {
+    let temporary = target().join("tmp");
+    fs::create_dir_all(&temporary).expect("target/tmp can be made");
+    // Not below /tmp: mesh takes sources there for probes.
+    let place = tempfile::Builder::new().prefix("project").tempdir_in(temporary);
+    place.expect("a temporary directory can be made")
+}
+
+fn write_source(path: &Path, text: &str) {
+    fs::create_dir_all(path.parent().expect("a source is in a directory"))
+        .expect("a directory can be made");
+    fs::write(path, text).expect("a source can be written");
+    let mode = if text.starts_with("#!") { 0o755 } else { 0o644 };
+    fs::set_permissions(path, Permissions::from_mode(mode)).expect("a mode can be set");
+    let file = File::options().append(true).open(path).expect("a source can be opened");
+    let modified = SystemTime::UNIX_EPOCH + SOURCE_TIME;
+    file.set_times(FileTimes::new().set_modified(modified)).expect("times can be set");
 }
 
 fn copy_tree(from: &Path, to: &Path) {

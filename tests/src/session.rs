@@ -111,10 +111,10 @@ impl Session {
 }
 
 /// How a placeholder begins.
-const PLACEHOLDER: &[u8] = b"mesh placeholder ";
+pub(crate) const PLACEHOLDER: &[u8] = b"mesh placeholder ";
 
 /// What helps to understand a failed comparison.
-fn context(built: &Built) -> String {
+pub(crate) fn context(built: &Built) -> String {
     let mut text = String::new();
     let _ = write!(text, "\n--- stderr with mesh:\n{}", built.finished.stderr);
     if let Some(report) = &built.report {
@@ -129,7 +129,7 @@ fn context(built: &Built) -> String {
 }
 
 /// Without mesh's own talk, and with the same name for every temporary file of a compiler.
-fn comparable(text: &str) -> String {
+pub(crate) fn comparable(text: &str) -> String {
     let lines = text.lines().filter(|line| !line.starts_with("mesh: "));
     lines.map(|line| without_temporary_names(line) + "\n").collect()
 }

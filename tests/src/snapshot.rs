@@ -5,10 +5,16 @@ use std::fmt::{self, Write as _};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// Differences shown before the rest is only counted.
 const SHOWN_MAX: usize = 20;
+
+/// The coarsest clock of a file system on Linux (100 ticks a second).
+const TICK: Duration = Duration::from_millis(10);
+
+/// More than a build of a test takes.
+const RECENT: Duration = Duration::from_secs(24 * 60 * 60);
 
 const TOO_MANY: &str = "is too many";
 
@@ -83,6 +89,13 @@ impl Snapshot {
         files.map(|(path, _)| path.as_path()).collect()
     }
 
+    /// Has a file at that path, in both, the same bytes?
+    pub fn same_file(&self, other: &Self, path: &str) -> bool {
+        let kind =
+            |snapshot: &Self| snapshot.0.get(Path::new(path)).map(|entry| entry.kind.clone());
+        kind(self).is_some() && kind(self) == kind(other)
+    }
+
     /// How `other` differs in names, kinds, modes, bytes and hard links. Of the paths `stamped`
     /// the bytes may differ: times or random numbers end up in them.
     pub fn differences(&self, other: &Self, stamped: &[&str]) -> Differences {
@@ -117,6 +130,33 @@ impl Snapshot {
             let Some(two) = other.0.get(path) else { continue };
             if one.kind != Kind::Directory && one.modified != two.modified {
                 all.add(path, "was written again");
+            }
+        }
+        all
+    }
+
+    /// How the files differ in which is newer than which.
+    ///
+    /// Two files within one tick of the clock here may come in any order there. A time from before
+    /// the build, which `touch -d`, `cp -p` or `tar x` has set, must be the same.
+    pub fn order_differences(&self, other: &Self) -> Differences {
+        let mut all = Differences::default();
+        let in_both = self.0.iter().filter_map(|(path, one)| {
+            let two = other.0.get(path)?;
+            let files = matches!((&one.kind, &two.kind), (Kind::File(_), Kind::File(_)));
+            files.then_some((path, one.modified, two.modified))
+        });
+        let mut files: Vec<_> = in_both.collect();
+        files.sort_by_key(|(_, modified, _)| *modified);
+        let Some(&(_, newest, _)) = files.last() else { return all };
+        let recent = newest - RECENT;
+        for (at, &(path, modified, modified_there)) in files.iter().enumerate() {
+            if modified < recent && modified != modified_there {
+                all.add(path, format_args!("time {modified:?} became {modified_there:?}"));
+            }
+            let later = files[at..].iter().filter(|(_, later, _)| *later > modified + TICK);
+            for (newer, ..) in later.filter(|(_, _, later_there)| *later_there < modified_there) {
+                all.add(path, format_args!("was older than {} and is newer", newer.display()));
             }
         }
         all
@@ -207,4 +247,42 @@ fn different_bytes(a: &[u8], b: &[u8]) -> String {
         let _ = write!(text, "\n    {name:>3}: {}", shown.escape_ascii());
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Files with these times in milliseconds after a day in 2026.
+    fn files(times: &[(&str, u64)]) -> Snapshot {
+        let day = SystemTime::UNIX_EPOCH + Duration::from_secs(1_780_000_000);
+        let entry = |milliseconds| Entry {
+            kind: Kind::File(Vec::new()),
+            mode: 0o644,
+            modified: day + Duration::from_millis(milliseconds),
+            links: 1,
+        };
+        Snapshot(times.iter().map(|(path, time)| (path.into(), entry(*time))).collect())
+    }
+
+    #[test]
+    fn the_order_of_times_counts_and_no_time_does() {
+        let plain = files(&[("a", 0), ("b", 50), ("c", 55)]);
+        let same = files(&[("a", 3000), ("b", 4001), ("c", 4000)]);
+        assert!(plain.order_differences(&same).is_empty());
+        let tied = files(&[("a", 0), ("b", 0), ("c", 0)]);
+        assert!(plain.order_differences(&tied).is_empty());
+        let turned = plain.order_differences(&files(&[("a", 60), ("b", 50), ("c", 70)]));
+        assert_eq!(turned.to_string(), "  a: was older than b and is newer\n");
+    }
+
+    #[test]
+    fn a_time_that_was_set_is_the_same() {
+        let day = 24 * 60 * 60 * 1000;
+        let plain = files(&[("old", 0), ("new", 2 * day)]);
+        let same = files(&[("old", 0), ("new", 2 * day + 500)]);
+        assert!(plain.order_differences(&same).is_empty());
+        let other = files(&[("old", 1), ("new", 2 * day)]);
+        assert_eq!(plain.order_differences(&other).0.len(), 1);
+    }
 }
