@@ -35,6 +35,9 @@ const NAMESPACES_HINT: &str = "allow user namespaces: sysctl user.max_user_names
     kernel.apparmor_restrict_unprivileged_userns=0 (Ubuntu); in a container, run it with a \
     seccomp profile that allows unshare and mount";
 
+/// What all other namespaces need, and what is done in them.
+const USER_NAMESPACES: &str = "user namespaces";
+
 const PROC_HINT: &str = "parts of /proc are covered, as in most containers: run the container with \
     --security-opt systempaths=unconfined, or outside of it";
 
@@ -46,7 +49,7 @@ const GROUPS_HINT: &str = "memory and process limits are watched instead of enfo
 pub fn probe() -> Vec<Check> {
     let mut checks = vec![kernel()];
     match sandbox::probe() {
-        Ok(probed) => checks.extend(probed.iter().map(check)),
+        Ok(probed) => checks.extend(causes(probed.iter().map(check).collect())),
         Err(error) => checks.push(Check {
             name: "sandboxes".to_owned(),
             status: Status::Broken,
@@ -56,6 +59,16 @@ pub fn probe() -> Vec<Check> {
     }
     checks.extend(control_groups());
     checks.push(descriptors());
+    checks
+}
+
+/// Without user namespaces nothing else can be tried: one cause is said once.
+fn causes(mut checks: Vec<Check>) -> Vec<Check> {
+    let is_cause =
+        |check: &Check| check.name == USER_NAMESPACES && check.status == Status::Broken;
+    if checks.iter().any(is_cause) {
+        checks.retain(|check| check.status == Status::Works || is_cause(check));
+    }
     checks
 }
 
@@ -139,5 +152,23 @@ fn descriptors() -> Check {
         status: if few { Status::Limited } else { Status::Works },
         detail: format!("up to {soft}"),
         hint: if few { "raise the limit: ulimit -n 4096" } else { "" },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_follows_from_a_cause_is_not_said() {
+        let check = |name: &str, status| Check {
+            name: name.to_owned(),
+            status,
+            detail: String::new(),
+            hint: "",
+        };
+        let all = |status| vec![check(USER_NAMESPACES, status), check("overlays", Status::Broken)];
+        assert_eq!(causes(all(Status::Works)).len(), 2);
+        assert_eq!(causes(all(Status::Broken)), [check(USER_NAMESPACES, Status::Broken)]);
     }
 }

@@ -1,7 +1,8 @@
 //! All processes of a build, also those whose parents have ended.
 //!
 //! This process becomes the parent of what its descendants leave behind (a *subreaper*, prctl(2)),
-//! so that nothing of a build escapes when it has to end.
+//! so that nothing of a build escapes when it has to end. What this process starts for itself
+//! meanwhile is told from the build by the filter that the build's processes are watched with.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -38,16 +39,19 @@ impl Processes {
 
     /// Those of the build that are alive.
     fn alive(&self) -> Vec<Pid> {
+        let (this, own_filters) = (std::process::id(), filters("self"));
         let parents = parents();
         let mut children: BTreeMap<Pid, Vec<Pid>> = BTreeMap::new();
         for (pid, parent) in &parents {
             children.entry(*parent).or_default().push(*pid);
         }
         let mut found = Vec::new();
-        let mut next = vec![std::process::id()];
+        let mut next = vec![this];
         while let Some(parent) = next.pop() {
             for pid in children.get(&parent).into_iter().flatten() {
-                if !self.own.contains(pid) {
+                let is_ours = parent == this
+                    && (self.own.contains(pid) || filters(&pid.to_string()) <= own_filters);
+                if !is_ours {
                     found.push(*pid);
                     next.push(*pid);
                 }
@@ -81,6 +85,13 @@ impl Processes {
             std::thread::sleep(LOOK_EVERY);
         }
     }
+}
+
+/// How many system call filters a process has (proc_pid_status(5), Linux 5.9).
+fn filters(pid: &str) -> u32 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let count = status.lines().find_map(|line| line.strip_prefix("Seccomp_filters:"));
+    count.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
 }
 
 fn process(pid: Pid) -> Option<ProcessId> {

@@ -180,13 +180,13 @@ impl Keeper {
             self.given = Some(slots);
             self.driver.set_slots(slots).await;
         }
-        let is_busy = self.slots.active() > 0;
-        self.busy.lock().unwrap_or_else(PoisonError::into_inner).update(is_busy);
         while let Some(pid) = self.slots.release() {
             if let Some(go) = self.held.remove(&pid) {
                 // Whoever waited may have been killed.
                 let _ = go.send(());
             }
         }
+        let is_busy = self.slots.is_busy();
+        self.busy.lock().unwrap_or_else(PoisonError::into_inner).update(is_busy);
     }
 }

@@ -128,8 +128,14 @@ impl Slots {
         if others > 0 || has_room { self.held.pop_front() } else { None }
     }
 
-    /// Number of commands that run and do not wait.
-    pub(crate) fn active(&self) -> u32 {
+    /// Is a command at work that no model knows?
+    pub(crate) fn is_busy(&self) -> bool {
+        let is_at_work = |(pid, waiting): (&Pid, &u32)| *waiting == 0 && !self.held.contains(pid);
+        self.commands.iter().any(is_at_work)
+    }
+
+    /// Commands that run and do not wait.
+    fn active(&self) -> u32 {
         let active = self.commands.values().filter(|waiting| **waiting == 0).count();
         u32::try_from(active).unwrap_or(u32::MAX)
     }
@@ -158,8 +164,10 @@ mod tests {
         slots.command(10);
         assert_eq!(slots.for_thunks(), 1);
         assert_eq!(slots.release(), None, "two thunks still run");
+        assert!(!slots.is_busy());
         slots.load(1, 5);
         assert_eq!(slots.release(), Some(10));
+        assert!(slots.is_busy());
         slots.command(11);
         assert_eq!(slots.release(), Some(11), "it may be the other end of a pipe");
         assert_eq!(slots.for_thunks(), 1, "a command may wait for a thunk unseen");

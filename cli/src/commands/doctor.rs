@@ -27,6 +27,7 @@ pub(crate) fn run(args: &JsonArgs) -> Result<(), CliError> {
     }
     match checks.iter().filter(|check| check.status == Status::Broken).count() {
         0 => Ok(()),
+        1 => Err(CliError::new(exit::UNAVAILABLE, "1 check failed")),
         count => Err(CliError::new(exit::UNAVAILABLE, format_args!("{count} checks failed"))),
     }
 }
@@ -45,11 +46,11 @@ fn compilers() -> Check {
     }
 }
 
-/// Can a lazy build see who opens a placeholder?
+/// Can a lazy build be watched?
 fn opens() -> Check {
     let works = crate::build::can_watch_opens();
     Check {
-        name: "reports of opens".to_owned(),
+        name: "watching builds".to_owned(),
         status: if works { Status::Works } else { Status::Limited },
         detail: if works { "builds are lazy" } else { "builds are eager" }.to_owned(),
         hint: match works {
