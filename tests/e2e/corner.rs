@@ -213,6 +213,7 @@ cases! {
     clang.needs("clang++");
     clang_twins.needs("clang");
     clang_assembler.needs("clang").all_thunks();
+    clang_split.needs("clang");
     ccache_in_recipe.needs("ccache");
 
     // What a compiler writes.

@@ -80,7 +80,7 @@ pub(crate) struct Invocation {
     pub(crate) library_directories: Vec<String>,
     /// For the linker, in order: objects, `-l…`, the words of `-Wl,`.
     pub(crate) link_words: Vec<String>,
-    /// Debug information is asked for, as `-gsplit-dwarf` needs.
+    /// Debug information is asked for, without which clang ignores `-gsplit-dwarf`.
     pub(crate) debug: bool,
 }
 
@@ -190,6 +190,7 @@ impl Parser<'_> {
             M::AssemblerWords => return assembler_words(call, &value),
             M::PreprocessorWords => return preprocessor_words(call, &value),
             M::SplitDebug => call.split_debug = true,
+            M::NoSplitDebug => call.split_debug = false,
             M::CoverageNotes => call.coverage_notes = true,
             M::StackUsage => call.stack_usage = true,
             M::ExternalAssembler => call.external_assembler = true,
@@ -225,7 +226,7 @@ impl Parser<'_> {
             keep(&mut call.link_flags);
         }
         if given.name == "-g" && meaning == M::Plain {
-            call.debug = given.value != "0";
+            call.debug = debug_level(&given.value).unwrap_or(call.debug);
         }
     }
 
@@ -264,6 +265,25 @@ struct Given<'a> {
     value: String,
     /// Was the value a word of its own?
     is_separate: bool,
+}
+
+/// Does `-g…` turn debug information on or off? None: it says how, not whether.
+fn debug_level(value: &str) -> Option<bool> {
+    match value {
+        "0" | "gdb0" => Some(false),
+        ""
+        | "1"
+        | "2"
+        | "3"
+        | "full"
+        | "limited"
+        | "mlt"
+        | "line-tables-only"
+        | "line-directives-only"
+        | "modules" => Some(true),
+        value if value.starts_with("gdb") || value.starts_with("dwarf") => Some(true),
+        _ => None,
+    }
 }
 
 /// An option of a family that names no files - unless this one does.

@@ -111,6 +111,19 @@ fn link_time_optimisation() {
 }
 
 #[test]
+fn split_debug_information() {
+    let split = |line: &str| {
+        let call = parsed(line);
+        (call.split_debug, call.debug)
+    };
+    assert_eq!(split("-gsplit-dwarf -c a.c"), (true, false));
+    assert_eq!(split("-g -gsplit-dwarf=split -gz -c a.c"), (true, true));
+    assert_eq!(split("-gsplit-dwarf -ggdb -gno-split-dwarf -c a.c"), (false, true));
+    assert_eq!(split("-gsplit-dwarf -g3 -g0 -gpubnames -c a.c"), (true, false));
+    assert!(matches!(local("-g -gsplit-dwarf=single -c a.c"), LocalReason::Option(_)));
+}
+
+#[test]
 fn the_last_word_about_the_assembler_counts() {
     for line in ["-fno-integrated-as -c a.c", "-fintegrated-as -no-integrated-as -c a.c"] {
         assert!(parsed(line).external_assembler, "{line}");

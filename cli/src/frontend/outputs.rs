@@ -42,11 +42,11 @@ fn beside(call: &Invocation, source: &SourceFile, base: &str) -> Vec<Expected> {
         // A source without a function has none.
         add("gcno", "gcno", false);
     }
-    if compiled && call.stack_usage {
+    if compiled && call.stack_usage && !call.link_time {
         add("su", "su", false);
     }
     if call.split_debug && !matches!(call.mode, Mode::Preprocess | Mode::Assembly) {
-        add("dwo", "dwo", call.debug && compiled);
+        add("dwo", "dwo", true);
     }
     let preprocessed = !matches!(
         source.language,

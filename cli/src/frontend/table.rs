@@ -57,6 +57,8 @@ pub(crate) enum Meaning {
     /// `-Wp,a,b`, `-Xpreprocessor a`.
     PreprocessorWords,
     SplitDebug,
+    /// `-gno-split-dwarf`.
+    NoSplitDebug,
     CoverageNotes,
     StackUsage,
     LinkTime,
@@ -170,7 +172,10 @@ pub(crate) const OPTIONS: &[Row] = &[
     ("--warn-", Prefix, M::Plain),
     ("-O", Prefix, M::Plain),
     ("-g", Prefix, M::Plain),
-    ("-gsplit-dwarf", Prefix, M::SplitDebug),
+    ("-gsplit-dwarf", Exact, M::SplitDebug),
+    ("-gsplit-dwarf=split", Exact, M::SplitDebug),
+    ("-gsplit-dwarf=", Prefix, M::Local),
+    ("-gno-split-dwarf", Exact, M::NoSplitDebug),
     ("-p", Exact, M::Plain),
     ("-pg", Exact, M::Plain),
     ("-pthread", Exact, M::Plain),

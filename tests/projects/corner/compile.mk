@@ -3,7 +3,7 @@
 COMPILE = plain search-order include-option spaces response macro-include has-include incbin \
   include-next environment native embedded-paths generated-header rewritten-header \
   removed-source odd-language once symlinks unicode cxx launcher-script compiler-link other-names
-SPECIAL += clang clang-twins clang-assembler embed ccache-in-recipe
+SPECIAL += clang clang-twins clang-assembler clang-split embed ccache-in-recipe
 
 plain: out/plain/greet
 out/plain/greet: out/plain/main.o out/plain/greet.o
@@ -203,6 +203,19 @@ out/clang-assembler/greet.o: greet.c greet.h
 	clang -fno-integrated-as -c -o $@ greet.c
 	clang -no-integrated-as -c -o $(@D)/old.o greet.c
 	clang -fno-integrated-as -fintegrated-as -c -o $(@D)/integrated.o greet.c
+
+# Which files are there at once, and not only in the end, is what a lazy build may get wrong.
+clang-split: out/clang-split/listed
+out/clang-split/listed: greet.c greet.h start.s
+	$(DIR)
+	for debug in g0 g g1 gz gpubnames gline-tables-only; do \
+	  clang -gsplit-dwarf -$$debug -c -o $(@D)/$$debug.o greet.c || exit 1; done
+	clang -gsplit-dwarf -c -o $(@D)/none.o greet.c
+	clang -g -gsplit-dwarf -gno-split-dwarf -c -o $(@D)/whole.o greet.c
+	clang -g -gsplit-dwarf -flto -c -o $(@D)/lto.o greet.c
+	clang -gsplit-dwarf -c -o $(@D)/start.o start.s
+	clang -gsplit-dwarf -fno-integrated-as -c -o $(@D)/external.o greet.c
+	ls $(@D) > $@
 
 # A compiler that is a script, by its path and first in PATH.
 launcher-script: out/launcher-script/one.o out/launcher-script/two.o

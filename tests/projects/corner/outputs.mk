@@ -33,6 +33,10 @@ out/split-dwarf/greet: main.c greet.c greet.h
 	$(CC) -g -gsplit-dwarf -c -o $(@D)/greet.o greet.c
 	$(CC) -o $@ $(@D)/main.o $(@D)/greet.o
 	$(CC) -g -gsplit-dwarf -o $(@D)/direct main.c greet.c
+	$(CC) -gsplit-dwarf -c -o $(@D)/alone.o greet.c
+	$(CC) -g -gsplit-dwarf -gno-split-dwarf -c -o $(@D)/whole.o greet.c
+	$(CC) -fstack-usage -flto -frandom-seed=1 -c -o $(@D)/late.o greet.c
+	ls $(@D) > $(@D)/listed
 
 # With a seed, what is otherwise random is not.
 coverage: out/coverage/report

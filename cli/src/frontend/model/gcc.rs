@@ -51,7 +51,7 @@ pub(super) fn plan(
     if call.mode == Mode::Link {
         link(&mut context, &compiler, &call)?;
     }
-    for expected in outputs::expected(&call) {
+    for expected in outputs::expected(&call).into_iter().filter(|it| kind.leaves(&call, it)) {
         let writing = kind.writing(&call, &expected);
         let kind = OutputKind { required: expected.required, executable: false, writing };
         context.output(expected.tag, &expected.path, kind)?;
@@ -160,6 +160,14 @@ impl CompilerKind {
             return Err(LocalReason::Unclear("clang links with outputs beside").into());
         }
         Ok(())
+    }
+
+    /// Does this compiler leave an output that compilers leave in general?
+    fn leaves(self, call: &Invocation, output: &Expected) -> bool {
+        // clang itself leaves none without debug information; the assembler's text has always one.
+        let is_assembled = call.external_assembler || output.language.is_assembler();
+        let splits = is_assembled || call.debug && !call.link_time;
+        self == Self::Gcc || output.tag != "dwo" || splits
     }
 
     /// How an output is written, unless it is that of a link.
