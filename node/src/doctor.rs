@@ -64,8 +64,7 @@ pub fn probe() -> Vec<Check> {
 
 /// Without user namespaces nothing else can be tried: one cause is said once.
 fn causes(mut checks: Vec<Check>) -> Vec<Check> {
-    let is_cause =
-        |check: &Check| check.name == USER_NAMESPACES && check.status == Status::Broken;
+    let is_cause = |check: &Check| check.name == USER_NAMESPACES && check.status == Status::Broken;
     if checks.iter().any(is_cause) {
         checks.retain(|check| check.status == Status::Works || is_cause(check));
     }

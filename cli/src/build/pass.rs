@@ -59,6 +59,7 @@ pub(super) struct Parts {
     pub(super) speculation: Option<Speculation>,
     pub(super) words: Words,
     pub(super) socket: PathBuf,
+    pub(super) is_watched: bool,
 }
 
 /// See the module's description.
@@ -122,7 +123,7 @@ impl Pass {
             words: parts.words,
             socket: parts.socket,
             runtime: Handle::current(),
-            processes: Processes::before_build(),
+            processes: Processes::before_build(parts.is_watched),
             state: Mutex::default(),
             failed,
             is_over: RwLock::default(),

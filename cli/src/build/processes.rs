@@ -25,16 +25,18 @@ const READINGS_MAX: usize = 100;
 #[derive(Debug)]
 pub(crate) struct Processes {
     own: BTreeSet<Pid>,
+    /// Processes of the build have a filter.
+    are_watched: bool,
 }
 
 impl Processes {
     /// To be called before a build command is started.
-    pub(crate) fn before_build() -> Self {
+    pub(crate) fn before_build(are_watched: bool) -> Self {
         // Where that is not allowed, what has lost its parent is not found.
         let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
         let this = std::process::id();
         let own = parents().into_iter().filter(|(_, parent)| *parent == this);
-        Self { own: own.map(|(pid, _)| pid).collect() }
+        Self { own: own.map(|(pid, _)| pid).collect(), are_watched }
     }
 
     /// Those of the build that are alive.
@@ -49,8 +51,8 @@ impl Processes {
         let mut next = vec![this];
         while let Some(parent) = next.pop() {
             for pid in children.get(&parent).into_iter().flatten() {
-                let is_ours = parent == this
-                    && (self.own.contains(pid) || filters(&pid.to_string()) <= own_filters);
+                let is_plain = || self.are_watched && filters(&pid.to_string()) <= own_filters;
+                let is_ours = parent == this && (self.own.contains(pid) || is_plain());
                 if !is_ours {
                     found.push(*pid);
                     next.push(*pid);

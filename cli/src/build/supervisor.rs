@@ -281,6 +281,7 @@ impl Build<'_> {
             speculation,
             words: words.map_err(CliError::io("the build's streams"))?,
             socket: socket.clone(),
+            is_watched,
         })?;
         let accepting = tokio::spawn(accept(listener, Arc::clone(&pass)));
         let input = (mode == Mode::Lazy).then(|| {
