@@ -51,6 +51,8 @@ enum Streams {
     Together,
     /// As sets of lines, because commands run at once.
     AnyOrder,
+    /// Not at all: a linker that runs beside others writes its lines in pieces.
+    Torn,
 }
 
 impl Trial {
@@ -165,6 +167,13 @@ impl Trial {
     #[must_use]
     pub fn in_any_order(mut self) -> Self {
         self.streams = Streams::AnyOrder;
+        self.times_vary()
+    }
+
+    /// The same, and the lines of one command may come in between those of another.
+    #[must_use]
+    pub fn in_pieces(mut self) -> Self {
+        self.streams = Streams::Torn;
         self.times_vary()
     }
 
@@ -318,6 +327,7 @@ impl Trial {
         let same = match self.streams {
             Streams::AnyOrder => set_of_lines(&one) == set_of_lines(&two),
             Streams::Apart | Streams::Together => one == two,
+            Streams::Torn => true,
         };
         if same { Ok(()) } else { Err(format!("other {name}\n--- was:\n{one}--- is:\n{two}---")) }
     }

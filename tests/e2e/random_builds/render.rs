@@ -16,7 +16,9 @@ pub(super) fn trial(plan: &Plan) -> Trial {
     for (path, text) in files(plan) {
         trial = trial.file(&path, &text);
     }
-    if plan.flags.at_once {
+    if plan.flags.tears() {
+        trial = trial.in_pieces();
+    } else if plan.flags.at_once {
         trial = trial.in_any_order();
     }
     // A compiler's words and its object come together to whoever waits for both.

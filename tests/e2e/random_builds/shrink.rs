@@ -6,7 +6,7 @@ use super::plan::{Edit, Plan, Wrap};
 use super::render;
 
 /// Projects that are tried. Each takes a second or so.
-const TRIES_MAX: usize = 80;
+const TRIES_MAX: usize = 50;
 
 /// The smallest failing plan that was found, and how it fails.
 pub(super) fn smallest(plan: Plan, mode: Mode, difference: String) -> (Plan, String) {
