@@ -73,20 +73,21 @@ impl Running {
     }
 }
 
-/// Runs a command to its end, passing signals on. Gives the signal that came, too.
-pub(super) async fn conduct(child: Child) -> Result<(ExitStatus, Option<Number>), CliError> {
+/// Runs a command to its end, passing signals on.
+pub(super) async fn conduct(child: Child) -> Result<ExitStatus, CliError> {
     let mut signals = Signals::listen()?;
     let mut running = Running::new(child);
-    let mut came = None;
     loop {
         tokio::select! {
-            status = running.ended() => return Ok((status?, came)),
-            number = signals.next() => {
-                running.signal(number);
-                came = Some(number);
-            }
+            status = running.ended() => return status,
+            number = signals.next() => running.signal(number),
         }
     }
+}
+
+/// The signal that ended a program.
+pub(super) fn signal_of(status: ExitStatus) -> Option<Number> {
+    status.signal().and_then(Number::from_named_raw)
 }
 
 /// As a shell would say it.

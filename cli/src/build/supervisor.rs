@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 
 use super::answer::Reply;
 use super::binding::REAL_VARIABLE;
-use super::child::{Running, Signals, code_of, conduct};
+use super::child::{Running, Signals, code_of, conduct, signal_of};
 use super::guardian::Guardian;
 use super::input::Input;
 use super::jobserver::Jobserver;
@@ -150,11 +150,10 @@ async fn plain(
     let mut command = plain_command(&options.command)?;
     let _sharing = console.share();
     let child = command.spawn().map_err(not_started(&options.command))?;
-    let (status, signal) = conduct(child).await?;
-    let signal = signal.filter(|_| status.code().is_none());
+    let status = conduct(child).await?;
     Ok(BuildEnd {
         code: code_of(status),
-        signal,
+        signal: signal_of(status),
         taken_back: false,
         closed: None,
         infer: Duration::ZERO,
@@ -193,8 +192,8 @@ impl Build<'_> {
         let mut signals = Signals::listen()?;
         loop {
             let (code, signal, closed) = match self.pass(mode, seen, &mut signals).await? {
-                PassEnd::Ended(code, closed) => (code, None, closed),
-                PassEnd::Interrupted(signal) => (128 + signal.as_raw() as u8, Some(signal), None),
+                PassEnd::Ended(status, closed) => (code_of(status), signal_of(status), closed),
+                PassEnd::Interrupted(signal) => (exit::INTERNAL, Some(signal), None),
                 PassEnd::TakenBack(shown) => {
                     (seen, taken_back) = (*shown, true);
                     input.rewind();
@@ -400,7 +399,7 @@ impl Attempt {
         self.close()?;
         kept.map_err(CliError::io("the undo log"))?;
         let speculation = self.pass.speculation.as_ref();
-        Ok(PassEnd::Ended(code_of(status?), speculation.and_then(Speculation::closed)))
+        Ok(PassEnd::Ended(status?, speculation.and_then(Speculation::closed)))
     }
 
     /// Ends the build because of a signal. What had finished stays; what had not, nor anything that
@@ -427,9 +426,7 @@ impl Attempt {
         self.close()?;
         // A command that handled the signal itself decides what the build came to.
         match ended {
-            Ok(Ok(status)) if !is_pending && status.code().is_some_and(|code| code == 0) => {
-                Ok(PassEnd::Ended(0, None))
-            }
+            Ok(Ok(status)) if !is_pending && status.success() => Ok(PassEnd::Ended(status, None)),
             _ => Ok(PassEnd::Interrupted(signal)),
         }
     }
@@ -506,8 +503,8 @@ enum Event {
 
 /// How a pass ended.
 enum PassEnd {
-    /// With this exit code, and why no call was answered early at the end.
-    Ended(u8, Option<String>),
+    /// With this status, and why no call was answered early at the end.
+    Ended(ExitStatus, Option<String>),
     /// By this signal.
     Interrupted(Signal),
     /// It never was, but for what it has shown: the build command has to run again.

@@ -325,16 +325,20 @@ impl Shared {
         Some((path.to_owned(), Inode::of(found), output))
     }
 
-    /// The placeholder that a script's first line names (execve(2), "Interpreter scripts").
+    /// The placeholder that runs a script, which may be the interpreter of its interpreter
+    /// (execve(2), "Interpreter scripts").
     fn interpreter(&self, pid: Pid, script: &Path) -> Option<(PathBuf, Inode, OutputRef)> {
-        const LINE_MAX: u64 = 256;
-        let mut line = Vec::new();
-        File::open(script).ok()?.take(LINE_MAX).read_to_end(&mut line).ok()?;
-        let line = line.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
-        let name = line.split(|byte| b" \t".contains(byte)).find(|word| !word.is_empty())?;
-        let path = Path::new(&format!("/proc/{pid}/cwd")).join(OsStr::from_bytes(name));
-        let found = std::fs::metadata(&path).ok()?;
-        self.placeholder(&path, &found)
+        /// Scripts that the kernel lets run each other (`fs/exec.c`).
+        const DEPTH_MAX: usize = 5;
+        let mut path = script.to_owned();
+        for _ in 0..DEPTH_MAX {
+            path = Path::new(&format!("/proc/{pid}/cwd")).join(interpreter_named_by(&path)?);
+            let found = std::fs::metadata(&path).ok()?;
+            if let Some(placeholder) = self.placeholder(&path, &found) {
+                return Some(placeholder);
+            }
+        }
+        None
     }
 
     /// The programs among a command's words that are placeholders, also those in the text of a
@@ -412,6 +416,16 @@ impl Need {
             && self.starts.is_none()
             && self.sibling.is_none()
     }
+}
+
+/// The program that a script's first line names.
+fn interpreter_named_by(script: &Path) -> Option<PathBuf> {
+    const LINE_MAX: u64 = 256;
+    let mut line = Vec::new();
+    File::open(script).ok()?.take(LINE_MAX).read_to_end(&mut line).ok()?;
+    let line = line.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
+    let name = line.split(|byte| b" \t".contains(byte)).find(|word| !word.is_empty())?;
+    Some(OsStr::from_bytes(name).into())
 }
 
 /// Why a device or a pipe may only be opened when nothing is pending.
