@@ -268,7 +268,12 @@ impl Pass {
             for inode in step.placeholders(&output.tag) {
                 match object {
                     Some((_, object)) => self.fill(inode, object)?,
-                    None => self.remove(inode, &output.path)?,
+                    None if self.mode == Mode::OnUse => self.remove(inode, &output.path)?,
+                    // It may leave this file or not, and the build has seen one.
+                    None => {
+                        let text = format!("{} has not been made", output.path.display());
+                        return Err(CliError::new(crate::exit::NOT_FOUND, text));
+                    }
                 }
                 self.state().by_placeholder.remove(&inode);
             }

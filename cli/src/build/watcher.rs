@@ -182,15 +182,10 @@ impl Watcher {
 
     /// Sizes of placeholders are wrong.
     fn look(&self, pid: Pid, path: &Path) -> Need {
-        let placeholders = &self.shared.pass.files.placeholders;
-        if placeholders.is_empty() || self.lookers.contains(&pid) {
-            return Need::default();
+        match self.lookers.contains(&pid) {
+            true => Need::default(),
+            false => self.shared.looked_at(path),
         }
-        let Ok(metadata) = std::fs::metadata(path) else { return Need::default() };
-        let inode = Inode::of(&metadata);
-        let output = placeholders.output(inode);
-        let real = output.map(|output| (path.to_owned(), inode, output)).into_iter().collect();
-        Need { real, ..Need::default() }
     }
 }
 
@@ -201,11 +196,24 @@ enum Opened {
 }
 
 impl Shared {
+    fn looked_at(&self, path: &Path) -> Need {
+        let placeholders = &self.pass.files.placeholders;
+        if placeholders.is_empty() {
+            return Need::default();
+        }
+        let Ok(metadata) = std::fs::metadata(path) else { return Need::default() };
+        let inode = Inode::of(&metadata);
+        let output = placeholders.output(inode);
+        let real = output.map(|output| (path.to_owned(), inode, output)).into_iter().collect();
+        Need { real, ..Need::default() }
+    }
+
     fn open(&self, path: &Path, flags: u64) -> Opened {
         let pass = &self.pass;
         let has = |flag: i32| flags & flag as u64 == flag as u64;
         if has(libc::O_PATH) {
-            return Opened::Needs(Need::default());
+            // It may ask the descriptor for the size.
+            return Opened::Needs(self.looked_at(path));
         }
         let is_reader = flags & libc::O_ACCMODE as u64 == libc::O_RDONLY as u64;
         let is_change = !is_reader || has(libc::O_TRUNC) || has(libc::O_CREAT);

@@ -95,8 +95,8 @@ struct State {
     held: usize,
     /// Steps that have finished, with their words, whose turn has not come.
     finished: BTreeMap<StepNumber, Vec<(Stream, Vec<u8>)>>,
-    /// The beginning of a line that is shown above a live block.
-    partial: Vec<u8>,
+    /// The beginning of a line that is shown on a terminal, and where.
+    partial: Option<(Stream, Vec<u8>)>,
     seen: Seen,
     /// Our standard output is closed.
     is_gone: bool,
@@ -275,7 +275,7 @@ impl Shared {
                 Item::Bytes(source, bytes) => {
                     state.held -= bytes.len();
                     if source.is_terminal {
-                        self.emit_lines(state, &bytes);
+                        self.emit_lines(state, source.stream, &bytes);
                     } else {
                         self.emit(state, source.stream, &bytes);
                     }
@@ -296,16 +296,13 @@ impl Shared {
     }
 
     /// Above a live block, whole lines only.
-    fn emit_lines(&self, state: &mut State, bytes: &[u8]) {
-        match bytes.iter().rposition(|byte| *byte == b'\n') {
-            Some(end) => {
-                let mut lines = std::mem::take(&mut state.partial);
-                lines.extend_from_slice(&bytes[..=end]);
-                state.partial.extend_from_slice(&bytes[end + 1..]);
-                self.pass(state, Stream::Err, &lines);
-            }
-            None => state.partial.extend_from_slice(bytes),
-        }
+    fn emit_lines(&self, state: &mut State, stream: Stream, bytes: &[u8]) {
+        let (_, mut lines) = state.partial.take().unwrap_or((stream, Vec::new()));
+        lines.extend_from_slice(bytes);
+        let end = lines.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        let rest = lines.split_off(end);
+        state.partial = Some((stream, rest)).filter(|(_, rest)| !rest.is_empty());
+        self.pass(state, stream, &lines);
     }
 
     fn emit(&self, state: &mut State, stream: Stream, bytes: &[u8]) {
@@ -314,8 +311,9 @@ impl Shared {
     }
 
     fn flush(&self, state: &mut State) {
-        let partial = std::mem::take(&mut state.partial);
-        self.pass(state, Stream::Err, &partial);
+        if let Some((stream, partial)) = state.partial.take() {
+            self.pass(state, stream, &partial);
+        }
     }
 
     /// Leaves out what has been shown before.

@@ -68,7 +68,7 @@ impl Ends {
     pub(super) fn given(&self) -> impl Iterator<Item = (&OwnedFd, Stream)> {
         let (stdout, stderr) = are_terminals();
         let shared = !stderr && is_same(&io::stdout(), &io::stderr());
-        let out = if stdout { Stream::Err } else { Stream::Out };
+        let out = if stdout && stderr { Stream::Err } else { Stream::Out };
         let err = if shared { Stream::Out } else { Stream::Err };
         let out = self.stdout.as_ref().map(|end| (end, out));
         out.into_iter().chain(self.stderr.as_ref().map(|end| (end, err)))
@@ -94,8 +94,9 @@ impl Ends {
         attributes.output_modes.remove(rustix::termios::OutputModes::OPOST);
         tcsetattr(&theirs, OptionalActions::Now, &attributes)?;
         rustix::fs::fcntl_setfl(&ours, OFlags::NONBLOCK)?;
-        let source =
-            Source { end: ours, stream: Stream::Err, is_terminal: true, size: Mutex::new(None) };
+        let (_, stderr) = are_terminals();
+        let stream = if stderr { Stream::Err } else { Stream::Out };
+        let source = Source { end: ours, stream, is_terminal: true, size: Mutex::new(None) };
         source.follow_size();
         self.add(source);
         Ok(theirs)
