@@ -119,3 +119,65 @@ impl Listener {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+    use std::sync::mpsc;
+
+    use rustix::process::{Resource, getrlimit};
+
+    use super::*;
+
+    /// Names of the changes that a shell line makes, with the paths' last components.
+    fn changes_of(line: &str) -> Vec<String> {
+        let place = tempfile::tempdir().unwrap();
+        let (tell, told) = mpsc::channel();
+        let serve = move |listener: Listener| {
+            while let Ok(Some(notification)) = listener.next() {
+                tell.send(format!("{:?}", notification.call)).unwrap();
+                listener.allow(&notification).unwrap();
+            }
+        };
+        let open_files = getrlimit(Resource::Nofile);
+        let given = Given { inherited: Vec::new(), mounts: None, open_files };
+        let mut command = Command::new("sh");
+        command.args(["-ec", line]).current_dir(&place);
+        let mut child = spawn(&mut command, Watch::Changes, given, serve).unwrap();
+        assert!(child.wait().unwrap().success());
+        let is_change = |call: &String| call.starts_with("Change") || call.starts_with("Signal");
+        let calls = told.into_iter().filter(is_change);
+        calls
+            .map(|call| {
+                let words = call.split('"').map(|word| match word.rsplit_once("/cwd/") {
+                    Some((_, path)) => path.to_owned(),
+                    None => word.to_owned(),
+                });
+                words.collect::<Vec<_>>().join("\"")
+            })
+            .collect()
+    }
+
+    #[test]
+    fn changes_are_reported_before_they_are_made() {
+        if !can_listen() {
+            eprintln!("skipped: this system lets nobody watch a build");
+            return;
+        }
+        let reported = |line: &str, expected: &str| {
+            let changes = changes_of(line);
+            assert!(changes.iter().any(|change| change == expected), "{line}: {changes:?}");
+        };
+        reported("mkdir d", r#"Change(Make("d"))"#);
+        reported("mkdir d; rmdir d", r#"Change(RemoveDirectory("d"))"#);
+        reported(": > a; mv a b", r#"Change(Move("a", "b"))"#);
+        reported(": > a; ln a b", r#"Change(Link("a", "b"))"#);
+        reported("ln -s a b", r#"Change(Make("b"))"#);
+        reported("mkfifo p", r#"Change(Make("p"))"#);
+        reported(": > a; rm a", r#"Change(Remove("a"))"#);
+        reported(": > a; chmod 600 a", r#"Change(Attributes("a", true))"#);
+        let signalled = changes_of("kill -CONT $$");
+        assert!(signalled[0].starts_with("Signal("), "{signalled:?}");
+        assert_eq!(changes_of("test -e a || kill -0 $$"), Vec::<String>::new());
+    }
+}
