@@ -18,6 +18,7 @@ use super::interposer;
 use super::materialise::{self, Wanted};
 use super::pass::{Mode, Pass, failed_reason, file_of};
 use super::slots::Pid;
+use super::speculation::Speculation;
 use super::step::{CallKey, End, Step};
 use super::streams::{Destination, Diagnostics};
 use super::undo::CannotUndo;
@@ -317,42 +318,56 @@ impl Pass {
         reduction: &Reduction,
         umask: u32,
     ) -> Result<(), CliError> {
-        let speculation = self.speculation.as_ref();
-        let unsaved = outputs.iter().filter_map(|output| {
-            let is_into = materialise::is_written_into(&output.path, self.writing_of(output));
-            speculation?.save(|undo| match is_into {
-                true => undo.content(&output.path),
-                false => undo.name(&output.path, None),
-            })
-        });
-        let reason = unsaved.last();
-        if let Some(reason) = reason {
-            self.runtime.block_on(self.settle(&reason));
-        }
-        let _writing = self.writing()?;
+        // Looked up first: what is kept of a file is another link to it.
+        let mut files = Vec::new();
         for output in outputs {
             let Some(object) = reduction.outputs.get(&output.tag) else { continue };
             let (name, executable) = file_of(object)?;
             let mode = materialise::mode_for(output, executable, umask);
-            let writing = self.writing_of(output);
-            let wanted = Wanted { path: output.path.clone(), name, mode, writing };
+            let (path, writing) = (output.path.clone(), self.writing_of(output));
+            files.push((Wanted { path, name, mode, writing }, executable));
+        }
+        if let Some(reason) = self.save(&files) {
+            self.runtime.block_on(self.settle(&reason));
+        }
+        let _writing = self.writing()?;
+        for (wanted, executable) in files {
             let written = materialise::write(&self.site.store, &wanted)?;
-            self.files.stored.know(&written, name);
-            self.site.brought(name.digest().length);
+            self.files.stored.know(&written, wanted.name);
+            self.site.brought(wanted.name.digest().length);
             if executable {
-                Store::settle_program(&output.path)?;
+                Store::settle_program(&wanted.path)?;
             }
         }
         Ok(())
     }
 
-    /// How an output is written. A placeholder is never written into: its step may be about to fill it.
+    /// Saves what is where files will be written. Returns why that is not possible.
+    fn save(&self, files: &[(Wanted, bool)]) -> Option<String> {
+        let speculation = self.speculation.as_ref()?;
+        let unsaved = files.iter().filter_map(|(wanted, _)| {
+            let is_into = materialise::is_written_into(&wanted.path, wanted.writing);
+            speculation.save(|undo| match is_into {
+                true => undo.content(&wanted.path),
+                false => undo.name(&wanted.path, None),
+            })
+        });
+        unsaved.last()
+    }
+
+    /// Returns how an output is written. A placeholder is never written into: its step may be about
+    /// to fill it. As long as changes are saved, a file is replaced where nobody sees the difference,
+    /// because to keep it then costs no copy.
     fn writing_of(&self, output: &PlannedOutput) -> Writing {
         let existing = std::fs::symlink_metadata(&output.path);
         let is_placeholder = existing.is_ok_and(|metadata| {
             self.files.output_at(&output.path, &metadata).is_ok_and(|found| found.is_some())
         });
-        if is_placeholder { Writing::Replace } else { output.writing }
+        let is_saving = self.speculation.as_ref().is_some_and(Speculation::is_saving);
+        match is_placeholder || is_saving && !materialise::keeps_file(output) {
+            true => Writing::Replace,
+            false => output.writing,
+        }
     }
 
     fn replay(&self, reduction: &Reduction, strip: bool) -> Result<Reply, CliError> {

@@ -161,8 +161,7 @@ mod tests {
     #[test]
     fn changes_are_reported_before_they_are_made() {
         if !can_listen() {
-            eprintln!("skipped: this system lets nobody watch a build");
-            return;
+            return crate::stderr::write_line("skipped: this system lets nobody watch a build");
         }
         let reported = |line: &str, expected: &str| {
             let changes = changes_of(line);
