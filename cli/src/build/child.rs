@@ -69,7 +69,9 @@ impl Running {
 
     /// Passes a signal on. A terminal has sent it to the whole group; then the command has it twice.
     pub(super) fn signal(&self, number: Number) {
-        let _ = kill_process(self.pid, number);
+        if self.status.is_none() {
+            let _ = kill_process(self.pid, number);
+        }
     }
 }
 
