@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, AtFlags, CWD};
 
+/// Suffix of the directory that is beside the journal.
+const SUFFIX: &str = ".undo";
+
 /// Prefix of a directory that has to be beside the build's files, on their file system.
 const BESIDE_PREFIX: &str = ".mesh-undo-";
 
@@ -28,7 +31,7 @@ impl Aside {
     /// None yet; the first will be beside the journal.
     pub(super) fn new(journal: &Path) -> Self {
         let name = journal.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let first = journal.with_file_name(format!("{name}.undo"));
+        let first = journal.with_file_name(format!("{name}{SUFFIX}"));
         Self { first, suffix: name, places: HashMap::new(), made: Vec::new(), count: 0 }
     }
 
@@ -126,6 +129,12 @@ impl Aside {
         let top = parent.ancestors().take_while(is_fit).last().unwrap_or(parent);
         top.join(format!("{BESIDE_PREFIX}{}", self.suffix))
     }
+}
+
+/// The journal whose directory of kept files this is.
+pub(super) fn journal_of(path: &Path) -> Option<PathBuf> {
+    let name = path.file_name()?.to_str()?.strip_suffix(SUFFIX)?;
+    Some(path.with_file_name(name))
 }
 
 /// Removes a directory of kept files; one that is gone is no matter.

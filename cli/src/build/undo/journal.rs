@@ -249,9 +249,12 @@ pub(crate) fn clean_all(directory: &Path) -> io::Result<()> {
         entries => entries?,
     };
     for entry in entries {
-        let entry = entry?;
-        if entry.file_type()?.is_file() {
-            clean(&entry.path(), FlockOperation::NonBlockingLockExclusive)?;
+        let path = entry?.path();
+        match aside::journal_of(&path) {
+            None => clean(&path, FlockOperation::NonBlockingLockExclusive)?,
+            // The journal comes first and goes first.
+            Some(journal) if !journal.exists() => aside::remove(&path),
+            Some(_) => {}
         }
     }
     Ok(())
