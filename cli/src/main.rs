@@ -26,7 +26,7 @@ fn main() -> std::process::ExitCode {
     if let Some(code) = build::guardian::run_if_asked() {
         return code;
     }
-    if let Some(code) = build::words::relay::run_if_asked() {
+    if let Some(code) = build::words::relay::run_if_asked().or_else(build::usher::run_if_asked) {
         return code;
     }
     build::inside::see_tools();

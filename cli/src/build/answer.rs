@@ -130,6 +130,10 @@ impl Pass {
         for _ in 0..PLANS_MAX {
             let started = Instant::now();
             match self.site.frontends.plan(call, &self.files) {
+                Plan::Thunk(planned) if has_outputs_of_sandbox(&planned) => {
+                    let reason = "its files are where the sandbox has its own";
+                    return Err(Refusal::Local(LocalReason::Unclear(reason)));
+                }
                 Plan::Thunk(planned) => {
                     self.site.planned(&planned.thunk, started.elapsed());
                     // What is written into must not be filled at the same time.
@@ -229,11 +233,15 @@ impl Pass {
     /// Would a failure repeat only little work that no memo has? If not, nothing is answered early
     /// any more.
     fn has_little_to_lose(&self) -> bool {
-        let is_little = self.keeper.busy() <= LOSS_MAX;
-        if !is_little {
+        if self.keeper.busy() > LOSS_MAX {
             self.close("commands that no model knows have run for long");
+            return false;
         }
-        is_little
+        if self.words.is_full() {
+            self.close("the build has printed more than is remembered");
+            return false;
+        }
+        true
     }
 
     /// Leaves placeholders in place of outputs, if the pass may run ahead of this step.
@@ -390,6 +398,14 @@ impl Pass {
         let (stdout, stderr) = (read(reduction.stdout)?, read(reduction.stderr)?);
         Ok((stdout, if strip { without_colour(&stderr) } else { stderr }))
     }
+}
+
+/// Would files be left where a sandbox has none of the host's?
+fn has_outputs_of_sandbox(planned: &PlannedThunk) -> bool {
+    let is_own = |output: &PlannedOutput| {
+        ["/dev", "/proc", "/sys"].iter().any(|place| output.path.starts_with(place))
+    };
+    planned.outputs.iter().any(is_own)
 }
 
 /// A planned call and who asked for it.

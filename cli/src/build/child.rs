@@ -15,6 +15,7 @@ pub(super) struct Signals {
     interrupt: Signal,
     terminate: Signal,
     hang_up: Signal,
+    quit: Signal,
 }
 
 impl Signals {
@@ -25,6 +26,7 @@ impl Signals {
             interrupt: listen(SignalKind::interrupt())?,
             terminate: listen(SignalKind::terminate())?,
             hang_up: listen(SignalKind::hangup())?,
+            quit: listen(SignalKind::quit())?,
         })
     }
 
@@ -34,6 +36,7 @@ impl Signals {
             _ = self.interrupt.recv() => Number::INT,
             _ = self.terminate.recv() => Number::TERM,
             _ = self.hang_up.recv() => Number::HUP,
+            _ = self.quit.recv() => Number::QUIT,
         }
     }
 }

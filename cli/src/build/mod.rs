@@ -45,3 +45,4 @@ pub(crate) use pass::Mode;
 pub(crate) use signal::end_by;
 pub(crate) use supervisor::{BuildOptions, run, run_plain};
 pub(crate) use watch::can_listen as can_watch_opens;
+pub(crate) use watch::usher;

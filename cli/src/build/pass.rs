@@ -13,8 +13,11 @@
 //! build command runs again, and there the marked call does.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::time::Duration;
 
 use mesh_cli::frontend::{Inode, PlannedOutput};
 use mesh_node::driver::{Driver, Progress};
@@ -23,6 +26,7 @@ use mesh_protocol::sched::force::{ForceError, ForcePolicy};
 use mesh_protocol::thunk::OutputObject;
 use mesh_store::Store;
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 
 use super::exits::Exits;
 use super::failures::FailedRuns;
@@ -34,6 +38,7 @@ use super::slot_keeper::SlotKeeper;
 use super::slots::Pid;
 use super::speculation::{COMMAND_ENDED, Phase, Speculation};
 use super::step::{End, Step};
+use super::watch::usher;
 use super::words::Words;
 use crate::error::CliError;
 use crate::forcing::{Forcing, Where};
@@ -60,6 +65,7 @@ pub(super) struct Parts {
     pub(super) words: Words,
     pub(super) socket: PathBuf,
     pub(super) is_watched: bool,
+    pub(super) input: Option<Inode>,
 }
 
 /// See the module's description.
@@ -75,10 +81,17 @@ pub(crate) struct Pass {
     pub(super) words: Words,
     /// Where the interposers connect to.
     pub(super) socket: PathBuf,
+    /// Standard input, if what is read from it cannot be read again.
+    pub(super) input: Option<Inode>,
     pub(super) runtime: Handle,
     processes: Processes,
     state: Mutex<State>,
     failed: FailedRuns,
+    /// Calls of the build's processes that wait for their answers.
+    pub(super) waiting_calls: watch::Sender<usize>,
+    /// Where those calls arrive, and whether somebody else answers them by now.
+    listener: OnceLock<Arc<OwnedFd>>,
+    is_handed_over: AtomicBool,
     /// Locked for reading by whoever writes files of the build; true once nobody may any more.
     is_over: RwLock<bool>,
 }
@@ -122,10 +135,14 @@ impl Pass {
             speculation: parts.speculation,
             words: parts.words,
             socket: parts.socket,
+            input: parts.input,
             runtime: Handle::current(),
             processes: Processes::before_build(parts.is_watched),
             state: Mutex::default(),
             failed,
+            waiting_calls: watch::Sender::new(0),
+            listener: OnceLock::new(),
+            is_handed_over: AtomicBool::new(false),
             is_over: RwLock::default(),
         }))
     }
@@ -346,9 +363,39 @@ impl Pass {
         }
     }
 
+    /// The calls of the build's processes arrive here.
+    pub(super) fn watched_through(&self, listener: Arc<OwnedFd>) {
+        let _ = self.listener.set(listener);
+    }
+
+    /// Does another process answer the calls of what the build has left behind?
+    pub(super) fn is_handed_over(&self) -> bool {
+        self.is_handed_over.load(Ordering::Acquire)
+    }
+
+    /// Lets another process answer the calls of programs that outlive the build, if there are any.
+    pub(super) async fn hand_over(&self) {
+        /// How long the calls that wait for a slot may take to get it.
+        const PATIENCE: Duration = Duration::from_millis(500);
+        let Some(listener) = self.listener.get() else { return };
+        if self.processes.is_empty() {
+            return;
+        }
+        self.is_handed_over.store(true, Ordering::Release);
+        let mut waiting = self.waiting_calls.subscribe();
+        let _ = tokio::time::timeout(PATIENCE, waiting.wait_for(|count| *count == 0)).await;
+        // If not, the kernel refuses their calls.
+        let _ = usher::start(listener);
+    }
+
     /// Does this process belong to the build?
     pub(super) fn has_process(&self, pid: Pid) -> bool {
         self.processes.contains(pid)
+    }
+
+    /// Sends a signal to all processes of the build.
+    pub(crate) fn signal_all(&self, signal: rustix::process::Signal) {
+        self.processes.signal(signal);
     }
 
     /// Ends all processes of the build, `command` first among them.

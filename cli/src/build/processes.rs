@@ -62,6 +62,18 @@ impl Processes {
         found
     }
 
+    /// Is none left?
+    pub(crate) fn is_empty(&self) -> bool {
+        self.alive().into_iter().all(is_zombie)
+    }
+
+    /// Ends none, but sends all of them a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        for pid in self.alive().into_iter().filter_map(process) {
+            let _ = kill_process(pid, signal);
+        }
+    }
+
     /// Does this process belong to the build?
     pub(crate) fn contains(&self, pid: Pid) -> bool {
         self.alive().contains(&pid)
@@ -94,6 +106,12 @@ fn filters(pid: &str) -> u32 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let count = status.lines().find_map(|line| line.strip_prefix("Seccomp_filters:"));
     count.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
+}
+
+/// Has it ended, and nobody asked for its status?
+fn is_zombie(pid: Pid) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    !status.lines().any(|line| line.starts_with("State:") && !line.contains('Z'))
 }
 
 fn process(pid: Pid) -> Option<ProcessId> {

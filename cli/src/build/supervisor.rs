@@ -23,7 +23,7 @@ use super::answer::Reply;
 use super::binding::REAL_VARIABLE;
 use super::child::{Running, Signals, code_of, conduct, signal_of};
 use super::guardian::Guardian;
-use super::input::Input;
+use super::input::{self, Input};
 use super::jobserver::Jobserver;
 use super::make::{BuildCommand, Client};
 use super::pass::{Mode, Parts, Pass};
@@ -43,8 +43,10 @@ use crate::forcing::Where;
 use crate::ui::Console;
 use crate::{exit, threads};
 
-/// How long a build command may take to end by itself after a signal.
-const GRACE: Duration = Duration::from_millis(300);
+/// How long a build command may take to end by itself after a signal, and then, when all its
+/// processes have got it.
+const FIRST_GRACE: Duration = Duration::from_millis(100);
+const GRACE: Duration = Duration::from_millis(250);
 
 /// How ccache tells one compiler from another: by size and time, if not told otherwise; and those
 /// it sees are the interposer's, which outlives compilers (ccache manual, `compiler_check`).
@@ -281,12 +283,9 @@ impl Build<'_> {
             words: words.map_err(CliError::io("the build's streams"))?,
             socket: socket.clone(),
             is_watched,
+            input: input::read_once(),
         })?;
         let accepting = tokio::spawn(accept(listener, Arc::clone(&pass)));
-        let input = (mode == Mode::Lazy).then(|| {
-            let pass = Arc::clone(&pass);
-            Input::watch(move || pass.close("there is input for the build"))
-        });
         Ok(Attempt {
             command,
             mode,
@@ -297,7 +296,6 @@ impl Build<'_> {
             accepting,
             journal,
             _guardian: guardian,
-            _input: input,
             place,
         })
     }
@@ -353,6 +351,7 @@ impl Build<'_> {
             return watch::spawn_unwatched(process, given).map_err(not_started(words));
         }
         let watched = match attempt.mode {
+            Mode::Lazy if attempt.pass.input.is_some() => Watch::ChangesAndInput,
             Mode::Lazy | Mode::OnUse => Watch::Changes,
             Mode::Eager if self.site.binding.is_some() => Watch::Opens,
             // Without placeholders and bound tools it does not matter what is opened.
@@ -377,7 +376,6 @@ struct Attempt {
     accepting: JoinHandle<()>,
     journal: Arc<Journal>,
     _guardian: Guardian,
-    _input: Option<Input>,
     /// Holds socket and pipe.
     place: TempDir,
 }
@@ -395,6 +393,7 @@ impl Attempt {
             Some(speculation) => speculation.undo.commit(),
             None => Ok(()),
         };
+        self.pass.hand_over().await;
         self.pass.words.finish();
         self.close()?;
         kept.map_err(CliError::io("the undo log"))?;
@@ -407,7 +406,12 @@ impl Attempt {
     async fn interrupt(self, signal: Signal, mut running: Running) -> Result<PassEnd, CliError> {
         self.pass.cancel("interrupted").await;
         running.signal(signal);
-        let ended = tokio::time::timeout(GRACE, running.ended()).await;
+        let mut ended = tokio::time::timeout(FIRST_GRACE, running.ended()).await;
+        if ended.is_err() {
+            // As a terminal does it: a command that was asked alone may wait for its children.
+            self.pass.signal_all(signal);
+            ended = tokio::time::timeout(GRACE, running.ended()).await;
+        }
         let is_pending =
             self.pass.speculation.as_ref().is_some_and(|speculation| speculation.is_pending());
         if ended.is_err() || is_pending {
@@ -421,6 +425,7 @@ impl Attempt {
         if is_pending {
             self.pass.words.forget();
         } else {
+            self.pass.hand_over().await;
             self.pass.words.finish();
         }
         self.close()?;

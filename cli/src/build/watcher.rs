@@ -55,8 +55,13 @@ pub(crate) fn serve(listener: Listener, pass: &Arc<Pass>, runtime: &Handle) {
         runtime: runtime.clone(),
         lookers: BTreeSet::new(),
     };
+    pass.watched_through(watcher.shared.listener.descriptor());
     loop {
         match watcher.shared.listener.next() {
+            Ok(Some(notification)) if pass.is_handed_over() => {
+                drop(watcher.shared.listener.allow(&notification));
+                return;
+            }
             Ok(Some(notification)) => watcher.on_call(notification),
             // Without a listener the calls of what is left fail, and the build with them.
             Ok(None) | Err(_) => return,
@@ -117,7 +122,8 @@ impl Watcher {
             Call::Look(path) => self.look(pid, path),
             Call::Change(change) => self.shared.change(change),
             Call::Connect(peer) => self.shared.connect(peer),
-            Call::Signal(to) => self.shared.signal(*to),
+            Call::Affect(whom) => self.shared.affect(pid, *whom),
+            Call::ReadInput => self.shared.read_input(pid),
             Call::ChangeRoot => Need::settled("another root directory or name space"),
             Call::Final(what) => Need::settled(*what),
         };
@@ -141,7 +147,12 @@ impl Watcher {
             return;
         }
         let shared = Arc::clone(shared);
-        self.runtime.spawn(async move { shared.wait(need, &notification).await });
+        shared.pass.waiting_calls.send_modify(|count| *count += 1);
+        self.runtime.spawn(async move {
+            let pass = Arc::clone(&shared.pass);
+            shared.wait(need, &notification).await;
+            pass.waiting_calls.send_modify(|count| *count -= 1);
+        });
     }
 
     fn execute(&mut self, pid: Pid, path: &Path, arguments: u64) -> Need {
@@ -237,6 +248,9 @@ impl Shared {
             Some(found) => need.settle = device(&path, found),
             None => {}
         }
+        if is_change && is_of_system(&path) {
+            need.settle = Some(format!("a change of {}", path.display()));
+        }
         let is_new = found.is_none();
         if pass.is_watching_changes()
             && (!is_reader || has(libc::O_TRUNC) || is_new && has(libc::O_CREAT))
@@ -319,11 +333,24 @@ impl Shared {
         }
     }
 
-    fn signal(&self, to: i32) -> Need {
-        let is_own = Pid::try_from(to).is_ok_and(|pid| self.pass.has_process(pid));
-        match is_own {
+    fn affect(&self, caller: Pid, whom: i32) -> Need {
+        // Most programs signal their own threads.
+        let is_own = || Path::new(&format!("/proc/{caller}/task/{whom}")).exists();
+        let is_of_build =
+            || Pid::try_from(whom).is_ok_and(|pid| self.pass.has_process(process_of(pid)));
+        match is_own() || is_of_build() {
             true => Need::default(),
-            false => Need::settled("a signal to another process"),
+            false => Need::settled("a change of another process, or a signal to it"),
+        }
+    }
+
+    /// What is read from a terminal or a pipe cannot be read again.
+    fn read_input(&self, pid: Pid) -> Need {
+        let is_ours = std::fs::metadata(format!("/proc/{pid}/fd/0"))
+            .is_ok_and(|found| self.pass.input == Some(Inode::of(&found)));
+        match is_ours {
+            true => Need::settled("a read of the build's input"),
+            false => Need::default(),
         }
     }
 
@@ -434,6 +461,22 @@ fn interpreter_named_by(script: &Path) -> Option<PathBuf> {
     let line = line.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
     let name = line.split(|byte| b" \t".contains(byte)).find(|word| !word.is_empty())?;
     Some(OsStr::from_bytes(name).into())
+}
+
+/// The process of a thread.
+fn process_of(thread: Pid) -> Pid {
+    let status = std::fs::read_to_string(format!("/proc/{thread}/status")).unwrap_or_default();
+    let process = status.lines().find_map(|line| line.strip_prefix("Tgid:"));
+    process.and_then(|process| process.trim().parse().ok()).unwrap_or(thread)
+}
+
+/// Is this a setting of the system or of a process, not a file that a process has open or reaches
+/// through its directory?
+fn is_of_system(path: &Path) -> bool {
+    let Ok(rest) = path.strip_prefix("/proc") else { return path.starts_with("/sys") };
+    let mut parts = rest.components().skip(1);
+    let part = parts.next().map(|part| part.as_os_str());
+    !part.is_some_and(|part| ["fd", "cwd", "root"].iter().any(|name| part == *name))
 }
 
 /// Why a device or a pipe may only be opened when nothing is pending.

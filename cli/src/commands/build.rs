@@ -12,9 +12,9 @@ use crate::build::{self, BuildOptions, Mode};
 use crate::config::{BuildFlags, BuildSettings, Config};
 use crate::error::CliError;
 use crate::forcing::Where;
+use crate::home;
 use crate::ui::report::{Ahead, Peer, Report};
 use crate::ui::{Console, Summary, Verbosity};
-use crate::{home, stderr};
 
 /// Files that tell about the build.
 #[derive(Clone, Copy, Default)]
@@ -77,9 +77,7 @@ fn run(options: &BuildOptions, records: Records<'_>, verbosity: Verbosity) -> Re
     // Threads of the build may be about still, on their way out.
     let closed = store.map_or(Ok(()), |store| store.close());
     let ended = ended?;
-    if verbosity == Verbosity::Normal {
-        stderr::write_line(format_args!("mesh: {summary}"));
-    }
+    console.note(&summary);
     if let (Some(path), Some(before)) = (records.report, before) {
         let peers = peers(&summary, &before, &standing(options));
         let ahead = Ahead { taken_back: ended.taken_back, ended_because: ended.closed };

@@ -27,6 +27,9 @@ impl Screen {
         self.line_open = *last != b'\n';
         let mut buffer = self.erasure();
         buffer.extend_from_slice(bytes);
+        if self.line_open {
+            self.block.clear();
+        }
         self.redraw(buffer);
     }
 
@@ -38,9 +41,10 @@ impl Screen {
         }
     }
 
-    /// Shows another block in place of the last one.
+    /// Shows another block in place of the last one. Below the beginning of a line, which may be a
+    /// prompt, there is none.
     pub(super) fn draw(&mut self, block: String) {
-        if !self.closed && block != self.block {
+        if !self.closed && block != self.block && (!self.line_open || block.is_empty()) {
             let buffer = self.erasure();
             self.block = block;
             self.redraw(buffer);
@@ -74,12 +78,7 @@ impl Screen {
     }
 
     fn redraw(&mut self, mut buffer: Vec<u8>) {
-        if !self.block.is_empty() {
-            if std::mem::take(&mut self.line_open) {
-                buffer.push(b'\n');
-            }
-            buffer.extend_from_slice(self.block.as_bytes());
-        }
+        buffer.extend_from_slice(self.block.as_bytes());
         self.write(&buffer);
     }
 

@@ -30,8 +30,10 @@ pub(crate) enum Call {
     Change(Change),
     /// Connect to a socket.
     Connect(Peer),
-    /// Send a signal to a process.
-    Signal(i32),
+    /// Do something to a process or thread, such as to send it a signal.
+    Affect(i32),
+    /// Read from standard input.
+    ReadInput,
     /// Change what paths mean.
     ChangeRoot,
     /// Something that nobody can undo, in the words of a report.
@@ -79,6 +81,8 @@ pub(super) enum Unless {
     Is(usize, u32),
     /// The argument is a null pointer.
     IsNull(usize),
+    /// The argument is none of these numbers.
+    IsNoneOf(usize, &'static [u32]),
 }
 
 /// A watched call, with the places of its arguments.
@@ -111,7 +115,9 @@ enum Does {
     OwnerOf(usize),
     Bind,
     Connect,
-    Signal,
+    /// Does something to the process of which the number is in this argument.
+    Affect(usize),
+    ReadInput,
     Root,
     Final(&'static str),
 }
@@ -227,9 +233,23 @@ const CHANGES: &[Watched] = &[
     watched(libc::SYS_connect, Does::Connect),
     unless(libc::SYS_socket, Unless::Is(0, libc::AF_UNIX as u32), Does::Final(NETWORK)),
     unless(libc::SYS_sendto, Unless::IsNull(4), Does::Final(NETWORK)),
-    unless(libc::SYS_kill, Unless::Is(1, 0), Does::Signal),
+    unless(libc::SYS_kill, Unless::Is(1, 0), Does::Affect(0)),
+    watched(libc::SYS_tkill, Does::Affect(0)),
+    watched(libc::SYS_tgkill, Does::Affect(1)),
+    watched(libc::SYS_rt_sigqueueinfo, Does::Affect(0)),
+    watched(libc::SYS_rt_tgsigqueueinfo, Does::Affect(1)),
     watched(libc::SYS_pidfd_send_signal, Does::Final("a signal to a process")),
-    watched(libc::SYS_rt_sigqueueinfo, Does::Signal),
+    // Of other processes; 0 is the caller.
+    unless(libc::SYS_setpriority, Unless::Is(1, 0), Does::Affect(1)),
+    unless(libc::SYS_ioprio_set, Unless::Is(1, 0), Does::Affect(1)),
+    unless(libc::SYS_prlimit64, Unless::Is(0, 0), Does::Affect(0)),
+    unless(libc::SYS_sched_setaffinity, Unless::Is(0, 0), Does::Affect(0)),
+    unless(libc::SYS_sched_setscheduler, Unless::Is(0, 0), Does::Affect(0)),
+    unless(libc::SYS_sched_setparam, Unless::Is(0, 0), Does::Affect(0)),
+    unless(libc::SYS_sched_setattr, Unless::Is(0, 0), Does::Affect(0)),
+    unless(libc::SYS_ptrace, Unless::IsNoneOf(0, TRACE_OTHERS), Does::Affect(1)),
+    watched(libc::SYS_process_vm_writev, Does::Affect(0)),
+    unless(libc::SYS_ioctl, Unless::IsNoneOf(1, SET_FLAGS), Does::OwnerOf(0)),
     watched(libc::SYS_mount, Does::Final(MOUNTS)),
     watched(libc::SYS_umount2, Does::Final(MOUNTS)),
     watched(libc::SYS_move_mount, Does::Final(MOUNTS)),
@@ -258,6 +278,15 @@ const CHANGES: &[Watched] = &[
     watched(libc::SYS_reboot, Does::Final(SYSTEM)),
 ];
 
+/// Input that cannot be read twice.
+const INPUT: &[Watched] = &[unless(libc::SYS_read, Unless::IsNoneOf(0, &[0]), Does::ReadInput)];
+
+/// `PTRACE_ATTACH` and `PTRACE_SEIZE`.
+const TRACE_OTHERS: &[u32] = &[16, 0x4206];
+
+/// `FS_IOC_SETFLAGS` and `FS_IOC_FSSETXATTR`, which chattr(1) uses.
+const SET_FLAGS: &[u32] = &[0x4008_6602, 0x401C_5820];
+
 const NETWORK: &str = "a connection to the network";
 const MOUNTS: &str = "a mount";
 const IPC: &str = "System V or POSIX message queues, semaphores or shared memory";
@@ -266,6 +295,7 @@ const SYSTEM: &str = "a change of the system's settings";
 /// The calls that a filter reports.
 pub(super) fn watched_by(watch: Watch) -> Vec<&'static Watched> {
     let sets: &[&[Watched]] = match watch {
+        Watch::ChangesAndInput => &[OPENS, EXECUTIONS, CHANGES, INPUT],
         Watch::Changes => &[OPENS, EXECUTIONS, CHANGES],
         Watch::Opens => &[OPENS, EXECUTIONS],
         Watch::Executions => &[EXECUTIONS],
@@ -285,7 +315,7 @@ pub(super) fn decode(raw: &libc::seccomp_notif, caller: &Caller) -> Option<Call>
         return Some(Call::Final("a program of another architecture"));
     }
     let number = i64::from(raw.data.nr);
-    let all = OPENS.iter().chain(EXECUTIONS).chain(CHANGES);
+    let all = OPENS.iter().chain(EXECUTIONS).chain(CHANGES).chain(INPUT);
     let call = all.into_iter().find(|call| call.number == number)?;
     let arguments = &raw.data.args;
     let path = |at: At| caller.path(arguments, at);
@@ -331,7 +361,8 @@ pub(super) fn decode(raw: &libc::seccomp_notif, caller: &Caller) -> Option<Call>
             Peer::Other => return None,
         },
         Does::Connect => return Some(Call::Connect(caller.address(arguments)?)),
-        Does::Signal => return Some(Call::Signal(arguments[0] as i32)),
+        Does::Affect(at) => return Some(Call::Affect(arguments[at] as i32)),
+        Does::ReadInput => return Some(Call::ReadInput),
         Does::Root => return Some(Call::ChangeRoot),
         Does::Final(what) => return Some(Call::Final(what)),
     };

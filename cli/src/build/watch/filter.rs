@@ -162,7 +162,7 @@ fn filter(watch: Watch) -> Vec<libc::sock_filter> {
     let calls = watched_by(watch);
     let foreign = match watch {
         // What they change is not seen, so they may only run when it need not be.
-        Watch::Changes => libc::SECCOMP_RET_USER_NOTIF,
+        Watch::Changes | Watch::ChangesAndInput => libc::SECCOMP_RET_USER_NOTIF,
         Watch::Opens | Watch::Executions => libc::SECCOMP_RET_ALLOW,
     };
     let mut program = vec![
@@ -193,6 +193,15 @@ fn report(call: &Watched) -> Vec<libc::sock_filter> {
         }
         Unless::Is(at, number) => {
             vec![statement(LOAD, argument_at(at)), jump(JUMP_EQUAL, number, 1, 0), notify, allow]
+        }
+        Unless::IsNoneOf(at, numbers) => {
+            let mut report = vec![statement(LOAD, argument_at(at))];
+            for (at, number) in numbers.iter().enumerate() {
+                // Past the numbers that follow, and the return that lets others pass.
+                report.push(jump(JUMP_EQUAL, *number, (numbers.len() - at) as u8, 0));
+            }
+            report.extend([allow, notify]);
+            report
         }
         Unless::IsNull(at) => vec![
             statement(LOAD, argument_at(at)),

@@ -14,10 +14,12 @@
 mod calls;
 mod filter;
 mod memory;
+pub(crate) mod usher;
 
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 pub(crate) use calls::{Call, Change, Peer, words};
@@ -28,6 +30,8 @@ pub(crate) use filter::{Given, can_listen, is_available, spawn, spawn_unwatched}
 pub(crate) enum Watch {
     /// Executions, opens, looks at files, and all that changes something: for builds that run ahead.
     Changes,
+    /// The same, and reads of standard input.
+    ChangesAndInput,
     /// Executions and opens.
     Opens,
     /// Executions only: there are no placeholders to be opened.
@@ -47,7 +51,7 @@ pub(crate) struct Notification {
 /// Our end: where the calls of the build arrive.
 #[derive(Debug)]
 pub(crate) struct Listener {
-    descriptor: OwnedFd,
+    descriptor: Arc<OwnedFd>,
     /// A process may have another root directory than we have.
     has_roots: AtomicBool,
 }
@@ -55,7 +59,12 @@ pub(crate) struct Listener {
 impl Listener {
     fn new(descriptor: OwnedFd) -> Self {
         filter::hand_over_processor(&descriptor);
-        Self { descriptor, has_roots: AtomicBool::new(false) }
+        Self { descriptor: Arc::new(descriptor), has_roots: AtomicBool::new(false) }
+    }
+
+    /// The descriptor, for whoever answers after this process.
+    pub(crate) fn descriptor(&self) -> Arc<OwnedFd> {
+        Arc::clone(&self.descriptor)
     }
 
     /// Waits for the next call. `None` when no process of the build is left.
@@ -145,7 +154,7 @@ mod tests {
         command.args(["-ec", line]).current_dir(&place);
         let mut child = spawn(&mut command, Watch::Changes, given, serve).unwrap();
         assert!(child.wait().unwrap().success());
-        let is_change = |call: &String| call.starts_with("Change") || call.starts_with("Signal");
+        let is_change = |call: &String| call.starts_with("Change") || call.starts_with("Affect");
         let calls = told.into_iter().filter(is_change);
         calls
             .map(|call| {
@@ -176,7 +185,7 @@ mod tests {
         reported(": > a; rm a", r#"Change(Remove("a"))"#);
         reported(": > a; chmod 600 a", r#"Change(Attributes("a", true))"#);
         let signalled = changes_of("kill -CONT $$");
-        assert!(signalled[0].starts_with("Signal("), "{signalled:?}");
+        assert!(signalled[0].starts_with("Affect("), "{signalled:?}");
         assert_eq!(changes_of("test -e a || kill -0 $$"), Vec::<String>::new());
     }
 }

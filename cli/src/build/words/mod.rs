@@ -22,7 +22,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fs::Metadata;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -38,8 +38,9 @@ use crate::ui::Console;
 /// How long the beginning of a line is held back for the rest of it, in seconds.
 const PARTIAL_LINE_S: i64 = 1;
 
-/// Bytes that are held back before the build has to wait with more.
-const HELD_BYTES_MAX: usize = 8 << 20;
+/// Bytes that are held back before the build has to wait with more: as many as a pipe holds whose
+/// reader is busy (pipe(7)), so that a build without a reader learns it as early as otherwise.
+const HELD_BYTES_MAX: usize = 64 << 10;
 
 /// One of our streams.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -153,6 +154,11 @@ impl Words {
     pub(crate) fn stream_to(&self, file: &Metadata) -> Option<Stream> {
         let inode = (file.dev(), file.ino());
         self.own.iter().find(|(own, _)| *own == inode).map(|(_, stream)| *stream)
+    }
+
+    /// Has more been shown than could be left out when it came again?
+    pub(crate) fn is_full(&self) -> bool {
+        self.shared.state().seen.is_full()
     }
 
     /// What is written from now on belongs behind this step's words.
@@ -364,11 +370,10 @@ fn is_same(one: &impl AsFd, other: &impl AsFd) -> bool {
     inode(metadata_of(one)).zip(inode(metadata_of(other))).is_some_and(|(one, other)| one == other)
 }
 
-/// Is there anybody to read it?
+/// Is there anybody to read it? A device that is no terminal is written to directly: it may answer
+/// as only it does.
 fn leads_somewhere(stream: &impl AsFd) -> bool {
-    let null = std::fs::metadata("/dev/null").ok();
-    let found = metadata_of(stream).ok();
-    found.is_some_and(|found| null.is_none_or(|null| null.rdev() != found.rdev()))
+    metadata_of(stream).is_ok_and(|found| !found.file_type().is_char_device())
 }
 
 /// Does a terminal show both?

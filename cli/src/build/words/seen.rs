@@ -5,12 +5,17 @@ use std::hash::{BuildHasher, RandomState};
 
 use super::Stream;
 
+/// Bytes that are remembered.
+const REMEMBERED_BYTES_MAX: usize = 1 << 20;
+
 /// Remembers lines that were shown, and leaves out as many when they come again.
 ///
 /// Lines rather than bytes: commands that run side by side print in another order each time.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
     streams: [Lines; 2],
+    /// Bytes that were shown in this pass.
+    remembered: usize,
     hasher: RandomState,
 }
 
@@ -33,7 +38,10 @@ impl Seen {
     pub(super) fn pass(&mut self, stream: Stream, bytes: &[u8]) -> Vec<u8> {
         let lines = &mut self.streams[stream as usize];
         let new = lines.leave_out(bytes, &self.hasher);
-        lines.remember(&new, &self.hasher);
+        if self.remembered <= REMEMBERED_BYTES_MAX {
+            self.remembered += new.len();
+            lines.remember(&new, &self.hasher);
+        }
         new
     }
 
@@ -51,6 +59,11 @@ impl Seen {
         given
     }
 
+    /// Has more been shown than is remembered?
+    pub(super) fn is_full(&self) -> bool {
+        self.remembered > REMEMBERED_BYTES_MAX
+    }
+
     /// Is there nothing to be left out?
     pub(crate) fn is_empty(&self) -> bool {
         self.streams.iter().all(|lines| lines.skip.is_empty() && lines.skip_open.is_empty())
@@ -58,6 +71,7 @@ impl Seen {
 
     /// For the next pass: all that was shown is to be left out.
     pub(super) fn shown(mut self) -> Self {
+        self.remembered = 0;
         for lines in &mut self.streams {
             let shown = std::mem::take(&mut lines.shown);
             let open = std::mem::take(&mut lines.open);
