@@ -23,6 +23,7 @@ mod membership;
 mod memo;
 mod metrics;
 mod network;
+mod outside;
 mod parallel;
 mod pipes;
 mod random_builds;

@@ -194,6 +194,33 @@ fn a_build_writes_above_the_block() {
     assert!(closing.starts_with("mesh: 6 thunks, 6 run, 0 reused, 0 local, "), "{closing}");
 }
 
+/// What was typed cannot be read twice: it is not asked for before a step may fail no more.
+#[test]
+fn what_is_typed_is_asked_for_once() {
+    let late = "int f(int n) { return n; }\n__asm__(\"no_such_instruction\");\n";
+    let recipe = "all: ok.o\n\t@printf 'name? '; read name; echo \"[$$name]\"\n\
+        \tgcc -c bad.c\nok.o: ok.c\n\tgcc -c ok.c\n";
+    let files = [("Makefile", recipe), ("ok.c", "int ok;\n"), ("bad.c", late)];
+    let (project, mesh) = (Project::made(files), Mesh::new());
+    for _ in ["cold", "warm"] {
+        project.edit("rm -f ok.o");
+        let (mut terminal, slave) = Terminal::new();
+        let mut command = project.command(binary());
+        command.env("MESH_HOME", mesh.home()).env("TERM", "xterm").args(["build", "--", "make"]);
+        let (input, output) = (slave.try_clone().unwrap(), slave.try_clone().unwrap());
+        let mut child = command.stdin(input).stdout(output).stderr(slave).spawn().unwrap();
+        drop(command);
+        let asks = |terminal: &Terminal| terminal.line(|line| line == "name? ").is_some();
+        assert!(terminal.show_until(asks), "{:?}", terminal.raw);
+        terminal.master.write_all(b"bob\n").unwrap();
+        assert!(!terminal.show_until(|_| false));
+        assert_eq!(child.wait().unwrap().code(), Some(2), "{:?}", terminal.raw);
+        let answers = terminal.lines.iter().filter(|line| line.as_str() == "[bob]").count();
+        assert_eq!(answers, 1, "{:#?}", terminal.lines);
+        assert!(terminal.line(|line| line == "name? bob").is_some(), "{:#?}", terminal.lines);
+    }
+}
+
 #[test]
 fn a_dumb_terminal_a_file_and_the_quiet_see_words_only() {
     let mesh = Mesh::new();
