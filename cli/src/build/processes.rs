@@ -7,7 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid as ProcessId, Signal, WaitOptions, kill_process, waitpid};
+use rustix::process::{
+    Pid as ProcessId, Signal, WaitOptions, getpgid, getpgrp, kill_process, waitpid,
+};
 
 use super::slots::Pid;
 
@@ -67,10 +69,13 @@ impl Processes {
         self.alive().into_iter().all(is_zombie)
     }
 
-    /// Ends none, but sends all of them a signal.
+    /// Sends a signal to those that a terminal would send it to: those of our process group.
     pub(crate) fn signal(&self, signal: Signal) {
+        let group = getpgrp();
         for pid in self.alive().into_iter().filter_map(process) {
-            let _ = kill_process(pid, signal);
+            if getpgid(Some(pid)) == Ok(group) {
+                let _ = kill_process(pid, signal);
+            }
         }
     }
 

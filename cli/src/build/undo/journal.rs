@@ -249,12 +249,16 @@ pub(crate) fn clean_all(directory: &Path) -> io::Result<()> {
         entries => entries?,
     };
     for entry in entries {
-        let path = entry?.path();
+        let entry = entry?;
+        let path = entry.path();
         match aside::journal_of(&path) {
-            None => clean(&path, FlockOperation::NonBlockingLockExclusive)?,
             // The journal comes first and goes first.
             Some(journal) if !journal.exists() => aside::remove(&path),
-            Some(_) => {}
+            None if entry.file_type()?.is_file() => {
+                clean(&path, FlockOperation::NonBlockingLockExclusive)?;
+            }
+            // It belongs to a journal, or is the directory of a build's socket.
+            _ => {}
         }
     }
     Ok(())

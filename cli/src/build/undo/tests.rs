@@ -239,3 +239,23 @@ fn large_files_and_directories_cannot_be_undone() {
     build.undo.commit().unwrap();
     build.undo.content(&large).unwrap();
 }
+
+#[test]
+fn what_is_left_without_a_journal_is_removed_and_the_rest_is_left_alone() {
+    let place = tempfile::tempdir().unwrap();
+    let builds = place.path().join("builds");
+    let living = Journal::create(&builds).unwrap();
+    let name = living.path().file_name().unwrap().to_str().unwrap().to_owned();
+    let kept = [format!("{name}.undo"), "mesh-build-1".to_owned(), name];
+    fs::create_dir(builds.join(&kept[0])).unwrap();
+    fs::create_dir(builds.join(&kept[1])).unwrap();
+    fs::create_dir_all(builds.join("1.0.undo").join("file")).unwrap();
+    fs::write(builds.join("2.0"), "").unwrap();
+    journal::clean_all(&builds).unwrap();
+    let mut left: Vec<_> =
+        fs::read_dir(&builds).unwrap().map(|it| it.unwrap().file_name()).collect();
+    left.sort();
+    let mut kept = kept.map(std::ffi::OsString::from);
+    kept.sort();
+    assert_eq!(left, kept);
+}
