@@ -36,11 +36,12 @@ fn a_check_says_what_is_in_effect_and_who_says_so() {
     ] {
         assert_eq!(known["settings"][key], expected, "{key}");
     }
-    let taken_back = check(&mesh, &["--", "build", "--local=false", "-kq", "--", "make"]);
-    for (key, value) in [("build.local", false), ("build.keep-going", true), ("build.quiet", true)]
-    {
+    let taken_back = check(&mesh, &["--", "build", "--local=false", "-q", "--", "make"]);
+    for (key, value) in [("build.local", false), ("build.quiet", true)] {
         assert_eq!(taken_back["settings"][key], json!({"from": "flag", "value": value}), "{key}");
     }
+    let going = check(&mesh, &["--", "force", "-k", "-"]);
+    assert_eq!(going["settings"]["build.keep-going"], json!({"from": "flag", "value": true}));
     // What is printed for people can be kept as a file.
     let copy = mesh.home().join("copy.toml");
     fs::write(&copy, mesh.ok(["config", "check"])).unwrap();
