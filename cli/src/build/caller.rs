@@ -22,6 +22,13 @@ pub(super) fn parent_of(pid: Pid) -> Option<Pid> {
     rest.split_whitespace().nth(1)?.parse().ok()
 }
 
+/// A field of a process's or thread's status (proc_pid_status(5)).
+pub(super) fn status_of(pid: &str, field: &str) -> Option<String> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let value = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;
+    Some(value.trim().to_owned())
+}
+
 /// The compiler cache or the like that made this call.
 pub(super) fn launcher_above(pid: Pid) -> Option<String> {
     let parent = ancestors(pid).next()?;

@@ -11,6 +11,7 @@ use rustix::process::{
     Pid as ProcessId, Signal, WaitOptions, getpgid, getpgrp, kill_process, waitpid,
 };
 
+use super::caller::status_of;
 use super::slots::Pid;
 
 /// How long killed processes may take to be gone.
@@ -108,15 +109,12 @@ impl Processes {
 
 /// How many system call filters a process has (proc_pid_status(5), Linux 5.9).
 fn filters(pid: &str) -> u32 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let count = status.lines().find_map(|line| line.strip_prefix("Seccomp_filters:"));
-    count.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
+    status_of(pid, "Seccomp_filters").and_then(|count| count.parse().ok()).unwrap_or(0)
 }
 
 /// Has it ended, and nobody asked for its status?
 fn is_zombie(pid: Pid) -> bool {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    !status.lines().any(|line| line.starts_with("State:") && !line.contains('Z'))
+    status_of(&pid.to_string(), "State").is_none_or(|state| state.contains('Z'))
 }
 
 fn process(pid: Pid) -> Option<ProcessId> {

@@ -18,7 +18,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use super::binding::Binding;
-use super::caller::parent_of;
+use super::caller::{parent_of, status_of};
 use super::pass::{Mode, Pass};
 use super::slots::Pid;
 use super::step::End;
@@ -465,9 +465,8 @@ fn interpreter_named_by(script: &Path) -> Option<PathBuf> {
 
 /// The process of a thread.
 fn process_of(thread: Pid) -> Pid {
-    let status = std::fs::read_to_string(format!("/proc/{thread}/status")).unwrap_or_default();
-    let process = status.lines().find_map(|line| line.strip_prefix("Tgid:"));
-    process.and_then(|process| process.trim().parse().ok()).unwrap_or(thread)
+    let process = status_of(&thread.to_string(), "Tgid");
+    process.and_then(|process| process.parse().ok()).unwrap_or(thread)
 }
 
 /// Is this a setting of the system or of a process, not a file that a process has open or reaches
