@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs::{File, Metadata};
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -57,7 +57,7 @@ pub(crate) fn serve(listener: Listener, pass: &Arc<Pass>, runtime: &Handle) {
     };
     pass.watched_through(watcher.shared.listener.descriptor());
     loop {
-        match watcher.shared.listener.next() {
+        match watcher.next() {
             Ok(Some(notification)) if pass.is_handed_over() => {
                 drop(watcher.shared.listener.allow(&notification));
                 return;
@@ -108,6 +108,13 @@ enum Program {
 }
 
 impl Watcher {
+    /// The next call. Looks matter because the sizes of placeholders are wrong.
+    fn next(&self) -> io::Result<Option<Notification>> {
+        let placeholders = &self.shared.pass.files.placeholders;
+        let matters = |pid| !placeholders.is_empty() && !self.lookers.contains(&pid);
+        self.shared.listener.next(matters)
+    }
+
     fn on_call(&mut self, notification: Notification) {
         let pid = notification.pid;
         let need = match &notification.call {
@@ -119,7 +126,7 @@ impl Watcher {
                 }
             },
             Call::Execute { path, arguments } => self.execute(pid, path, *arguments),
-            Call::Look(path) => self.look(pid, path),
+            Call::Look(path) => self.shared.looked_at(path),
             Call::Change(change) => self.shared.change(change),
             Call::Connect(peer) => self.shared.connect(peer),
             Call::Affect(whom) => self.shared.affect(pid, *whom),
@@ -189,14 +196,6 @@ impl Watcher {
         }
         need.sibling = self.shared.siblings.waiting_parent_of(pid);
         need
-    }
-
-    /// Sizes of placeholders are wrong.
-    fn look(&self, pid: Pid, path: &Path) -> Need {
-        match self.lookers.contains(&pid) {
-            true => Need::default(),
-            false => self.shared.looked_at(path),
-        }
     }
 }
 

@@ -303,6 +303,17 @@ pub(super) fn watched_by(watch: Watch) -> Vec<&'static Watched> {
     sets.iter().copied().flatten().collect()
 }
 
+/// Is this a look at the size and times of a file?
+pub(super) fn is_look(raw: &libc::seccomp_notif) -> bool {
+    let is =
+        |number| i64::from(raw.data.nr) == number && raw.data.arch == super::filter::AUDIT_ARCH;
+    #[cfg(target_arch = "x86_64")]
+    if is(libc::SYS_stat) || is(libc::SYS_lstat) {
+        return true;
+    }
+    is(libc::SYS_newfstatat) || is(libc::SYS_statx)
+}
+
 /// Who calls.
 pub(super) struct Caller {
     pub(super) pid: u32,
