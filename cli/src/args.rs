@@ -5,6 +5,7 @@ mod completions;
 mod config;
 mod find;
 mod force;
+mod forget;
 mod gc;
 mod get;
 mod init;
@@ -21,6 +22,7 @@ mod sim;
 mod store;
 mod thunk;
 mod values;
+mod withdraw;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
@@ -29,6 +31,7 @@ pub(crate) use completions::CompletionsArgs;
 pub(crate) use config::{ConfigCheckArgs, ConfigCommand};
 pub(crate) use find::FindArgs;
 pub(crate) use force::ForceArgs;
+pub(crate) use forget::ForgetArgs;
 pub(crate) use gc::GcArgs;
 pub(crate) use get::GetArgs;
 pub(crate) use init::InitArgs;
@@ -48,6 +51,7 @@ pub(crate) use sim::{
 pub(crate) use store::StoreCommand;
 pub(crate) use thunk::{ThunkCommand, ThunkCreateArgs, ThunkGraphArgs, ThunkShowArgs};
 pub(crate) use values::{PERCENT_MAX, SLOTS, parse_size};
+pub(crate) use withdraw::WithdrawArgs;
 
 /// Everyday command lines as graphs of content-addressed thunks.
 ///
@@ -146,8 +150,19 @@ pub(crate) enum Command {
     /// List the members of the mesh
     Peers(JsonArgs),
     /// Let a machine in no more, and tell all members: for ever
+    ///
+    /// The ticket by which it came lets nobody in any more either.
     Revoke(RevokeArgs),
-    /// Forget the mesh; its members are not told
+    /// List the tickets of this node that may still let somebody in
+    Tickets(JsonArgs),
+    /// Let nobody in any more by a ticket; whom it has let in stays
+    Withdraw(WithdrawArgs),
+    /// Take a member that is gone from the list of this node
+    ///
+    /// It stays a member, and comes back to the list when it comes back to the mesh. Members whom
+    /// nobody has met for 30 days are forgotten by themselves.
+    Forget(ForgetArgs),
+    /// Forget the mesh, and tell its members
     Leave(LeaveArgs),
     /// Check the file with this machine's settings, and say what they come to
     #[command(subcommand)]

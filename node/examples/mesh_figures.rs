@@ -114,7 +114,7 @@ async fn members() -> [(Started, tempfile::TempDir); 2] {
     let first = start(Membership::found(home.path(), "first", now_s).unwrap(), config()).unwrap();
     first.handle.listening().await;
     let ticket = first.handle.invite(Roles::MEMBER, 1, 3600).await.unwrap();
-    let second = Membership::invited(other.path(), ticket, "second").unwrap();
+    let second = Membership::invited(other.path(), ticket, "second", false).unwrap();
     let second = start(second, config()).unwrap();
     second.handle.joined(|state| *state == JoinState::Joined).await.unwrap();
     [(first, home), (second, other)]

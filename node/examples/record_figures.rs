@@ -84,7 +84,7 @@ async fn main() {
     let mut others = Vec::new();
     for home in &homes[1..] {
         let ticket = first.2.invite(Roles::MEMBER, 1, 3600).await.unwrap();
-        let member = Membership::invited(home.path(), ticket, "other").unwrap();
+        let member = Membership::invited(home.path(), ticket, "other", false).unwrap();
         let other = start(home.path(), member);
         other.2.joined(|state| *state == JoinState::Joined).await;
         others.push(other);

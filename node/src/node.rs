@@ -230,10 +230,20 @@ impl Node {
         self.policies
     }
 
-    /// Takes no more work, finishes or hands back what there is, and leaves the network. After
-    /// [`DRAIN_US`](mesh_protocol::limits::DRAIN_US) at the latest.
+    /// Takes no more work, finishes or hands back what there is, and disconnects. After
+    /// [`DRAIN_US`](mesh_protocol::limits::DRAIN_US) and a little more at the latest.
     pub async fn stop(&self) {
         self.mesh.drain().await;
+        self.disconnect().await;
+    }
+
+    /// Leaves the network: for good if this node was to be there for a while only.
+    pub(crate) async fn disconnect(&self) {
+        if self.swarm.is_ephemeral()
+            && let Err(error) = self.swarm.part().await
+        {
+            tracing::warn!(%error, "the others could not be told that this node leaves");
+        }
         self.swarm.stop().await;
     }
 

@@ -305,17 +305,21 @@ pub const ADDRESS_BYTES: usize = 300;
 pub const ROSTER_BYTES: u64 =
     ROSTER_ENTRIES as u64 * (CERTIFICATE_BYTES + (ADDRESSES * (ADDRESS_BYTES + 1)) as u64);
 
-/// Members and revocations in one roster.
+/// Members, revocations and farewells in one roster.
 pub const ROSTER_ENTRIES: usize = 16;
 
-/// Rosters on one stream: all members and revocations that a node keeps.
-pub const ROSTER_MESSAGES: usize = (MEMBERS_KEPT + REVOCATIONS_KEPT) / ROSTER_ENTRIES;
+/// Rosters on one stream: all members, revocations and farewells that a node keeps.
+pub const ROSTER_MESSAGES: usize =
+    (MEMBERS_KEPT + REVOCATIONS_KEPT + FAREWELLS_KEPT) / ROSTER_ENTRIES;
 
 /// Members of which a node knows; when there are more, those it has not met come last.
 pub const MEMBERS_KEPT: usize = 4096;
 
 /// Revocations that a node keeps, for ever: without room for one, it is not believed.
 pub const REVOCATIONS_KEPT: usize = 4096;
+
+/// Farewells that a node keeps; when there are more, the oldest are forgotten.
+pub const FAREWELLS_KEPT: usize = 1024;
 
 /// Tickets that one node has issued and still redeems.
 pub const TICKETS_KEPT: usize = 1024;

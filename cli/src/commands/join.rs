@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use mesh_node::api::{Heard, ServeOptions, serve};
+use mesh_node::api::{Heard, RevokedBy, ServeOptions, serve};
 use mesh_node::claims::JobEvent;
 use mesh_node::net::membership::{Membership, MembershipError};
 use mesh_node::net::swarm::JoinState;
@@ -39,7 +39,7 @@ pub(crate) fn run(args: &JoinArgs) -> Result<(), CliError> {
     let (home, _removed) = place(args.ephemeral)?;
     let name = config::name(&config, args.name.as_ref()).value;
     let runtime = threads::start()?;
-    let prepare = |home: &Path| membership(home, ticket, &name);
+    let prepare = |home: &Path| membership(home, ticket, (&name, args.ephemeral));
     let console = console(args.detached)?;
     let log = start_log(&filter, &console);
     let (mut is_joined, mut listens) = (false, false);
@@ -109,7 +109,7 @@ fn place(ephemeral: bool) -> Result<(PathBuf, Option<tempfile::TempDir>), CliErr
 fn membership(
     home: &Path,
     ticket: Option<Ticket>,
-    name: &str,
+    (name, is_ephemeral): (&str, bool),
 ) -> Result<Option<Membership>, MembershipError> {
     let known = Membership::open(home)?;
     match (known, ticket) {
@@ -119,7 +119,7 @@ fn membership(
         {
             Ok(Some(known))
         }
-        (_, Some(ticket)) => Membership::invited(home, ticket, name).map(Some),
+        (_, Some(ticket)) => Membership::invited(home, ticket, name, is_ephemeral).map(Some),
     }
 }
 
@@ -139,6 +139,10 @@ fn text(heard: &Heard) -> Option<String> {
         Heard::Node(NodeEvent::Disconnected(peer)) => format!("{peer} is gone"),
         Heard::Node(NodeEvent::Declined(peer, service)) => {
             format!("{peer} asked for {service:?}, which this node does not do")
+        }
+        Heard::Revoked(RevokedBy::Signed) => "this node was revoked".to_owned(),
+        Heard::Revoked(RevokedBy::Word(peer)) => {
+            format!("this node was revoked, as {peer} says; mesh status tells how it comes back")
         }
         Heard::Held(Some(reason)) => format!("gives others nothing: {reason}"),
         Heard::Held(None) => "gives others something again".to_owned(),

@@ -29,6 +29,7 @@ pub(crate) mod status;
 pub(crate) mod stop;
 pub(crate) mod store;
 pub(crate) mod thunk;
+pub(crate) mod tickets;
 
 use std::fmt::Display;
 use std::io::{self, Write};

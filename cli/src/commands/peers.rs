@@ -61,6 +61,7 @@ fn json(peers: &Peers, suspicions: &Suspicions) -> serde_json::Value {
             "addresses": member.addresses,
             "round_trip_us": member.round_trip_us,
             "met_s": member.met_s,
+            "seen_s": member.seen_s,
             "suspicion": suspicions.get(&member.peer),
         })
     };

@@ -1,6 +1,6 @@
 //! `mesh status`
 
-use mesh_node::api::{NodeStatus, PeerStatus};
+use mesh_node::api::{NodeStatus, PeerStatus, RevokedBy};
 use mesh_protocol::sched::named::PolicyNames;
 use serde_json::{Value, json};
 
@@ -29,6 +29,16 @@ fn lines(status: &NodeStatus) -> Vec<String> {
             "cores: {own_cores} busy for own builds, {others_cores} for others; {slots} in all, {given} for others"
         ),
     ];
+    lines.extend(status.revoked.map(|by| {
+        let by = match by {
+            RevokedBy::Signed => "an admin".to_owned(),
+            RevokedBy::Word(peer) => format!("as {} says", short(peer)),
+        };
+        format!(
+            "revoked ({by}): a member no more; to come back: mesh leave, remove identity/node.key \
+             in MESH_HOME, and join by a new ticket"
+        )
+    }));
     lines.extend(status.held.map(|reason| format!("gives others nothing: {reason}")));
     lines.extend(status.metrics.map(|address| format!("metrics: http://{address}/metrics")));
     let NodeStatus { builds, leases, wanted, policies, .. } = status;
@@ -78,6 +88,7 @@ fn json(status: &NodeStatus) -> Value {
         "running": true,
         "peer": status.own.to_string(),
         "name": status.name,
+        "revoked": status.revoked.is_some(),
         "metrics": status.metrics.map(|address| address.to_string()),
         "cores": {
             "all": status.slots, "given": status.given,
@@ -156,6 +167,7 @@ mod tests {
             metrics: None,
             slots: 4,
             given: 2,
+            revoked: None,
             held: None,
             own_cores: 1,
             others_cores: 0,

@@ -20,6 +20,7 @@ use crate::claims::{News, Trip};
 use crate::exec::{Exit, Outcome};
 
 const PEER: PeerId = PeerId([7; 32]);
+const TICKET: TicketId = TicketId([8; 16]);
 
 fn thunk() -> ThunkName {
     ThunkName::of(b"a thunk")
@@ -43,12 +44,15 @@ fn usage() -> Usage {
     Usage { wall_us: 1, cpu_us: 2, memory_peak_bytes: 3 }
 }
 
-fn requests() -> [Request; 11] {
+fn requests() -> [Request; 14] {
     // A new kind of request belongs below too.
     match Request::Peers {
         Request::Peers
         | Request::Invite { .. }
         | Request::Revoke(_)
+        | Request::Tickets
+        | Request::Withdraw(_)
+        | Request::Forget(_)
         | Request::Status
         | Request::Pause(_)
         | Request::Find(_)
@@ -61,6 +65,9 @@ fn requests() -> [Request; 11] {
         Request::Peers,
         Request::Invite { roles: Roles::MEMBER, uses: 2, life_s: 3 },
         Request::Revoke(PEER),
+        Request::Tickets,
+        Request::Withdraw(TICKET),
+        Request::Forget(PEER),
         Request::Status,
         Request::Pause(true),
         Request::Find(RecordKey::Reduction(thunk())),
@@ -72,12 +79,13 @@ fn requests() -> [Request; 11] {
     ]
 }
 
-fn replies() -> [Reply; 6] {
+fn replies() -> [Reply; 7] {
     match Reply::Done {
         Reply::Peers(_)
         | Reply::Status(_)
         | Reply::Whereabouts(_)
         | Reply::Ticket(_)
+        | Reply::Tickets(_)
         | Reply::Done
         | Reply::Failed(_) => {}
     }
@@ -86,6 +94,13 @@ fn replies() -> [Reply; 6] {
         Reply::Status(Box::new(status())),
         Reply::Whereabouts(whereabouts()),
         Reply::Ticket("ticket".to_owned()),
+        Reply::Tickets(vec![TicketInfo {
+            ticket: TICKET,
+            roles: Roles::WORKER,
+            uses_left: 1,
+            expires_s: 2,
+            redeemed: vec!["lab".to_owned()],
+        }]),
         Reply::Done,
         Reply::Failed("reason".to_owned()),
     ]
@@ -100,6 +115,7 @@ fn peers() -> Peers {
         is_connected: true,
         round_trip_us: Some(1),
         met_s: 2,
+        seen_s: 3,
     };
     Peers {
         mesh: MeshId([1; 32]),
@@ -132,6 +148,7 @@ fn status() -> NodeStatus {
         slots: 1,
         given: 2,
         held: Some(Reason::InUse),
+        revoked: Some(RevokedBy::Word(PEER)),
         own_cores: 3,
         others_cores: 4,
         policies: PolicyNames::default(),

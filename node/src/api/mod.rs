@@ -24,7 +24,7 @@ use mesh_protocol::limits;
 use mesh_protocol::name::Digest;
 use mesh_protocol::peer::PeerId;
 use mesh_protocol::thunk::Reduction;
-use mesh_protocol::wire::admission::{MeshId, Roles};
+use mesh_protocol::wire::admission::{MeshId, Roles, TicketId};
 use mesh_protocol::wire::records::RecordKey;
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, Signal, kill_process};
@@ -33,14 +33,15 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::net::membership::Membership;
-pub use crate::net::swarm::MemberInfo;
+pub use crate::net::membership::TicketInfo;
+pub use crate::net::swarm::{MemberInfo, RevokedBy};
 
 pub use serve::{Heard, ServeError, ServeOptions, alone, serve};
 pub use session::Session;
 pub use status::{LeaseCounts, NodeStatus, PeerStatus, RecordCounts};
 
 /// To be raised whenever a message on the socket looks different: a test has their bytes.
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
 
 /// The longest is a list of names.
 const REQUEST: Format = format(*b"\x89MASK\0\0", 64 * 1024);
@@ -76,6 +77,12 @@ pub enum Request {
     },
     /// Declare that a peer is a member no more.
     Revoke(PeerId),
+    /// Which tickets may still let somebody in?
+    Tickets,
+    /// Let nobody in any more by this ticket.
+    Withdraw(TicketId),
+    /// Take a member from the list, unless it comes back.
+    Forget(PeerId),
     /// How does it stand?
     Status,
     /// Give others nothing, or as before.
@@ -103,6 +110,8 @@ pub enum Reply {
     Whereabouts(Whereabouts),
     /// A ticket, as text.
     Ticket(String),
+    /// Those that may still let somebody in.
+    Tickets(Vec<TicketInfo>),
     /// It is done.
     Done,
     /// It cannot be done, and why.

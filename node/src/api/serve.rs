@@ -29,7 +29,7 @@ use crate::accept::accepted;
 use crate::claims::{JobEvent, Mesh};
 use crate::metrics::{self, Loopback};
 use crate::net::membership::{Membership, MembershipError};
-use crate::net::swarm::{JoinState, SwarmHandle};
+use crate::net::swarm::{JoinState, RevokedBy, SwarmHandle};
 use crate::node::{Node, NodeError, NodeEvent, NodeOptions, StartedNode};
 use crate::{records, renewal};
 
@@ -70,6 +70,8 @@ pub enum Heard {
     Held(Option<Reason>),
     /// A thunk of that member runs here, or does not any more; what people call the member.
     Job(String, JobEvent),
+    /// It is a member no more, as that one says.
+    Revoked(RevokedBy),
     /// It had nothing to do for as long as it was to wait.
     Idle,
     /// It finishes what it runs for others, and ends then.
@@ -195,6 +197,7 @@ enum Next {
     Listening(Vec<String>),
     Job(JobEvent),
     Held(Option<Reason>),
+    Revoked(RevokedBy),
     Idle,
     Stop,
 }
@@ -240,7 +243,7 @@ async fn watch(
     node.mesh().watch_jobs(tell_job).await;
     let mut idle = Idleness::new(node.mesh().clone(), idle_exit);
     let (mut listening, mut join) = (None::<Vec<String>>, None::<JoinState>);
-    let mut held = None;
+    let (mut held, mut is_revoked) = (None, false);
     let mut ended = Ok(());
     loop {
         let (known_listening, known_join) = (listening.clone(), join.clone());
@@ -251,6 +254,7 @@ async fn watch(
             addresses = swarm.listening_other_than(known_listening) => Next::Listening(addresses),
             Some(job) = jobs.recv() => Next::Job(job),
             reason = node.owner().reason_other_than(held) => Next::Held(reason),
+            by = swarm.told_that_it_was_revoked(), if !is_revoked => Next::Revoked(by),
             () = idle.lasts() => Next::Idle,
             () = ends.next() => Next::Stop,
         };
@@ -275,6 +279,10 @@ async fn watch(
                 held = reason;
                 tell(Heard::Held(reason));
             }
+            Next::Revoked(by) => {
+                is_revoked = true;
+                tell(Heard::Revoked(by));
+            }
             Next::Event(Some(event)) => tell(Heard::Node(event)),
             Next::Listening(addresses) => {
                 tracing::info!(?addresses, "listening");
@@ -296,7 +304,7 @@ async fn watch(
         }
     }
     tell(Heard::Stopping);
-    node.swarm().stop().await;
+    node.disconnect().await;
     drop((node, events));
     // It saves what it knows; a loop that panicked has said so.
     let _ = network.await;
@@ -435,6 +443,11 @@ async fn reply(request: Request, node: &Node, metrics: Option<SocketAddr>) -> Re
             ticket.map_or_else(failed, |ticket| Reply::Ticket(ticket.to_string()))
         }
         Request::Revoke(peer) => handle.revoke(peer).await.map_or_else(failed, |_| Reply::Done),
+        Request::Tickets => Reply::Tickets(handle.tickets()),
+        Request::Withdraw(ticket) => {
+            handle.withdraw(ticket).await.map_or_else(failed, |()| Reply::Done)
+        }
+        Request::Forget(peer) => handle.forget(peer).await.map_or_else(failed, |()| Reply::Done),
         Request::Find(name) => Reply::Whereabouts(find::find(node, name).await),
         Request::Bring(name) => match find::bring(node, name).await {
             Ok(()) => Reply::Done,

@@ -9,6 +9,7 @@ use mesh_protocol::sched::named::PolicyNames;
 use serde::{Deserialize, Serialize};
 
 use crate::claims;
+use crate::net::swarm::RevokedBy;
 use crate::node::Node;
 use crate::transfer::Suspicion;
 
@@ -27,6 +28,8 @@ pub struct NodeStatus {
     pub given: u32,
     /// Why that is nothing, if the owner wants it so.
     pub held: Option<Reason>,
+    /// Who says that it is a member no more.
+    pub revoked: Option<RevokedBy>,
     /// Cores that are busy for own builds.
     pub own_cores: u32,
     /// Cores that are busy for others.
@@ -130,6 +133,7 @@ impl NodeStatus {
             slots: status.slots.0,
             given: status.slots.1,
             held: node.owner().reason(),
+            revoked: node.swarm().revoked(),
             own_cores: status.cores.0,
             others_cores: status.cores.1,
             policies: node.policies(),

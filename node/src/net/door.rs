@@ -8,60 +8,100 @@ use libp2p::multiaddr::Protocol;
 use mesh_protocol::limits;
 use mesh_protocol::peer::PeerId;
 use mesh_protocol::wire::admission::Refusal;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
-/// Connections that are being admitted, by where they come from.
+/// Connections that are being admitted.
 #[derive(Clone)]
-pub(super) struct Waiting(watch::Sender<BTreeMap<IpAddr, usize>>);
+pub(super) struct Waiting(watch::Sender<Places>);
+
+#[derive(Debug, Default)]
+pub(super) struct Places {
+    next: u64,
+    /// By the order in which they came.
+    taken: BTreeMap<u64, Taken>,
+}
+
+#[derive(Debug)]
+struct Taken {
+    from: IpAddr,
+    /// Dropped when the place is for somebody else.
+    _stay: oneshot::Sender<()>,
+}
 
 /// One of them, until it is dropped.
 pub(super) struct Place {
     waiting: Waiting,
-    from: IpAddr,
+    number: u64,
+    stay: oneshot::Receiver<()>,
 }
 
 impl Default for Waiting {
     fn default() -> Self {
-        Self(watch::Sender::new(BTreeMap::new()))
+        Self(watch::Sender::new(Places::default()))
     }
 }
 
 impl Waiting {
-    /// A place, if there is one left for who comes from there.
-    pub(super) fn enter(&self, from: IpAddr) -> Option<Place> {
-        let entered = self.0.send_if_modified(|places| {
-            let all: usize = places.values().sum();
-            let here = places.get(&from).copied().unwrap_or(0);
-            let has_room = all < limits::ADMISSIONS && here < limits::ADMISSIONS_PER_ADDRESS;
-            if has_room {
-                places.insert(from, here + 1);
-            }
-            has_room
+    /// A place. When all are taken, somebody has to leave: whoever has taken longest, of those who
+    /// come from where most come from. So it is always those who say nothing.
+    pub(super) fn enter(&self, from: IpAddr) -> Place {
+        let (stay, stays) = oneshot::channel();
+        let mut number = 0;
+        self.0.send_modify(|places| {
+            places.make_room(from);
+            number = places.next;
+            places.next += 1;
+            places.taken.insert(number, Taken { from, _stay: stay });
         });
-        entered.then(|| Place { waiting: self.clone(), from })
+        Place { waiting: self.clone(), number, stay: stays }
     }
 
     /// How many there are.
     pub(super) fn count(&self) -> usize {
-        self.0.borrow().values().sum()
+        self.0.borrow().taken.len()
     }
 
     /// Waits until there are that many.
     pub(super) async fn reach(&self, count: usize) {
         // The sender is ours: it does not end.
-        let reached = |places: &BTreeMap<_, usize>| places.values().sum::<usize>() == count;
-        let _ = self.0.subscribe().wait_for(reached).await;
+        let _ = self.0.subscribe().wait_for(|places| places.taken.len() == count).await;
+    }
+}
+
+impl Places {
+    fn make_room(&mut self, from: IpAddr) {
+        let mut origins: BTreeMap<IpAddr, usize> = BTreeMap::new();
+        for taken in self.taken.values() {
+            *origins.entry(taken.from).or_default() += 1;
+        }
+        let here = origins.get(&from).copied().unwrap_or(0);
+        let crowded = if here >= limits::ADMISSIONS_PER_ADDRESS {
+            Some(from)
+        } else if self.taken.len() >= limits::ADMISSIONS {
+            let most = origins.values().max().copied();
+            let of_most = |taken: &&Taken| origins.get(&taken.from).copied() == most;
+            self.taken.values().find(of_most).map(|taken| taken.from)
+        } else {
+            None
+        };
+        let oldest = self.taken.iter().find(|(_, taken)| Some(taken.from) == crowded);
+        if let Some(number) = oldest.map(|(number, _)| *number) {
+            self.taken.remove(&number);
+        }
+        debug_assert!(self.taken.len() < limits::ADMISSIONS, "there is room for one");
+    }
+}
+
+impl Place {
+    /// Waits until the place is for somebody else.
+    pub(super) async fn lost(&mut self) {
+        let _ = (&mut self.stay).await;
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.waiting.0.send_modify(|places| {
-            match places.get(&self.from).copied().unwrap_or(0) {
-                0 | 1 => places.remove(&self.from),
-                count => places.insert(self.from, count - 1),
-            };
-        });
+        self.waiting.0.send_if_modified(|places| places.taken.remove(&self.number).is_some());
     }
 }
 
@@ -143,17 +183,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_address_does_not_take_all_places() {
+    fn whoever_is_silent_leaves_for_who_comes() {
         let waiting = Waiting::default();
         let ip = |last: u8| IpAddr::from([10, 0, 0, last]);
-        let mut places: Vec<Place> = std::iter::from_fn(|| waiting.enter(ip(1))).collect();
-        assert_eq!(places.len(), limits::ADMISSIONS_PER_ADDRESS);
-        places.extend((2..102).filter_map(|last| waiting.enter(ip(last))));
-        assert_eq!((places.len(), waiting.count()), (limits::ADMISSIONS, limits::ADMISSIONS));
-        assert!(waiting.enter(ip(200)).is_none());
-        places.remove(0);
-        assert!(waiting.enter(ip(1)).is_some());
-        places.clear();
+        let has_left = |place: &mut Place| {
+            !matches!(place.stay.try_recv(), Err(oneshot::error::TryRecvError::Empty))
+        };
+        // One address holds no more than its share, and its own oldest leave.
+        let mut crowd: Vec<Place> =
+            (0..2 * limits::ADMISSIONS_PER_ADDRESS).map(|_| waiting.enter(ip(1))).collect();
+        assert_eq!(waiting.count(), limits::ADMISSIONS_PER_ADDRESS);
+        let left = crowd.iter_mut().filter_map(|place| has_left(place).then_some(()));
+        assert_eq!(left.count(), limits::ADMISSIONS_PER_ADDRESS);
+        assert!(has_left(&mut crowd[0]) && !has_left(&mut crowd[limits::ADMISSIONS_PER_ADDRESS]));
+        // Five addresses take all places; a newcomer gets one, and stays.
+        let mut others: Vec<Place> = (0..5 * limits::ADMISSIONS_PER_ADDRESS)
+            .map(|n| waiting.enter(ip(2 + n as u8 % 5)))
+            .collect();
+        assert_eq!(waiting.count(), limits::ADMISSIONS);
+        let mut newcomer = waiting.enter(ip(200));
+        assert_eq!(waiting.count(), limits::ADMISSIONS);
+        for n in 0..4 * limits::ADMISSIONS {
+            others.push(waiting.enter(ip(2 + n as u8 % 5)));
+        }
+        assert!(!has_left(&mut newcomer));
+        drop((crowd, others, newcomer));
         assert_eq!(waiting.count(), 0);
     }
 

@@ -4,7 +4,7 @@ use std::io;
 
 use mesh_protocol::limits;
 use mesh_protocol::peer::PeerId;
-use mesh_protocol::wire::admission::{Judge, Revocation};
+use mesh_protocol::wire::admission::{Farewell, Judge, Revocation};
 use mesh_protocol::wire::roster::{Roster, RosterMember};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
@@ -19,15 +19,13 @@ pub(super) struct News {
     pub(super) members: Vec<PeerId>,
     /// Who is one no more.
     pub(super) revocations: Vec<Revocation>,
+    /// Who has left.
+    pub(super) farewells: Vec<Farewell>,
 }
 
-/// Says all that we know.
-pub(super) async fn tell(
-    mut stream: impl AsyncWrite + Unpin,
-    members: Vec<RosterMember>,
-    revocations: Vec<Revocation>,
-) -> io::Result<()> {
-    for roster in Roster::split(members, revocations) {
+/// Says all that is in a roster of any length.
+pub(super) async fn tell(mut stream: impl AsyncWrite + Unpin, roster: Roster) -> io::Result<()> {
+    for roster in roster.split() {
         let bytes = roster.encode().map_err(io::Error::other)?;
         // The format's bound fits.
         let length = u32::try_from(bytes.len()).map_err(io::Error::other)?;
@@ -79,7 +77,16 @@ fn learn(from: PeerId, roster: Roster, membership: &Shared) -> News {
             news.revocations.push(revocation);
         }
     }
-    for RosterMember { certificate, addresses } in roster.members {
+    for farewell in roster.farewells {
+        let is_known = membership.lock().has_heard(&farewell);
+        if !is_known
+            && farewell.verify(mesh, now_s, &Ed25519).is_ok()
+            && membership.lock().learn_farewell(&farewell)
+        {
+            news.farewells.push(farewell);
+        }
+    }
+    for RosterMember { certificate, addresses, seen_s } in roster.members {
         let peer = certificate.peer();
         let is_known = {
             let membership = membership.lock();
@@ -87,7 +94,8 @@ fn learn(from: PeerId, roster: Roster, membership: &Shared) -> News {
         };
         if is_known || certificate.verify(mesh, peer, now_s, &Ed25519).is_ok() {
             let mut membership = membership.lock();
-            if membership.learn_member(certificate, &addresses) {
+            let seen_s = if peer == from { now_s } else { seen_s };
+            if membership.learn_member(certificate, &addresses, (seen_s, now_s)) {
                 news.members.push(peer);
             }
             if peer == from {

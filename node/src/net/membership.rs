@@ -1,11 +1,16 @@
 //! What a node knows of its mesh: its own certificate, the other members, who is one no more, and the
 //! tickets it issued. Kept in one file, replaced as a whole.
 //!
+//! Members that nobody has met for a month are forgotten, wherever they are; who is there after all
+//! shows its certificate and is known again.
+//!
 //! ```text
 //! MESH_HOME/identity/node.key     this node's key
 //! MESH_HOME/identity/mesh.key     the mesh's, on the machine that made it
 //! MESH_HOME/identity/membership   all that is below
 //! ```
+
+mod first;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -17,23 +22,32 @@ use mesh_protocol::codec::{self, Format};
 use mesh_protocol::limits;
 use mesh_protocol::peer::PeerId;
 use mesh_protocol::wire::admission::{
-    Certificate, Grant, Judge, MeshId, Refusal, Revocation, Roles, Secret, Signature, SignedGrant,
-    Ticket, TicketId, Verifier, clean_name,
+    Certificate, Farewell, Grant, Judge, MeshId, Refusal, Revocation, Roles, Secret, Signature,
+    SignedGrant, Ticket, TicketId, Verifier, clean_name,
 };
-use mesh_protocol::wire::roster::RosterMember;
+use mesh_protocol::wire::roster::{Roster, RosterMember};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::identity::{Ed25519, IdentityError, Key, Replace, random, write_private};
+use super::identity::{Ed25519, IdentityError, Key, Replace, write_private};
 
 /// Bounded by what may be in it: members above all.
 const BOOK: Format = Format {
-    magic: *b"\x89MBOOK\0\x01",
+    magic: *b"\x89MBOOK\0\x02",
     bytes_max: 2 * limits::ROSTER_BYTES * limits::ROSTER_MESSAGES as u64,
 };
 
 /// How long a certificate holds: a year.
 const CERTIFICATE_S: u64 = 365 * 24 * 60 * 60;
+
+/// That of a node that will be gone soon: a week.
+const EPHEMERAL_S: u64 = 7 * 24 * 60 * 60;
+
+/// A member that nobody has met for so long is forgotten: 30 days.
+const ABSENT_S: u64 = 30 * 24 * 60 * 60;
+
+/// How exactly it is kept when a member was last seen.
+const SEEN_STEP_S: u64 = 60 * 60;
 
 /// Certificates of those who made the mesh: as good as for ever.
 const FOUNDER_S: u64 = 100 * CERTIFICATE_S;
@@ -47,8 +61,13 @@ struct Book {
     /// What this node came with, or will come with.
     ticket: Option<Ticket>,
     name: String,
+    /// It will be gone soon.
+    is_ephemeral: bool,
     members: BTreeMap<PeerId, Member>,
     revocations: BTreeMap<PeerId, Revocation>,
+    farewells: BTreeMap<PeerId, Farewell>,
+    /// Those whom its owner wants to see no more unless they come back, and since when.
+    forgotten: BTreeMap<PeerId, u64>,
     issued: BTreeMap<TicketId, Issued>,
 }
 
@@ -61,6 +80,23 @@ pub struct Member {
     pub addresses: Vec<String>,
     /// When we last met, in seconds since 1970; 0 if never.
     pub met_s: u64,
+    /// When somebody last met it, as far as we were told, in seconds since 1970.
+    pub seen_s: u64,
+}
+
+/// A ticket that somebody can still come in by.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct TicketInfo {
+    /// Names it.
+    pub ticket: TicketId,
+    /// What its holder will be.
+    pub roles: Roles,
+    /// How many machines it still lets in.
+    pub uses_left: u32,
+    /// Until when, in seconds since 1970.
+    pub expires_s: u64,
+    /// The names of those it has let in.
+    pub redeemed: Vec<String>,
 }
 
 /// A ticket that this node redeems.
@@ -100,6 +136,12 @@ pub enum MembershipError {
     /// More tickets than a node keeps.
     #[error("this node has issued as many tickets as it keeps; wait until one expires")]
     Tickets,
+    /// No such ticket.
+    #[error("this node has issued no such ticket")]
+    UnknownTicket,
+    /// No such member.
+    #[error("no such member is known")]
+    UnknownMember,
     /// More revocations than a node keeps.
     #[error("this mesh has revoked as many peers as a node keeps; make a new one")]
     Revocations,
@@ -108,8 +150,9 @@ pub enum MembershipError {
     Interrupted,
 }
 
-/// A node's membership in one mesh.
-#[derive(Debug)]
+/// A node's membership in one mesh. What changes it changes the memory only; [`Membership::commit`]
+/// has a change on the disk first.
+#[derive(Clone, Debug)]
 pub struct Membership {
     path: PathBuf,
     node: Key,
@@ -121,6 +164,11 @@ pub struct Membership {
 /// Seconds since 1970, as this machine's clock has it.
 pub fn now_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+/// Has nobody met it for so long that it is to be forgotten?
+fn is_absent(grant: &Grant, seen_s: u64, now_s: u64) -> bool {
+    seen_s.max(grant.issued_s).saturating_add(ABSENT_S) <= now_s
 }
 
 fn paths(home: &Path) -> [PathBuf; 3] {
@@ -139,17 +187,23 @@ impl Membership {
         let own = membership.own();
         let grant = membership.grant(own, Roles::ADMIN, name, now_s, FOUNDER_S);
         membership.book.own = Some(membership.certify(grant, now_s)?);
-        membership.save()?;
+        membership.write()?;
         Ok(membership)
     }
 
     /// Prepares to join by a ticket; [`Membership::join_granted`] ends it.
-    pub fn invited(home: &Path, ticket: Ticket, name: &str) -> Result<Self, MembershipError> {
+    pub fn invited(
+        home: &Path,
+        ticket: Ticket,
+        name: &str,
+        is_ephemeral: bool,
+    ) -> Result<Self, MembershipError> {
         Self::refuse_second(home)?;
         let [node, _, path] = paths(home);
         let mut membership = Self::new(path, Key::load_or_create(&node)?, None, ticket.mesh, name);
         membership.book.ticket = Some(ticket);
-        membership.save()?;
+        membership.book.is_ephemeral = is_ephemeral;
+        membership.write()?;
         Ok(membership)
     }
 
@@ -162,7 +216,8 @@ impl Membership {
             Err(error) => return Err(IdentityError::io("read", &path)(error).into()),
         };
         let damaged = |source| MembershipError::Damaged { path: path.clone(), source };
-        let book: Book = codec::decode(BOOK, &bytes).map_err(damaged)?;
+        let book = first::decode(&bytes).unwrap_or_else(|| codec::decode(BOOK, &bytes));
+        let book: Book = book.map_err(damaged)?;
         let node = Key::load_or_create(&node)?;
         let key = Key::load(&mesh_key)?.filter(|key| key.public() == book.mesh.0);
         Ok(Some(Self { path, node, mesh_key: key, book, is_dirty: false }))
@@ -198,8 +253,11 @@ impl Membership {
             own: None,
             ticket: None,
             name: clean_name(name),
+            is_ephemeral: false,
             members: BTreeMap::new(),
             revocations: BTreeMap::new(),
+            farewells: BTreeMap::new(),
+            forgotten: BTreeMap::new(),
             issued: BTreeMap::new(),
         };
         Self { path, node, mesh_key, book, is_dirty: false }
@@ -243,6 +301,11 @@ impl Membership {
         self.book.ticket.as_ref()
     }
 
+    /// Will it be gone soon?
+    pub fn is_ephemeral(&self) -> bool {
+        self.book.is_ephemeral
+    }
+
     /// All other members that are known, those that were revoked not among them.
     pub fn members(&self) -> impl Iterator<Item = (PeerId, &Member)> {
         self.book.members.iter().map(|(peer, member)| (*peer, member))
@@ -262,18 +325,30 @@ impl Membership {
         (grant.expires_s > now_s && !self.is_revoked(peer)).then_some(grant.roles)
     }
 
-    /// The ticket was redeemed: this is what we are now.
-    pub fn join_granted(&mut self, certificate: Certificate) -> Result<(), MembershipError> {
-        self.book.own = Some(certificate);
-        self.save()
+    /// Makes a change whose result somebody else will rely on: on the disk first, then in memory. If
+    /// it cannot be written, it was not made.
+    pub fn commit<T, E: From<MembershipError>>(
+        &mut self,
+        change: impl Fn(&mut Self) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let mut changed = self.clone();
+        let made = change(&mut changed)?;
+        changed.write()?;
+        *self = changed;
+        Ok(made)
     }
 
-    /// Makes a ticket. Admins only; only the mesh's own key makes admins.
+    /// The ticket was redeemed: this is what we are now.
+    pub fn join_granted(&mut self, certificate: Certificate) {
+        self.book.own = Some(certificate);
+    }
+
+    /// Makes a ticket of a secret, which is a new one. Admins only; only the mesh's own key makes
+    /// admins.
     pub fn invite(
         &mut self,
-        roles: Roles,
-        uses: u32,
-        life_s: u64,
+        secret: Secret,
+        (roles, uses, life_s): (Roles, u32, u64),
         addresses: Vec<String>,
         now_s: u64,
     ) -> Result<Ticket, MembershipError> {
@@ -287,45 +362,65 @@ impl Membership {
         if self.book.issued.len() >= limits::TICKETS_KEPT {
             return Err(MembershipError::Tickets);
         }
-        let secret = random().map_err(IdentityError::io("read", Path::new("/dev/random")))?;
-        let secret = Secret(secret);
         let expires_s = now_s.saturating_add(life_s);
         let redeemed = BTreeMap::new();
         let issued = Issued { secret, roles, uses_left: uses, expires_s, redeemed };
         self.book.issued.insert(secret.id(), issued);
-        self.save()?;
         let addresses = addresses.into_iter().take(limits::ADDRESSES).collect();
         let (mesh, issuer) = (self.book.mesh, self.own());
         Ok(Ticket { mesh, issuer, addresses, secret, roles, uses, expires_s })
     }
 
-    /// Lets a newcomer in by a ticket whose secret it has proved to know. The use is on the disk
-    /// before the certificate is given away.
+    /// The tickets that this node has issued and that may still let somebody in.
+    pub fn tickets(&self, now_s: u64) -> Vec<TicketInfo> {
+        let issued = self.book.issued.iter();
+        let open = issued.filter(|(_, issued)| issued.uses_left > 0 && issued.expires_s > now_s);
+        let tickets = open.map(|(ticket, issued)| TicketInfo {
+            ticket: *ticket,
+            roles: issued.roles,
+            uses_left: issued.uses_left,
+            expires_s: issued.expires_s,
+            redeemed: issued.redeemed.values().map(|it| it.member.grant.name.clone()).collect(),
+        });
+        tickets.collect()
+    }
+
+    /// A ticket lets nobody in any more. Whom it has let in stays.
+    pub fn withdraw(&mut self, ticket: TicketId) -> Result<(), MembershipError> {
+        let issued = self.book.issued.get_mut(&ticket).ok_or(MembershipError::UnknownTicket)?;
+        issued.uses_left = 0;
+        self.is_dirty = true;
+        Ok(())
+    }
+
+    /// Lets a newcomer in by a ticket whose secret it has proved to know.
     pub fn redeem(
         &mut self,
         ticket: TicketId,
         peer: PeerId,
-        name: &str,
+        (name, is_ephemeral): (&str, bool),
         now_s: u64,
     ) -> Result<Certificate, Refusal> {
         let issued = self.book.issued.get(&ticket).ok_or(Refusal::UnknownTicket)?;
-        if let Some(certificate) = issued.redeemed.get(&peer) {
+        let left = self.book.farewells.get(&peer);
+        if let Some(certificate) = issued.redeemed.get(&peer)
+            && left.is_none_or(|farewell| !farewell.ends(certificate))
+        {
             return Ok(certificate.clone());
         }
         if issued.expires_s <= now_s {
             return Err(Refusal::TicketExpired);
         }
         let uses_left = issued.uses_left.checked_sub(1).ok_or(Refusal::TicketUsedUp)?;
-        let grant = self.grant(peer, issued.roles, name, now_s, CERTIFICATE_S);
+        let life_s = if is_ephemeral { EPHEMERAL_S } else { CERTIFICATE_S };
+        let mut grant = self.grant(peer, issued.roles, name, now_s, life_s);
+        // Newer than what its farewell has ended, also within the same second.
+        grant.issued_s = grant.issued_s.max(left.map_or(0, |farewell| farewell.at_s + 1));
         let certificate = self.certify(grant, now_s).map_err(|_| Refusal::NotGranted)?;
         if let Some(issued) = self.book.issued.get_mut(&ticket) {
             issued.uses_left = uses_left;
             issued.redeemed.insert(peer, certificate.clone());
         }
-        self.save().map_err(|error| {
-            tracing::error!("a ticket could not be redeemed: {error}");
-            Refusal::NotGranted
-        })?;
         Ok(certificate)
     }
 
@@ -344,12 +439,10 @@ impl Membership {
         let signer = self.mesh_key.as_ref().unwrap_or(&self.node);
         let bytes = revocation.signed_bytes().map_err(self.damaged())?;
         revocation.signature = signer.sign(&bytes);
-        match self.learn_revocation(&revocation) {
-            true => self.save()?,
-            false if self.is_revoked(peer) => (),
-            false => return Err(MembershipError::Revocations),
+        match self.learn_revocation(&revocation) || self.is_revoked(peer) {
+            true => Ok(revocation),
+            false => Err(MembershipError::Revocations),
         }
-        Ok(revocation)
     }
 
     /// Takes note of a revocation that was verified. True if it is news.
@@ -363,25 +456,107 @@ impl Membership {
         }
         self.book.revocations.insert(peer, revocation.clone());
         self.book.members.retain(|_, member| !member.certificate.rests_on(peer));
+        // Else its owner comes back by the same ticket, with another key.
+        for issued in self.book.issued.values_mut() {
+            if issued.redeemed.contains_key(&peer) {
+                issued.uses_left = 0;
+            }
+        }
         self.is_dirty = true;
         true
     }
 
-    /// Takes note of a member whose certificate was verified. True if it, or one of its addresses,
-    /// is news.
-    pub fn learn_member(&mut self, certificate: Certificate, addresses: &[String]) -> bool {
-        let peer = certificate.peer();
-        let admin = certificate.admin.as_ref().map(|admin| admin.grant.peer);
-        let revoked = self.is_revoked(peer) || admin.is_some_and(|admin| self.is_revoked(admin));
-        if peer == self.own() || revoked {
+    /// Says that this node leaves.
+    pub fn farewell(&self, now_s: u64) -> Result<Farewell, MembershipError> {
+        let signature = [[0; 32]; 2];
+        let (mesh, peer) = (self.book.mesh, self.own());
+        // A clock that was put back does not keep it here.
+        let issued_s = self.book.own.as_ref().map_or(0, |own| own.member.grant.issued_s);
+        let at_s = now_s.max(issued_s);
+        let mut farewell = Farewell { mesh, peer, at_s, signature };
+        farewell.signature = self.node.sign(&farewell.signed_bytes().map_err(self.damaged())?);
+        Ok(farewell)
+    }
+
+    /// Is it no news?
+    pub fn has_heard(&self, farewell: &Farewell) -> bool {
+        let known = self.book.farewells.get(&farewell.peer);
+        known.is_some_and(|known| known.at_s >= farewell.at_s)
+    }
+
+    /// Takes note of a farewell that was verified. True if it is news.
+    pub fn learn_farewell(&mut self, farewell: &Farewell) -> bool {
+        let (peer, at_s) = (farewell.peer, farewell.at_s);
+        if peer == self.own() || self.has_heard(farewell) {
             return false;
         }
+        let is_known = self.book.farewells.contains_key(&peer);
+        if !is_known && self.book.farewells.len() >= limits::FAREWELLS_KEPT {
+            let oldest = self.book.farewells.values().min_by_key(|known| known.at_s);
+            match oldest.map(|oldest| (oldest.peer, oldest.at_s)) {
+                Some((oldest, since_s)) if since_s < at_s => self.book.farewells.remove(&oldest),
+                _ => return false,
+            };
+        }
+        self.book.farewells.insert(peer, farewell.clone());
+        self.book.members.retain(|_, member| !farewell.ends(&member.certificate));
+        self.is_dirty = true;
+        true
+    }
+
+    /// Its owner wants to see a member no more, unless it comes back.
+    pub fn forget(&mut self, peer: PeerId, now_s: u64) -> Result<(), MembershipError> {
+        self.book.members.remove(&peer).ok_or(MembershipError::UnknownMember)?;
+        self.book.forgotten.insert(peer, now_s);
+        self.is_dirty = true;
+        Ok(())
+    }
+
+    /// Forgets what nobody needs any more.
+    pub fn forget_absent(&mut self, now_s: u64) {
+        let before = self.book.members.len() + self.book.farewells.len();
+        self.book.members.retain(|_, member| {
+            let grant = &member.certificate.member.grant;
+            grant.expires_s > now_s && !is_absent(grant, member.seen_s, now_s)
+        });
+        self.book
+            .farewells
+            .retain(|_, farewell| farewell.at_s.saturating_add(CERTIFICATE_S) > now_s);
+        // Whoever was not seen since then is absent by now.
+        self.book.forgotten.retain(|_, since_s| since_s.saturating_add(ABSENT_S) > now_s);
+        self.is_dirty |= before != self.book.members.len() + self.book.farewells.len();
+    }
+
+    /// A member has shown its certificate itself, now.
+    pub(super) fn comes(&mut self, certificate: Certificate, now_s: u64) {
+        self.book.forgotten.remove(&certificate.peer());
+        self.learn_member(certificate, &[], (now_s, now_s));
+    }
+
+    /// Takes note of a member whose certificate was verified, and that somebody met at that time.
+    /// True if it, or one of its addresses, is news.
+    pub fn learn_member(
+        &mut self,
+        certificate: Certificate,
+        addresses: &[String],
+        (seen_s, now_s): (u64, u64),
+    ) -> bool {
+        let peer = certificate.peer();
+        let seen_s = seen_s.min(now_s);
+        if peer == self.own() || !self.is_welcome(&certificate, seen_s, now_s) {
+            return false;
+        }
+        self.book.forgotten.remove(&peer);
         if !self.book.members.contains_key(&peer) && !self.make_room() {
             return false;
         }
         let mut is_news = !self.book.members.contains_key(&peer);
-        let new = Member { certificate: certificate.clone(), addresses: vec![], met_s: 0 };
+        let new = Member { certificate: certificate.clone(), addresses: vec![], met_s: 0, seen_s };
         let member = self.book.members.entry(peer).or_insert(new);
+        if member.seen_s.saturating_add(SEEN_STEP_S) <= seen_s {
+            member.seen_s = seen_s;
+            self.is_dirty = true;
+        }
         if member.certificate.member.grant.issued_s < certificate.member.grant.issued_s {
             member.certificate = certificate;
             is_news = true;
@@ -394,6 +569,18 @@ impl Membership {
         }
         self.is_dirty |= is_news;
         is_news
+    }
+
+    /// May it be in the list: was it not revoked, has it not left, and is it not gone for long?
+    fn is_welcome(&self, certificate: &Certificate, seen_s: u64, now_s: u64) -> bool {
+        let peer = certificate.peer();
+        let admin = certificate.admin.as_ref().map(|admin| admin.grant.peer);
+        let is_revoked = self.is_revoked(peer) || admin.is_some_and(|admin| self.is_revoked(admin));
+        let has_left =
+            self.book.farewells.get(&peer).is_some_and(|farewell| farewell.ends(certificate));
+        let is_forgotten = self.book.forgotten.get(&peer).is_some_and(|since_s| seen_s <= *since_s);
+        let grant = &certificate.member.grant;
+        !is_revoked && !has_left && !is_forgotten && !is_absent(grant, seen_s, now_s)
     }
 
     /// Forgets a member that was never met if there are too many.
@@ -423,7 +610,7 @@ impl Membership {
     /// We met, at this address if we dialled it.
     pub fn met(&mut self, peer: PeerId, address: Option<String>, now_s: u64) {
         let Some(member) = self.book.members.get_mut(&peer) else { return };
-        member.met_s = now_s;
+        (member.met_s, member.seen_s) = (now_s, now_s);
         if let Some(address) = address {
             member.addresses.retain(|known| *known != address);
             member.addresses.insert(0, address);
@@ -432,26 +619,37 @@ impl Membership {
         self.is_dirty = true;
     }
 
+    /// A member is connected still.
+    pub fn sees(&mut self, peer: PeerId, now_s: u64) {
+        if let Some(member) = self.book.members.get_mut(&peer)
+            && member.met_s.saturating_add(SEEN_STEP_S) <= now_s
+        {
+            (member.met_s, member.seen_s) = (now_s, now_s);
+            self.is_dirty = true;
+        }
+    }
+
     /// What to tell a member when we meet: ourselves first.
-    pub fn roster(&self, own_addresses: Vec<String>) -> (Vec<RosterMember>, Vec<Revocation>) {
+    pub fn roster(&self, own_addresses: Vec<String>, now_s: u64) -> Roster {
         let own = self.book.own.iter().map(|certificate| RosterMember {
             certificate: certificate.clone(),
             addresses: own_addresses.clone(),
+            seen_s: now_s,
         });
         let others = self.book.members.values().map(|member| RosterMember {
             certificate: member.certificate.clone(),
             addresses: member.addresses.clone(),
+            seen_s: member.seen_s,
         });
-        (own.chain(others).collect(), self.book.revocations.values().cloned().collect())
+        Roster {
+            members: own.chain(others).collect(),
+            revocations: self.book.revocations.values().cloned().collect(),
+            farewells: self.book.farewells.values().cloned().collect(),
+        }
     }
 
-    /// Writes the file if anything has changed since the last time.
-    pub(super) fn save_changes(&mut self) -> Result<(), MembershipError> {
-        if self.is_dirty { self.save() } else { Ok(()) }
-    }
-
-    fn save(&mut self) -> Result<(), MembershipError> {
-        self.is_dirty = false;
+    /// Writes the file as a whole.
+    fn write(&self) -> Result<(), MembershipError> {
         let bytes = codec::encode(BOOK, &self.book).map_err(self.damaged())?;
         let written = write_private(&self.path, &bytes, Replace::Always);
         Ok(written.map_err(IdentityError::io("write", &self.path))?)
@@ -504,17 +702,61 @@ impl Judge for Membership {
 }
 
 /// A membership that the connections and the loop of one node share. Locked for a look or a
-/// change, never while waiting for a peer.
+/// change, never while waiting for a peer or the disk.
 #[derive(Clone, Debug)]
-pub(super) struct Shared(Arc<Mutex<Membership>>);
+pub(super) struct Shared {
+    membership: Arc<Mutex<Membership>>,
+    /// Held by whoever writes the file.
+    writing: Arc<Mutex<()>>,
+}
 
 impl Shared {
     pub(super) fn new(membership: Membership) -> Self {
-        Self(Arc::new(Mutex::new(membership)))
+        Self { membership: Arc::new(Mutex::new(membership)), writing: Arc::default() }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Membership> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.membership.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// [`Membership::commit`] on a thread that may wait for the disk. What was learned meanwhile
+    /// stays: the change is made twice, and the second time it must do what it did the first time.
+    pub(super) async fn commit<T, E>(
+        &self,
+        change: impl Fn(&mut Membership) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<MembershipError> + Send + 'static,
+    {
+        let shared = self.clone();
+        let committed = tokio::task::spawn_blocking(move || {
+            let _writing = shared.writing.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut changed = shared.lock().clone();
+            change(&mut changed)?;
+            changed.write()?;
+            change(&mut shared.lock())
+        });
+        committed.await.unwrap_or_else(|_| Err(MembershipError::Interrupted.into()))
+    }
+
+    /// Writes what was learned since the last time. Waits for the disk.
+    pub(super) fn save(&self) -> Result<(), MembershipError> {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let learned = {
+            let mut membership = self.lock();
+            std::mem::take(&mut membership.is_dirty).then(|| membership.clone())
+        };
+        let Some(learned) = learned else { return Ok(()) };
+        // What cannot be written now is tried again.
+        learned.write().inspect_err(|_| self.lock().is_dirty = true)
+    }
+}
+
+impl From<MembershipError> for Refusal {
+    fn from(error: MembershipError) -> Self {
+        tracing::error!("a ticket could not be redeemed: {error}");
+        Self::NotGranted
     }
 }
 

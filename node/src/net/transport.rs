@@ -17,13 +17,13 @@ use mesh_protocol::limits;
 use mesh_protocol::peer::PeerId;
 use mesh_protocol::time::Time;
 use mesh_protocol::wire::admission::{
-    Admission, Input, KNOCK_BYTES, Output, Pass, Refusal, Session, is_knock, knock,
+    Admission, Certificate, Input, KNOCK_BYTES, Output, Pass, Refusal, Session, is_knock, knock,
 };
 use thiserror::Error;
 
 use super::door::{Refusals, Refused, Waiting, origin};
 use super::identity::{from_libp2p, random};
-use super::membership::{Shared, now_s};
+use super::membership::{Membership, MembershipError, Shared, now_s};
 
 /// Streams of one connection at once: claims, transfers, gossip, and 100 opened in parallel.
 const STREAMS: usize = 1024;
@@ -34,9 +34,6 @@ pub(super) enum ConnectError {
     /// One of the two ends does not want the other.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// No place in the door.
-    #[error("too many connections are being admitted")]
-    Full,
     /// This node is no member, and its ticket is for another listener.
     #[error("this node is not a member yet")]
     NoPass,
@@ -99,13 +96,21 @@ where
         ConnectedPoint::Listener { send_back_addr, .. } => Some(origin(send_back_addr)),
         ConnectedPoint::Dialer { .. } => None,
     };
-    let _place = match from {
-        Some(from) => Some(door.waiting.enter(from).ok_or(ConnectError::Full)?),
-        None => None,
+    let mut place = from.map(|from| door.waiting.enter(from));
+    let lost = async {
+        match &mut place {
+            Some(place) => place.lost().await,
+            None => std::future::pending().await,
+        }
     };
     let mut who = from.map(Refused::Origin);
-    let admitted = tokio::time::timeout(door.patience, door.admit(socket, point, &mut who)).await;
-    let admitted = admitted.unwrap_or(Err(Refusal::TimedOut.into()));
+    let admitted = tokio::select! {
+        admitted = tokio::time::timeout(door.patience, door.admit(socket, point, &mut who)) => {
+            admitted.unwrap_or(Err(Refusal::TimedOut.into()))
+        }
+        // Others come faster.
+        () = lost => Err(Refusal::TimedOut.into()),
+    };
     let admitted = admitted.map_err(|error| match reason(&error) {
         Some(refusal) => refusal.into(),
         None => error,
@@ -133,7 +138,7 @@ fn reason(error: &ConnectError) -> Option<Refusal> {
             }
         }
         ConnectError::Noise(_) => Some(Refusal::Malformed),
-        ConnectError::Full | ConnectError::NoPass => None,
+        ConnectError::NoPass => None,
     }
 }
 
@@ -200,14 +205,12 @@ impl Door {
             for output in std::mem::take(&mut out) {
                 match output {
                     Output::Send(message) => send(io, &message).await?,
-                    Output::Redeem { ticket, name } => {
-                        let door = self.clone();
-                        let redeem = move || {
-                            let mut membership = door.membership.lock();
-                            membership.redeem(ticket, other, &name, session.now_s)
+                    Output::Redeem { ticket, name, is_ephemeral } => {
+                        // The use is on the disk before the certificate is given away.
+                        let redeem = move |membership: &mut Membership| {
+                            membership.redeem(ticket, other, (&name, is_ephemeral), session.now_s)
                         };
-                        let granted = tokio::task::spawn_blocking(redeem).await;
-                        let granted = granted.unwrap_or(Err(Refusal::NotGranted)).map(Box::new);
+                        let granted = self.membership.commit(redeem).await.map(Box::new);
                         self.step(&mut machine, Input::Granted(granted), &mut out);
                     }
                     Output::Refused(refusal) => {
@@ -216,7 +219,8 @@ impl Door {
                         return Err(refusal.into());
                     }
                     Output::Admitted { certificate, granted } => {
-                        return self.admitted(*certificate, granted.map(|granted| *granted));
+                        let granted = granted.map(|granted| *granted);
+                        return self.admitted(*certificate, granted, session.now_s).await;
                     }
                 }
             }
@@ -250,7 +254,8 @@ impl Door {
         let ticket = membership.ticket().filter(|ticket| ticket.issuer == other);
         let name = membership.name().to_owned();
         ticket.map_or(Err(ConnectError::NoPass), |ticket| {
-            Ok(Pass::Ticket { secret: ticket.secret, name })
+            let is_ephemeral = membership.is_ephemeral();
+            Ok(Pass::Ticket { secret: ticket.secret, name, is_ephemeral })
         })
     }
 
@@ -259,19 +264,25 @@ impl Door {
     }
 
     /// Takes note of a member, and of having become one.
-    fn admitted(
+    async fn admitted(
         &self,
-        certificate: mesh_protocol::wire::admission::Certificate,
-        granted: Option<mesh_protocol::wire::admission::Certificate>,
+        certificate: Certificate,
+        granted: Option<Certificate>,
+        now_s: u64,
     ) -> Result<(), ConnectError> {
-        let mut membership = self.membership.lock();
-        // Before we are on the disk as a member: who let us in is whom we go to after a crash.
-        membership.learn_member(certificate, &[]);
-        if let Some(granted) = granted {
-            let joined = membership.join_granted(granted);
-            joined.map_err(|error| ConnectError::Io(io::Error::other(error)))?;
-        }
-        Ok(())
+        let Some(granted) = granted else {
+            // Saved when there is time.
+            self.membership.lock().comes(certificate, now_s);
+            return Ok(());
+        };
+        let join = move |membership: &mut Membership| {
+            // Who let us in is whom we go to after a crash.
+            membership.comes(certificate.clone(), now_s);
+            membership.join_granted(granted.clone());
+            Ok::<_, MembershipError>(())
+        };
+        let joined = self.membership.commit(join).await;
+        joined.map_err(|error| ConnectError::Io(io::Error::other(error)))
     }
 }
 

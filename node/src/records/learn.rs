@@ -74,7 +74,7 @@ impl Records {
 
     fn may_ask(&self, peer: PeerId, publisher: PeerId) -> bool {
         let shared = &self.shared;
-        peer != publisher && peer != shared.own && shared.notary.is_member(peer)
+        peer != publisher && peer != shared.own && shared.notary.roles(peer).is_some()
     }
 
     async fn bring_from(

@@ -2,7 +2,7 @@
 
 use mesh_protocol::peer::PeerId;
 use mesh_protocol::records::Target;
-use mesh_protocol::wire::admission::{Signature, Verifier};
+use mesh_protocol::wire::admission::{Roles, Signature, Verifier};
 use mesh_protocol::wire::records::Notary;
 
 use super::{ClosestFuture, Neighbours};
@@ -28,7 +28,7 @@ impl Verifier for Office {
 }
 
 impl Notary for Office {
-    fn is_member(&self, peer: PeerId) -> bool {
-        self.0.roles(peer).is_some()
+    fn roles(&self, peer: PeerId) -> Option<Roles> {
+        self.0.roles(peer)
     }
 }

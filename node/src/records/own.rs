@@ -46,8 +46,9 @@ pub(super) fn has(store: &Store, digest: Digest) -> bool {
 }
 
 impl Shared {
-    /// A record of what is here, signed; none if it is not, or does not fit.
+    /// A record of what is here, signed; none if it is not, does not fit, or would not be believed.
     pub(super) fn own_record(&self, key: RecordKey) -> Option<Record> {
+        self.notary.may_say(self.own, &key).ok()?;
         let fact = match key {
             RecordKey::Reduction(thunk) => {
                 let mut reduction = (*self.store.recall(thunk).ok()??).clone();

@@ -158,13 +158,13 @@ impl Shared {
         own.into_iter().chain(kept).take(limits::PROVIDERS).collect()
     }
 
-    /// Who is no member vouches for nothing, and who went gives nothing.
+    /// Who is no member vouches for nothing, who went gives nothing.
     fn is_worth(&self, record: &Record) -> bool {
         let publisher = record.statement.publisher;
         let is_here = match record.statement.fact {
             Fact::Reduced(_) => true,
             Fact::Provides(_) => !self.is_away(publisher),
         };
-        is_here && self.notary.is_member(publisher)
+        is_here && self.notary.may_say(publisher, &record.statement.key()).is_ok()
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use mesh_protocol::name::ValueName;
 use mesh_protocol::thunk::{OutputObject, Usage};
-use mesh_protocol::wire::admission::{Signature, Verifier};
+use mesh_protocol::wire::admission::{Roles, Signature, Verifier};
 use mesh_protocol::wire::records::{FromAsker, FromHolder, Statement};
 use mesh_store::StoreOptions;
 use tempfile::TempDir;
@@ -42,8 +42,8 @@ impl Verifier for Village {
 }
 
 impl Notary for Village {
-    fn is_member(&self, peer: PeerId) -> bool {
-        peer.0[0] < 200
+    fn roles(&self, peer: PeerId) -> Option<Roles> {
+        (peer.0[0] < 200).then_some(Roles::MEMBER)
     }
 }
 

@@ -198,8 +198,8 @@ impl admission::Verifier for Hashing {
 }
 
 impl Notary for Hashing {
-    fn is_member(&self, _: PeerId) -> bool {
-        true
+    fn roles(&self, _: PeerId) -> Option<admission::Roles> {
+        Some(admission::Roles::MEMBER)
     }
 }
 

@@ -17,7 +17,7 @@ fn shy() -> SwarmConfig {
 
 async fn join(ticket: &mesh_protocol::wire::admission::Ticket, name: &str) -> Node {
     let home = tempfile::tempdir().unwrap();
-    let membership = Membership::invited(home.path(), ticket.clone(), name).unwrap();
+    let membership = Membership::invited(home.path(), ticket.clone(), name, false).unwrap();
     let node = Node::start(home, membership, shy());
     node.handle().joined(|state| *state == JoinState::Joined).await;
     node

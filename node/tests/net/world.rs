@@ -56,7 +56,7 @@ impl Node {
 
     pub(crate) fn invited(ticket: Ticket, name: &str) -> Self {
         let home = tempfile::tempdir().unwrap();
-        let membership = Membership::invited(home.path(), ticket, name).unwrap();
+        let membership = Membership::invited(home.path(), ticket, name, false).unwrap();
         Self::start(home, membership, config())
     }
 

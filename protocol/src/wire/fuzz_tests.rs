@@ -7,8 +7,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::admission::{
-    ADMISSION_FORMAT, CERTIFICATE_FORMAT, Certificate, FromDialer, FromListener, Grant, MeshId,
-    REVOCATION_FORMAT, Refusal, Revocation, Roles, SignedGrant, TicketId,
+    ADMISSION_FORMAT, CERTIFICATE_FORMAT, Certificate, Farewell, FromDialer, FromListener, Grant,
+    MeshId, REVOCATION_FORMAT, Refusal, Revocation, Roles, SignedGrant, TicketId,
 };
 use super::claim::{CLAIM_FORMAT, FromRequester, FromWorker, LEASE_FORMAT};
 use super::offer::{OFFER_FORMAT, Offer};
@@ -94,18 +94,34 @@ fn listeners() -> impl Strategy<Value = FromListener> {
 }
 
 fn dialers() -> impl Strategy<Value = FromDialer> {
-    let ticket = (any::<[u8; 16]>(), any::<[u8; 32]>(), "[a-z]{1,20}")
-        .prop_map(|(id, proof, name)| FromDialer::Ticket { id: TicketId(id), proof, name });
+    let ticket = (any::<[u8; 16]>(), any::<[u8; 32]>(), "[a-z]{1,20}", any::<bool>()).prop_map(
+        |(id, proof, name, is_ephemeral)| FromDialer::Ticket {
+            id: TicketId(id),
+            proof,
+            name,
+            is_ephemeral,
+        },
+    );
     let certificate = certificates().prop_map(|one| FromDialer::Certificate(Box::new(one)));
     prop_oneof![ticket, certificate]
 }
 
 fn rosters() -> impl Strategy<Value = Roster> {
     let addresses = vec("/ip4/10\\.0\\.0\\.[1-9]/tcp/[1-9]{1,4}", 0..3);
-    let member = (certificates(), addresses)
-        .prop_map(|(certificate, addresses)| RosterMember { certificate, addresses });
-    (vec(member, 0..3), vec(revocations(), 0..3))
-        .prop_map(|(members, revocations)| Roster { members, revocations })
+    let member =
+        (certificates(), addresses, any::<u64>()).prop_map(|(certificate, addresses, seen_s)| {
+            RosterMember { certificate, addresses, seen_s }
+        });
+    let farewell = any::<([u8; 32], [u8; 32], u64, [[u8; 32]; 2])>().prop_map(
+        |(mesh, peer, at_s, signature)| Farewell {
+            mesh: MeshId(mesh),
+            peer: PeerId(peer),
+            at_s,
+            signature,
+        },
+    );
+    (vec(member, 0..3), vec(revocations(), 0..3), vec(farewell, 0..3))
+        .prop_map(|(members, revocations, farewells)| Roster { members, revocations, farewells })
 }
 
 fn wants() -> impl Strategy<Value = Want> {

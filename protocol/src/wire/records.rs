@@ -20,7 +20,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::admission::{Signature, Verifier};
+use super::admission::{Roles, Signature, Verifier};
 use crate::codec::{self, CodecError, Format};
 use crate::limits;
 use crate::name::{Digest, ThunkName};
@@ -102,6 +102,9 @@ pub enum Doubt {
     /// Whoever vouches is no member (any more).
     #[error("its publisher is no member")]
     Stranger,
+    /// Whoever vouches may not run thunks for others.
+    #[error("its publisher is no worker")]
+    Role,
     /// The signature is not the publisher's.
     #[error("its signature is wrong")]
     Signature,
@@ -109,8 +112,18 @@ pub enum Doubt {
 
 /// Who is a member, and who signed what.
 pub trait Notary: Verifier {
-    /// Is this peer a member now?
-    fn is_member(&self, peer: PeerId) -> bool;
+    /// What this peer may do now; `None` if it is no member.
+    fn roles(&self, peer: PeerId) -> Option<Roles>;
+
+    /// May this peer say that? Any member knows what it has; what came of a thunk is for those to
+    /// say who may run thunks for others.
+    fn may_say(&self, peer: PeerId, key: &RecordKey) -> Result<(), Doubt> {
+        let roles = self.roles(peer).ok_or(Doubt::Stranger)?;
+        match key {
+            RecordKey::Reduction(_) if !roles.include(Roles::WORKER) => Err(Doubt::Role),
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Statement {
@@ -160,9 +173,7 @@ impl Record {
         if !self.statement.holds(now_s) {
             return Err(Doubt::Time);
         }
-        if !notary.is_member(publisher) {
-            return Err(Doubt::Stranger);
-        }
+        notary.may_say(publisher, &self.statement.key())?;
         let bytes = self.statement.encode().map_err(|_| Doubt::Signature)?;
         match notary.verify(&publisher.0, &bytes, &self.signature) {
             true => Ok(()),
@@ -373,9 +384,23 @@ pub(super) mod tests {
     }
 
     impl Notary for Village {
-        fn is_member(&self, peer: PeerId) -> bool {
-            peer.0[0] < 100
+        fn roles(&self, peer: PeerId) -> Option<Roles> {
+            match peer.0[0] {
+                0..50 => Some(Roles::WORKER),
+                50..100 => Some(Roles::SUBMITTER),
+                _ => None,
+            }
         }
+    }
+
+    #[test]
+    fn who_runs_nothing_for_others_says_what_it_has_and_no_more() {
+        let (reduction, object) =
+            (RecordKey::Reduction(ThunkName::of(b"x")), RecordKey::Provider(Digest::of(b"x")));
+        let may = |peer: u8, key| Village.may_say(PeerId([peer; 32]), &key);
+        assert_eq!([may(1, reduction), may(1, object)], [Ok(()), Ok(())]);
+        assert_eq!([may(60, reduction), may(60, object)], [Err(Doubt::Role), Ok(())]);
+        assert_eq!([may(200, reduction), may(200, object)], [Err(Doubt::Stranger); 2]);
     }
 
     #[test]

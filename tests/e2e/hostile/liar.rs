@@ -68,7 +68,7 @@ impl Liar {
         let path: &Path = home.path();
         let ticket: Ticket = ticket.parse().unwrap();
         let requester = ticket.issuer;
-        let membership = Membership::invited(path, ticket, &lie.name()).unwrap();
+        let membership = Membership::invited(path, ticket, &lie.name(), false).unwrap();
         let key = membership.key().clone();
         let listen = vec!["/ip4/127.0.0.1/tcp/0".to_owned()];
         let config = SwarmConfig { listen, mdns: false, ..SwarmConfig::default() };

@@ -11,7 +11,7 @@ use mesh_protocol::limits;
 use mesh_protocol::peer::PeerId;
 use mesh_protocol::records::{Closest, Target};
 use mesh_protocol::time::Time;
-use mesh_protocol::wire::admission::{MeshId, Revocation};
+use mesh_protocol::wire::admission::{Farewell, MeshId, Revocation};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -24,7 +24,7 @@ use super::super::streams::{Open, Reply};
 use super::super::{NetworkEvent, Service, Topic};
 use super::behaviour::{Behaviour, BehaviourEvent};
 use super::links::{Links, Probed};
-use super::{JoinState, MemberInfo, SwarmConfig};
+use super::{JoinState, MemberInfo, RevokedBy, SwarmConfig};
 use crate::deadline::sleep_until;
 
 /// Certificates that expire, changes to be saved, and members that were missed are looked for this often.
@@ -40,9 +40,17 @@ const OUTBOX: usize = limits::NETWORK_EVENTS;
 
 /// What is asked of the loop.
 pub(super) enum Command {
-    Open { peer: PeerId, service: Service, reply: Reply },
+    Open {
+        peer: PeerId,
+        service: Service,
+        reply: Reply,
+    },
     Publish(Topic, Vec<u8>),
     Revoked(Box<Revocation>),
+    /// Say that this node leaves; how many have heard it?
+    Part(Box<Farewell>, oneshot::Sender<usize>),
+    /// Its owner wants to see it no more.
+    Forgotten(PeerId),
     Peers(oneshot::Sender<Vec<MemberInfo>>),
     Closest(Target, oneshot::Sender<Closest>),
     Stop,
@@ -56,6 +64,8 @@ pub(super) struct Parts {
     pub(super) events: mpsc::Sender<NetworkEvent>,
     pub(super) joined: watch::Sender<JoinState>,
     pub(super) addresses: watch::Sender<Vec<String>>,
+    /// Who says that this node was revoked.
+    pub(super) revoked_by: watch::Sender<Option<RevokedBy>>,
     pub(super) seed: u64,
     pub(super) mesh: MeshId,
 }
@@ -217,7 +227,9 @@ impl MemberLoop {
     fn on_housekeeping(&mut self) {
         let (own, now_s) = (self.own(), now_s());
         let (lapsed, members) = {
-            let membership = self.parts.membership.lock();
+            let mut membership = self.parts.membership.lock();
+            self.connected.keys().for_each(|peer| membership.sees(*peer, now_s));
+            membership.forget_absent(now_s);
             let is_out = |peer: &PeerId| membership.roles(*peer, now_s).is_none();
             let lapsed: Vec<PeerId> = self.connected.keys().copied().filter(is_out).collect();
             if membership.certificate().is_some() && is_out(&own) {
@@ -242,11 +254,11 @@ impl MemberLoop {
         }
         let membership = self.parts.membership.clone();
         // Nobody waits for it: what is lost by a crash is who was met lately.
-        drop(tokio::task::spawn_blocking(move || log_failure(membership.lock().save_changes())));
+        drop(tokio::task::spawn_blocking(move || log_failure(membership.save())));
     }
 
     fn save(&mut self) {
-        log_failure(self.parts.membership.lock().save_changes());
+        log_failure(self.parts.membership.save());
     }
 
     pub(super) fn own(&self) -> PeerId {

@@ -10,14 +10,19 @@ mod perform;
 mod routing;
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, TcpListener};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, Swarm};
 use mesh_protocol::limits;
 use mesh_protocol::peer::PeerId;
 use mesh_protocol::records::{Closest, Target};
-use mesh_protocol::wire::admission::{MeshId, Refusal, Revocation, Roles, Ticket};
+use mesh_protocol::wire::admission::{
+    Judge as _, MeshId, Refusal, Revocation, Roles, Secret, Ticket, TicketId,
+};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -26,11 +31,17 @@ use tokio::task::JoinHandle;
 use self::behaviour::Behaviour;
 use self::member_loop::{Command, MemberLoop, Parts};
 use super::door::{Refusals, Waiting};
-use super::identity::random;
-use super::membership::{Member, Membership, MembershipError, Shared, now_s};
+use super::identity::{IdentityError, random};
+use super::membership::{Member, Membership, MembershipError, Shared, TicketInfo, now_s};
 use super::streams::OpenError;
 use super::transport::{Door, transport};
 use super::{BoxStream, Network, NetworkError, NetworkEvent, OpenFuture, Service, Topic};
+
+/// How long those who are connected may take to hear that this node leaves.
+const FAREWELL_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long a member that leaves looks for somebody to tell.
+const MEETING_PATIENCE: Duration = Duration::from_secs(3);
 
 /// How a node takes part.
 #[derive(Clone, Debug)]
@@ -114,6 +125,15 @@ pub enum JoinState {
     Unreachable(String),
 }
 
+/// Why this node holds itself to be a member no more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum RevokedBy {
+    /// An admin signed it.
+    Signed,
+    /// This member says so.
+    Word(PeerId),
+}
+
 /// Another member, as this node sees it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct MemberInfo {
@@ -131,6 +151,8 @@ pub struct MemberInfo {
     pub round_trip_us: Option<u64>,
     /// When we last met, in seconds since 1970; 0 if never.
     pub met_s: u64,
+    /// When somebody last met it, as far as this node was told, in seconds since 1970.
+    pub seen_s: u64,
 }
 
 impl MemberInfo {
@@ -145,6 +167,7 @@ impl MemberInfo {
             is_connected: false,
             round_trip_us: None,
             met_s: member.met_s,
+            seen_s: member.seen_s,
         }
     }
 }
@@ -170,6 +193,7 @@ pub struct SwarmHandle {
     commands: mpsc::Sender<Command>,
     addresses: watch::Receiver<Vec<String>>,
     joined: watch::Receiver<JoinState>,
+    revoked_by: watch::Receiver<Option<RevokedBy>>,
 }
 
 /// What [`start`] gives.
@@ -214,9 +238,11 @@ pub fn start(membership: Membership, config: SwarmConfig) -> Result<Started, Sta
     let state = if is_member { JoinState::Joined } else { JoinState::Waiting };
     let (joined, joined_seen) = watch::channel(state);
     let (addresses, addresses_seen) = watch::channel(config.external.clone());
+    let (revoked_by, revoked_seen) = watch::channel(None);
     let seed = u64::from_le_bytes(random().map_err(StartError::Random)?);
     let membership_seen = membership.clone();
-    let parts = Parts { swarm, membership, asked, events, joined, addresses, seed, mesh };
+    let parts =
+        Parts { swarm, membership, asked, events, joined, addresses, revoked_by, seed, mesh };
     let task = tokio::spawn(MemberLoop::new(parts, &config).run());
     let handle = SwarmHandle {
         membership: membership_seen,
@@ -225,10 +251,34 @@ pub fn start(membership: Membership, config: SwarmConfig) -> Result<Started, Sta
         commands: commands.clone(),
         addresses: addresses_seen,
         joined: joined_seen,
+        revoked_by: revoked_seen,
     };
     let patience = config.patience;
     let network = Arc::new(SwarmNetwork { own, commands, patience });
     Ok(Started { network, events: heard, handle, task })
+}
+
+/// Connects for a moment to tell that this member leaves, for good: to whoever can be reached within
+/// a few seconds. Gives how many have heard it; they tell the others.
+pub async fn say_farewell(membership: Membership) -> Result<usize, StartError> {
+    if membership.certificate().is_none() || membership.members().next().is_none() {
+        return Ok(0);
+    }
+    let config = SwarmConfig { listen: vec![], ..SwarmConfig::default() };
+    let Started { mut events, handle, task, network: _network } = start(membership, config)?;
+    let meets = async {
+        while let Some(event) = events.recv().await {
+            if matches!(event, NetworkEvent::Connected(_)) {
+                return;
+            }
+        }
+    };
+    let has_met = tokio::time::timeout(MEETING_PATIENCE, meets).await.is_ok();
+    let told = if has_met { handle.part().await.unwrap_or(0) } else { 0 };
+    handle.stop().await;
+    // It ends by itself; if it panicked, there is nothing more to tell.
+    let _ = task.await;
+    Ok(told)
 }
 
 fn parse(address: &str) -> Result<Multiaddr, StartError> {
@@ -244,12 +294,36 @@ pub fn check_address(address: &str) -> Result<(), StartError> {
 }
 
 fn listen(swarm: &mut Swarm<Behaviour>, address: &str) -> Result<(), StartError> {
-    let listened = swarm.listen_on(parse(address)?);
+    let multiaddr = parse(address)?;
+    if let Some(reason) = in_use(&multiaddr) {
+        return Err(StartError::Listen { address: address.to_owned(), reason });
+    }
+    let listened = swarm.listen_on(multiaddr);
     let failed = |error: libp2p::TransportError<_>| StartError::Listen {
         address: address.to_owned(),
         reason: error.to_string(),
     };
     listened.map(|_| ()).map_err(failed)
+}
+
+/// Does somebody listen there already? libp2p shares ports (`SO_REUSEPORT`, socket(7)), and of two
+/// nodes of one user each would get some of the connections that are meant for the other.
+fn in_use(address: &Multiaddr) -> Option<String> {
+    let mut parts = address.iter();
+    let ip: IpAddr = match parts.next()? {
+        Protocol::Ip4(ip) => ip.into(),
+        Protocol::Ip6(ip) => ip.into(),
+        _ => return None,
+    };
+    match parts.next()? {
+        Protocol::Tcp(port) if port != 0 => match TcpListener::bind((ip, port)) {
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+                Some("another program listens there".to_owned())
+            }
+            _ => None,
+        },
+        _ => None,
+    }
 }
 
 impl SwarmHandle {
@@ -316,13 +390,69 @@ impl SwarmHandle {
         life_s: u64,
     ) -> Result<Ticket, MembershipError> {
         let addresses = self.addresses.borrow().clone();
-        self.change(move |membership| membership.invite(roles, uses, life_s, addresses, now_s()))
-            .await
+        let random = IdentityError::io("read", Path::new("/dev/random"));
+        let secret = Secret(super::identity::random().map_err(random)?);
+        let now_s = now_s();
+        let invite = move |membership: &mut Membership| {
+            membership.invite(secret, (roles, uses, life_s), addresses.clone(), now_s)
+        };
+        self.membership.commit(invite).await
+    }
+
+    /// The tickets that may still let somebody in.
+    pub fn tickets(&self) -> Vec<TicketInfo> {
+        self.membership.lock().tickets(now_s())
+    }
+
+    /// A ticket lets nobody in any more.
+    pub async fn withdraw(&self, ticket: TicketId) -> Result<(), MembershipError> {
+        self.membership.commit(move |membership| membership.withdraw(ticket)).await
+    }
+
+    /// Its owner wants to see a member no more, unless it comes back.
+    pub async fn forget(&self, peer: PeerId) -> Result<(), MembershipError> {
+        let now_s = now_s();
+        self.membership.commit(move |membership| membership.forget(peer, now_s)).await?;
+        let _ = self.commands.send(Command::Forgotten(peer)).await;
+        Ok(())
+    }
+
+    /// Will this node be gone soon, and not come back?
+    pub fn is_ephemeral(&self) -> bool {
+        self.membership.lock().is_ephemeral()
+    }
+
+    /// Tells all that are connected that this node leaves, for good. Gives how many have heard it.
+    pub async fn part(&self) -> Result<usize, MembershipError> {
+        let farewell = self.membership.lock().farewell(now_s())?;
+        let (told, heard) = oneshot::channel();
+        let _ = self.commands.send(Command::Part(Box::new(farewell), told)).await;
+        let heard = tokio::time::timeout(FAREWELL_PATIENCE, heard).await;
+        Ok(heard.ok().and_then(Result::ok).unwrap_or(0))
+    }
+
+    /// Is this node a member no more, and who says so?
+    pub fn revoked(&self) -> Option<RevokedBy> {
+        let membership = self.membership.lock();
+        let is_signed = membership.is_revoked(membership.own());
+        is_signed.then_some(RevokedBy::Signed).or(*self.revoked_by.borrow())
+    }
+
+    /// Waits until it is. Cancel-safe.
+    pub async fn told_that_it_was_revoked(&self) -> RevokedBy {
+        let mut revoked_by = self.revoked_by.clone();
+        match revoked_by.wait_for(Option::is_some).await.map(|by| *by) {
+            Ok(Some(by)) => by,
+            // The network ends: whoever waits hears that elsewhere.
+            _ => std::future::pending().await,
+        }
     }
 
     /// Declares that a peer is a member no more, and tells all.
     pub async fn revoke(&self, peer: PeerId) -> Result<Revocation, MembershipError> {
-        let revocation = self.change(move |membership| membership.revoke(peer, now_s())).await?;
+        let now_s = now_s();
+        let revocation =
+            self.membership.commit(move |membership| membership.revoke(peer, now_s)).await?;
         let _ = self.commands.send(Command::Revoked(Box::new(revocation.clone()))).await;
         Ok(revocation)
     }
@@ -361,16 +491,6 @@ impl SwarmHandle {
     /// Ends the network: connections are closed, what is known is saved.
     pub async fn stop(&self) {
         let _ = self.commands.send(Command::Stop).await;
-    }
-
-    /// Changes of a membership write files.
-    async fn change<T: Send + 'static>(
-        &self,
-        change: impl FnOnce(&mut Membership) -> Result<T, MembershipError> + Send + 'static,
-    ) -> Result<T, MembershipError> {
-        let membership = self.membership.clone();
-        let changed = tokio::task::spawn_blocking(move || change(&mut membership.lock())).await;
-        changed.unwrap_or(Err(MembershipError::Interrupted))
     }
 }
 

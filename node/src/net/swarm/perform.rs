@@ -10,8 +10,8 @@ use libp2p::swarm::{ConnectionId, DialError, SwarmEvent};
 use libp2p::{Multiaddr, TransportError, mdns};
 use mesh_protocol::limits;
 use mesh_protocol::peer::PeerId;
-use mesh_protocol::wire::admission::{Judge, Refusal, Revocation, Roles};
-use mesh_protocol::wire::roster::RosterMember;
+use mesh_protocol::wire::admission::{Farewell, Judge, Refusal, Revocation, Roles};
+use mesh_protocol::wire::roster::Roster;
 use tokio::sync::oneshot;
 
 use super::super::identity::{Ed25519, from_libp2p, to_libp2p};
@@ -23,7 +23,7 @@ use super::super::transport::ConnectError;
 use super::super::{NetworkEvent, Service, Topic};
 use super::behaviour::{BehaviourEvent, name, topic};
 use super::member_loop::{Command, Connected, MemberLoop, Met};
-use super::{JoinState, MemberInfo};
+use super::{JoinState, MemberInfo, RevokedBy};
 
 /// Gossip is dropped before the streams that came are: with this many events waiting.
 const GOSSIP_WAITING: usize = limits::NETWORK_EVENTS / 2;
@@ -42,7 +42,9 @@ impl MemberLoop {
                 self.open(peer, Open { channel: Channel::Service(service), user: None, reply });
             }
             Command::Publish(topic, message) => self.publish(topic, message),
-            Command::Revoked(revocation) => self.on_revoked(&[*revocation]),
+            Command::Revoked(revocation) => self.on_out_news(vec![*revocation], vec![]),
+            Command::Part(farewell, told) => self.part(*farewell, told),
+            Command::Forgotten(peer) => self.on_gone(peer),
             Command::Peers(reply) => drop(reply.send(self.peers())),
             Command::Closest(target, reply) => self.closest(target, reply),
             Command::Stop => (),
@@ -169,6 +171,8 @@ impl MemberLoop {
                 }
                 is_news
             });
+        } else if is_known && refusal(error) == Some(Refusal::Revoked) {
+            self.on_own_end(RevokedBy::Word(peer));
         } else if !is_known {
             self.reconnect.forget(peer);
             self.neighbours.remove(&peer);
@@ -176,6 +180,16 @@ impl MemberLoop {
         for open in self.waiting.remove(&peer).unwrap_or_default() {
             let _ = open.reply.send(Err(OpenError::Gone));
         }
+    }
+
+    /// A member says that this node was revoked, which may be a lie, or an admin has signed it. Its
+    /// owner should know.
+    fn on_own_end(&mut self, by: RevokedBy) {
+        self.parts.revoked_by.send_if_modified(|known| {
+            let is_news = known.is_none();
+            known.get_or_insert(by);
+            is_news
+        });
     }
 
     /// Who issued our ticket, as long as we are no member.
@@ -318,7 +332,7 @@ impl MemberLoop {
     }
 
     pub(super) fn on_news(&mut self, news: News) {
-        self.on_revoked(&news.revocations);
+        self.on_out_news(news.revocations, news.farewells);
         let now = self.now();
         for peer in &news.members {
             self.add_route(*peer);
@@ -329,35 +343,60 @@ impl MemberLoop {
         }
     }
 
-    /// Revocations that are noted already: tells all, and parts with whom they concern. By gossip
-    /// to those who are far, and to our neighbours directly, for gossip may be lost.
-    fn on_revoked(&mut self, revocations: &[Revocation]) {
-        if revocations.is_empty() {
+    /// Revocations and farewells that are noted already: tells all, and parts with whom they concern.
+    /// Revocations by gossip to those who are far; both to our neighbours directly, for gossip may be
+    /// lost. Whom it concerns hears it too, before it is disconnected.
+    fn on_out_news(&mut self, revocations: Vec<Revocation>, farewells: Vec<Farewell>) {
+        if revocations.is_empty() && farewells.is_empty() {
             return;
         }
-        for revocation in revocations {
+        for revocation in &revocations {
             if let Ok(bytes) = revocation.encode() {
                 self.publish(Topic::Revocations, bytes);
             }
-            self.on_out(revocation);
         }
+        let roster = Roster { revocations, farewells, ..Roster::default() };
         let connected: Vec<PeerId> = self.connected.keys().copied().collect();
-        for peer in connected {
-            self.tell(peer, vec![], revocations.to_vec());
+        connected.into_iter().for_each(|peer| self.tell(peer, roster.clone()));
+        roster.revocations.iter().for_each(|revocation| self.on_out(revocation));
+        for Farewell { peer, .. } in &roster.farewells {
+            tracing::info!("{peer} has left the mesh");
+            self.on_gone(*peer);
         }
     }
 
     fn on_out(&mut self, revocation: &Revocation) {
         if revocation.peer == self.own() {
             tracing::error!("this node was revoked: it is a member no more");
+            self.on_own_end(RevokedBy::Signed);
         }
         tracing::info!("{} is a member no more", revocation.peer);
         let now_s = now_s();
         let out = |peer: &&PeerId| self.parts.membership.lock().roles(**peer, now_s).is_none();
         let out: Vec<PeerId> = self.connected.keys().filter(out).copied().collect();
-        self.reconnect.forget(revocation.peer);
-        self.remove_route(revocation.peer);
+        self.on_gone(revocation.peer);
+        // Those whom it let in, too.
         out.into_iter().for_each(|peer| self.disconnect(peer));
+    }
+
+    /// It will not come back, or only by itself.
+    fn on_gone(&mut self, peer: PeerId) {
+        self.reconnect.forget(peer);
+        self.remove_route(peer);
+        self.disconnect(peer);
+    }
+
+    /// Tells those who are connected that this node leaves, and then how many have heard it.
+    fn part(&mut self, farewell: Farewell, told: oneshot::Sender<usize>) {
+        let roster = Roster { farewells: vec![farewell], ..Roster::default() };
+        let connected: Vec<PeerId> = self.connected.keys().copied().collect();
+        let hear: Vec<_> =
+            connected.into_iter().map(|peer| self.telling(peer, roster.clone())).collect();
+        tokio::spawn(async move {
+            let heard = libp2p::futures::future::join_all(hear).await;
+            // Whoever asked may have stopped waiting.
+            let _ = told.send(heard.into_iter().filter(|heard| *heard).count());
+        });
     }
 
     pub(super) fn disconnect(&mut self, peer: PeerId) {
@@ -425,23 +464,34 @@ impl MemberLoop {
     /// Tells a member all that we know.
     pub(super) fn tell_all(&mut self, peer: PeerId) {
         let addresses = self.own_addresses();
-        let (members, revocations) = self.parts.membership.lock().roster(addresses);
-        self.tell(peer, members, revocations);
+        let roster = self.parts.membership.lock().roster(addresses, now_s());
+        self.tell(peer, roster);
     }
 
-    fn tell(&mut self, peer: PeerId, members: Vec<RosterMember>, revocations: Vec<Revocation>) {
+    fn tell(&mut self, peer: PeerId, roster: Roster) {
+        let telling = self.telling(peer, roster);
+        self.meetings.spawn(async move {
+            match telling.await {
+                true => Met::Told,
+                false => Met::Untold(peer),
+            }
+        });
+    }
+
+    /// Comes to whether it has heard it.
+    fn telling(&mut self, peer: PeerId, roster: Roster) -> impl Future<Output = bool> + use<> {
         let (reply, answer) = oneshot::channel();
         self.open(peer, Open { channel: Channel::Roster, user: None, reply });
-        self.meetings.spawn(async move {
+        async move {
             if let Ok(Ok(stream)) = answer.await {
-                let told = meeting::tell(stream, members, revocations);
+                let told = meeting::tell(stream, roster);
                 if matches!(tokio::time::timeout(ROSTER_PATIENCE, told).await, Ok(Ok(()))) {
-                    return Met::Told;
+                    return true;
                 }
             }
             tracing::debug!("{peer} did not hear our roster");
-            Met::Untold(peer)
-        });
+            false
+        }
     }
 
     fn hear_roster(&mut self, peer: PeerId, stream: MemberStream) {

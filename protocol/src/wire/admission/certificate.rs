@@ -25,6 +25,9 @@ pub const REVOCATION_FORMAT: Format =
 const REVOKED_FORMAT: Format =
     Format { magic: *b"\x89MREVBY\x01", bytes_max: limits::REVOCATION_BYTES };
 
+/// `\x89MLEAVE` and the version: what the signature of a farewell covers.
+const FAREWELL_FORMAT: Format = Format { magic: *b"\x89MLEAVE\x01", bytes_max: 256 };
+
 /// An ed25519 signature (RFC 8032), in two halves.
 pub type Signature = [[u8; 32]; 2];
 
@@ -150,6 +153,48 @@ pub struct Revocation {
     pub admin: Option<SignedGrant>,
     /// Of all that.
     pub signature: Signature,
+}
+
+/// "I am a member no more", by the peer itself. A certificate that was issued later makes it one
+/// again.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Farewell {
+    /// Of which mesh.
+    pub mesh: MeshId,
+    /// Who leaves, and signs.
+    pub peer: PeerId,
+    /// When, in seconds since 1970.
+    pub at_s: u64,
+    /// Of all that.
+    pub signature: Signature,
+}
+
+impl Farewell {
+    /// The bytes that its signature covers.
+    pub fn signed_bytes(&self) -> Result<Vec<u8>, CodecError> {
+        codec::encode(FAREWELL_FORMAT, &(self.mesh, self.peer, self.at_s))
+    }
+
+    /// May it be believed at that time? One from the future would keep its peer out.
+    pub fn verify(&self, mesh: MeshId, now_s: u64, verifier: &dyn Verifier) -> Result<(), Refusal> {
+        if self.mesh != mesh {
+            return Err(Refusal::WrongMesh);
+        }
+        if self.at_s > now_s.saturating_add(limits::CLOCK_SKEW_S) {
+            return Err(Refusal::NotYet);
+        }
+        let bytes = self.signed_bytes().map_err(|_| Refusal::Malformed)?;
+        match verifier.verify(&self.peer.0, &bytes, &self.signature) {
+            true => Ok(()),
+            false => Err(Refusal::Forged),
+        }
+    }
+
+    /// Does it end what this certificate says?
+    pub fn ends(&self, certificate: &Certificate) -> bool {
+        let grant = &certificate.member.grant;
+        grant.peer == self.peer && grant.issued_s <= self.at_s
+    }
 }
 
 impl Grant {

@@ -49,6 +49,8 @@ pub enum Pass {
         secret: Secret,
         /// What it would be called.
         name: String,
+        /// Will it be gone soon, and not come back?
+        is_ephemeral: bool,
     },
 }
 
@@ -75,6 +77,8 @@ pub enum Output {
         ticket: TicketId,
         /// What the newcomer would be called.
         name: String,
+        /// Will it be gone soon? Then its certificate need not hold for long.
+        is_ephemeral: bool,
     },
     /// Let it in, when all is sent.
     Admitted {
@@ -200,9 +204,9 @@ impl Admission {
         let by_ticket = matches!(pass, Pass::Ticket { .. });
         let message = match pass {
             Pass::Certificate(certificate) => FromDialer::Certificate(certificate),
-            Pass::Ticket { secret, name } => {
+            Pass::Ticket { secret, name, is_ephemeral } => {
                 let proof = secret.prove(mesh, &nonce, own, other);
-                FromDialer::Ticket { id: secret.id(), proof, name }
+                FromDialer::Ticket { id: secret.id(), proof, name, is_ephemeral }
             }
         };
         let message = message.encode().map_err(|_| Refusal::Malformed)?;
@@ -251,7 +255,7 @@ impl Admission {
                 judged.inspect_err(|refusal| tell(*refusal, out))?;
                 self.welcome(certificate, own, None, out)
             }
-            FromDialer::Ticket { id, proof, name } => {
+            FromDialer::Ticket { id, proof, name, is_ephemeral } => {
                 let Session { mesh, own: listener, other: dialer, .. } = self.session;
                 let secret = judge.secret(id).ok_or(Refusal::UnknownTicket)?;
                 let expected = secret.prove(mesh, nonce, dialer, listener);
@@ -262,7 +266,7 @@ impl Admission {
                     tell(Refusal::Revoked, out);
                     return Err(Refusal::Revoked);
                 }
-                out.push(Output::Redeem { ticket: id, name });
+                out.push(Output::Redeem { ticket: id, name, is_ephemeral });
                 Ok(State::Granting { own })
             }
         }

@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 pub use certificate::{
-    CERTIFICATE_FORMAT, Certificate, Grant, MeshId, REVOCATION_FORMAT, Revocation, Roles,
+    CERTIFICATE_FORMAT, Certificate, Farewell, Grant, MeshId, REVOCATION_FORMAT, Revocation, Roles,
     Signature, SignedGrant, UnknownRole, Verifier, clean_name,
 };
 pub use machine::{Admission, Input, Judge, Output, Pass, Session};
@@ -41,7 +41,7 @@ use crate::peer::PeerId;
 
 /// `\x89MADMIT` and the version: the messages of this protocol.
 pub const ADMISSION_FORMAT: Format =
-    Format { magic: *b"\x89MADMIT\x01", bytes_max: limits::ADMISSION_BYTES };
+    Format { magic: *b"\x89MADMIT\x02", bytes_max: limits::ADMISSION_BYTES };
 
 /// Bytes of a [`knock`].
 pub const KNOCK_BYTES: usize = 24;
@@ -122,7 +122,9 @@ pub enum Refusal {
     #[error("it did not answer in time")]
     TimedOut,
     /// It closed the connection without a word, as one does to strangers.
-    #[error("it closed the connection without a word: it does not know us, or is of another mesh")]
+    #[error(
+        "it closed the connection without a word: it does not know us, is of another mesh, or is overrun"
+    )]
     Closed,
 }
 
@@ -168,6 +170,8 @@ pub enum FromDialer {
         proof: [u8; 32],
         /// What the newcomer would be called.
         name: String,
+        /// Will it be gone soon, and not come back?
+        is_ephemeral: bool,
     },
 }
 

@@ -114,7 +114,7 @@ impl Run {
                         dialer.handle(now, Input::Message(&bytes), &self.node, &mut from_dialer);
                         ends.sent_by_listener.push(bytes);
                     }
-                    Output::Redeem { ticket, name } => {
+                    Output::Redeem { ticket, name, .. } => {
                         assert_eq!((ticket, name.as_str()), (SECRET.id(), "new"));
                         ends.redeemed += 1;
                         let granted = self.grants.map(|()| Box::new(certificate(self.dialer)));
@@ -166,7 +166,7 @@ impl Run {
 }
 
 fn ticket() -> Pass {
-    Pass::Ticket { secret: SECRET, name: "new".to_owned() }
+    Pass::Ticket { secret: SECRET, name: "new".to_owned(), is_ephemeral: false }
 }
 
 #[test]
@@ -246,7 +246,8 @@ fn tickets_that_are_over_or_not_ours_are_refused() {
         run.grants = Err(refusal);
         run.ends_with(refusal);
     }
-    let other = Pass::Ticket { secret: Secret([8; 32]), name: "new".to_owned() };
+    let other =
+        Pass::Ticket { secret: Secret([8; 32]), name: "new".to_owned(), is_ephemeral: false };
     Run::new(other).ends_with(Refusal::UnknownTicket);
 }
 

@@ -34,6 +34,13 @@ impl fmt::Debug for Secret {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct TicketId(pub [u8; 16]);
 
+/// In hexadecimal.
+impl fmt::Display for TicketId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
 impl Secret {
     /// Names the ticket with this secret.
     pub fn id(&self) -> TicketId {
