@@ -209,6 +209,10 @@ pub const LEASE_MACHINE_FAILURES: u32 = 3;
 /// thunk that ends every machine it meets must not meet them all.
 pub const LEASE_LOSSES: u32 = 8;
 
+/// Times that a worker may ask for work and give it back without doing any; from then on each
+/// counts as a failure of its machine. Owners come and go more rarely.
+pub const HAND_BACKS: u32 = 16;
+
 /// Thunks of which a requester remembers where they failed.
 pub const LEASE_AVOIDED: usize = 4096;
 

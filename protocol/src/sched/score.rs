@@ -26,6 +26,8 @@ pub struct Score {
     /// Its speed against others on the same kinds of thunks, in thousandths.
     pub speed_permille: u64,
     failures_in_a_row: u32,
+    /// How often it asked for work and gave it back, since it last reduced anything.
+    hand_backs: u32,
     until: Time,
     touched: Time,
 }
@@ -38,6 +40,7 @@ impl Score {
             busy_us: 0,
             speed_permille: 1000,
             failures_in_a_row: 0,
+            hand_backs: 0,
             until: Time::ZERO,
             touched: now,
         }
@@ -85,7 +88,7 @@ impl Scores {
         let score = self.entry(now, peer);
         score.succeeded += 1;
         score.busy_us = score.busy_us.saturating_add(took_us);
-        score.failures_in_a_row = 0;
+        (score.failures_in_a_row, score.hand_backs) = (0, 0);
         if usual_us > 0 {
             let speed = (usual_us.saturating_mul(1000) / took_us.max(1)).clamp(10, 100_000);
             score.speed_permille = (score.speed_permille * 7 + speed) / 8;
@@ -99,6 +102,16 @@ impl Scores {
         let doubled = limits::BACKOFF_US_MIN << score.failures_in_a_row.min(20);
         score.failures_in_a_row += 1;
         score.until = score.until.max(now + doubled.min(limits::BACKOFF_US_MAX));
+    }
+
+    /// It asked for work, and gave it back. That is its right (its owner came), but not time and
+    /// again: those who would do the work would never get it.
+    pub fn handed_back(&mut self, now: Time, peer: Option<PeerId>) {
+        let score = self.entry(now, peer);
+        score.hand_backs = score.hand_backs.saturating_add(1);
+        if score.hand_backs >= limits::HAND_BACKS {
+            self.failed(now, peer);
+        }
     }
 
     /// It gets nothing any more.
@@ -150,6 +163,23 @@ mod tests {
         assert_eq!(scores.trust(now, PEER), Trust::Full);
         scores.failed(now, PEER);
         assert_eq!(scores.trust(now, PEER), Trust::Nothing(now + limits::BACKOFF_US_MIN));
+    }
+
+    #[test]
+    fn whoever_gives_back_time_and_again_is_tried_less_and_less() {
+        let mut scores = Scores::default();
+        for _ in 1..limits::HAND_BACKS {
+            scores.handed_back(Time::ZERO, PEER);
+        }
+        assert_eq!(scores.trust(Time::ZERO, PEER), Trust::Full);
+        scores.handed_back(Time::ZERO, PEER);
+        let first = Time::ZERO + limits::BACKOFF_US_MIN;
+        assert_eq!(scores.trust(Time::ZERO, PEER), Trust::Nothing(first));
+        scores.handed_back(first, PEER);
+        assert_eq!(scores.trust(first, PEER), Trust::Nothing(first + 2 * limits::BACKOFF_US_MIN));
+        scores.succeeded(first, PEER, 1, 0);
+        scores.handed_back(first, PEER);
+        assert_eq!(scores.trust(first + 3 * limits::BACKOFF_US_MIN, PEER), Trust::Full);
     }
 
     #[test]

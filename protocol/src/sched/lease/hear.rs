@@ -60,11 +60,16 @@ impl Leases {
             FromWorker::Heartbeat(leases) => self.on_heartbeat(now, seat, &leases, effects),
             FromWorker::Receipt(receipt) => self.on_receipt(now, seat, *receipt, effects),
             FromWorker::HandBack(leases) => {
-                claimant.window = Window::default();
-                for lease in leases {
-                    if let Some(granted) = self.take(seat, lease) {
-                        self.put_back(granted.run, seat, "it was handed back", effects);
-                    }
+                // Several may come for one window: what was on its way is handed back one by one.
+                let had_asked = std::mem::take(&mut claimant.window) != Window::default();
+                let peer = claimant.peer;
+                let taken = leases.into_iter().filter_map(|lease| self.take(seat, lease));
+                let taken: Vec<Granted> = taken.collect();
+                if had_asked && !taken.is_empty() {
+                    self.scores.handed_back(now, peer);
+                }
+                for granted in taken {
+                    self.put_back(granted.run, seat, "it was handed back", effects);
                 }
             }
         }

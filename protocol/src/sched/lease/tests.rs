@@ -259,6 +259,31 @@ fn only_the_holder_can_end_a_lease() {
     assert_eq!(bench.ended(), [(run, true)]);
 }
 
+/// One that asks for everything and does nothing, beside one that would work.
+#[test]
+fn who_hands_back_in_a_loop_starves_nobody() {
+    let mut bench = Bench::new();
+    bench.open(1, 4, 0).ready("a");
+    let window = Window { slots: 4, prefetch: 0 };
+    for _ in 0..limits::HAND_BACKS {
+        let (lease, _) = bench.one();
+        bench.hear(1, FromWorker::HandBack(BTreeSet::from([lease])));
+        bench.hear(1, FromWorker::Window(window));
+    }
+    assert_eq!(bench.given(), [], "it gets nothing more for a while");
+    bench.open(2, 1, 0);
+    let (lease, name) = bench.one();
+    bench.receipt(2, lease, Ok(reduced(name)));
+    assert_eq!(bench.ended().len(), 1);
+    // And then one to try it with, which it may do.
+    bench.tell(Input::Closed(StreamId(2))).ready("b");
+    assert_eq!(bench.given(), []);
+    bench.pass(limits::BACKOFF_US_MIN);
+    let (lease, name) = bench.one();
+    bench.receipt(1, lease, Ok(reduced(name)));
+    assert_eq!(bench.ended().len(), 1);
+}
+
 #[test]
 fn who_is_silent_is_given_up_and_what_is_not_named_expires() {
     let mut bench = Bench::new();
