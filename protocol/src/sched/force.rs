@@ -53,7 +53,7 @@ pub enum Input {
     /// Reduce this output and tell me.
     Demand(DemandId, OutputRef),
     /// So many cores may be kept busy from now on. Who has a lease machine says
-    /// [`limits::LEASE_POOL_CORES`](crate::limits::LEASE_POOL_CORES): then every ready thunk goes to it.
+    /// [`limits::LEASE_POOL_CORES`]: then every ready thunk goes to it.
     Slots(u32),
     /// A leased thunk ended.
     Ended(RunId, Result<Outputs, Failure>),
@@ -86,7 +86,7 @@ pub enum Effect {
         /// How far it is from here to a demand, as far as is known.
         level: Level,
     },
-    /// More is known of the levels of these runs: [`limits::LEVELS_TOLD`](crate::limits::LEVELS_TOLD) at
+    /// More is known of the levels of these runs: [`limits::LEVELS_TOLD`] at
     /// most.
     Levels(Vec<(RunId, Level)>),
     /// Stop that run; no answer is awaited.

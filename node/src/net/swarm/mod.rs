@@ -1,7 +1,7 @@
 //! The network over libp2p: start it, and what can be asked of it.
 //!
 //! One task owns the swarm: it waits for what happens next, decides, and carries out. Everything
-//! else holds a [`SwarmHandle`] or a [`Network`](super::Network) and sends it commands through a bounded channel.
+//! else holds a [`SwarmHandle`] or a [`Network`] and sends it commands through a bounded channel.
 
 mod behaviour;
 mod links;
