@@ -341,6 +341,72 @@ fn killed_with_its_group_eager() {
     kill(Mode::Eager, true);
 }
 
+/// As automake writes them: a recipe compiles, and moves the list of dependencies to its place then.
+/// When the first is done and the second is not, make would take the object for made, and no change
+/// of a header would ever make it again.
+#[test]
+fn a_recipe_is_done_or_not() {
+    let makefile = "
+all: x.o slow.o
+x.o: x.c common.h
+	gcc -MD -MF x.Tpo -c x.c -o x.o && { while ! test -e go; do :; done; mv x.Tpo x.Po; }
+slow.o: slow.cc common.h
+	g++ $(if $(ENDLESS),-DENDLESS -fconstexpr-ops-limit=9223372036854775807) -c slow.cc -o slow.o && touch go
+";
+    for signal in [Signal::INT, Signal::KILL] {
+        let project = Project::made([
+            ("Makefile", makefile),
+            ("x.c", "#include \"common.h\"\nint x = VALUE;\n"),
+            ("slow.cc", SLOW),
+            ("common.h", "#define VALUE 1\n"),
+        ]);
+        let (mesh, temporary) = (Mesh::new(), tempfile::tempdir().unwrap());
+        let mut command = project.ready(With::Lazy(&mesh), "make -j2 ENDLESS=1");
+        command.env("TMPDIR", temporary.path());
+        let build = Timed::start(command, project.outside(), false);
+        let dependencies = project.directory().join("x.Po");
+        until("the recipe goes on", || {
+            assert!(!build.has_ended(), "{}", build.said());
+            dependencies.exists()
+        });
+        // By then the object is there as well, which only a program that opens it can tell: here
+        // `x.o` has to be real before what follows means anything.
+        let object = project.directory().join("x.o");
+        until("the object is there", || {
+            fs::read(&object).is_ok_and(|bytes| !bytes.starts_with(PLACEHOLDER))
+        });
+        build.signal_group(signal);
+        build.wait_for(ENDS_WITHIN).unwrap_or_else(|hang| panic!("{signal:?}: {hang}"));
+        assert_no_trace(&mesh, &temporary, &format!("{signal:?}"));
+        project.build(With::Plain, "make -j2").ok();
+        let made = fs::read_to_string(&dependencies).unwrap();
+        assert!(made.contains("common.h"), "{signal:?}: {made}");
+    }
+}
+
+/// As nohup(1) starts it, or a script in its background: what is ignored stays ignored.
+#[test]
+fn signals_that_were_ignored_at_the_start_stay_so() {
+    for mode in [Mode::Lazy, Mode::Eager] {
+        let files =
+            [("Makefile", "all:\n\ttouch began\n\twhile ! test -e go; do sleep 0.01; done\n")];
+        let (project, mesh) = (Project::made(files), Mesh::new());
+        let command = project.ready(mode.with(&mesh), "make");
+        let mut ignoring = project.command("sh");
+        ignoring.args(["-c", "trap '' INT HUP TERM QUIT; exec \"$@\"", "sh"]);
+        ignoring.arg(command.get_program()).args(command.get_args());
+        ignoring.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let build = Timed::start(ignoring, project.outside(), false);
+        until("it began", || project.directory().join("began").exists());
+        for signal in [Signal::INT, Signal::HUP, Signal::TERM, Signal::QUIT] {
+            build.signal_group(signal);
+        }
+        fs::write(project.directory().join("go"), "").unwrap();
+        let output = build.wait_for(PATIENCE).unwrap();
+        assert!(output.status.success(), "{mode:?}: {output:?}");
+    }
+}
+
 /// What is interrupted is asked again by the next build with mesh, which then has all that was done.
 #[test]
 fn the_next_build_with_mesh_finishes() {

@@ -22,6 +22,7 @@ use super::speculation::Speculation;
 use super::step::{CallKey, End, Step};
 use super::streams::{Destination, Diagnostics};
 use super::undo::CannotUndo;
+use super::undo::journal::StepNumber;
 use super::wire::{Done, Request, Streams};
 use crate::error::CliError;
 
@@ -201,7 +202,7 @@ impl Pass {
             && let Some(reduction) = self.site.store.recall(name)?
         {
             self.site.console.reused(name);
-            self.write_outputs(&planned.outputs, &reduction, umask)?;
+            self.write_outputs(&planned.outputs, &reduction, (umask, pid))?;
             return self.replay(&reduction, strip);
         }
         self.site.store.put_bytes(&bytes)?;
@@ -224,7 +225,7 @@ impl Pass {
                 Mode::Lazy => !diagnostics.must_wait && self.has_little_to_lose(),
             }
             && !step.outputs.iter().any(materialise::keeps_file);
-        if may_be_early && self.answer_early(&step, umask)? {
+        if may_be_early && self.answer_early(&step, umask, pid)? {
             return Ok(Reply::Done(Done { stdout: vec![], stderr: vec![], status: 0 }));
         }
         self.eager(call, &step, umask, pid)
@@ -245,10 +246,16 @@ impl Pass {
     }
 
     /// Leaves placeholders in place of outputs, if the pass may run ahead of this step.
-    fn answer_early(self: &Arc<Self>, step: &Arc<Step>, umask: u32) -> Result<bool, CliError> {
+    fn answer_early(
+        self: &Arc<Self>,
+        step: &Arc<Step>,
+        umask: u32,
+        pid: Pid,
+    ) -> Result<bool, CliError> {
         let _writing = self.writing()?;
         let Some(speculation) = &self.speculation else { return Ok(false) };
-        let Some(number) = speculation.begin(step) else { return Ok(false) };
+        let open = |number| self.recipes.step(pid, number);
+        let Some(number) = speculation.begin(step, open) else { return Ok(false) };
         let saved = step.outputs.iter().try_for_each(|output| {
             let undo = &speculation.undo;
             undo.name(&output.path, Some(number))
@@ -299,7 +306,7 @@ impl Pass {
         match reduced {
             Ok(_) => {
                 let reduction = self.reduction(step)?;
-                self.write_outputs(&step.outputs, &reduction, umask)?;
+                self.write_outputs(&step.outputs, &reduction, (umask, pid))?;
                 self.replay(&reduction, step.strip_colour)
             }
             Err(_) if self.speculation.as_ref().is_some_and(|it| it.has_failed()) => Ok(DOOMED),
@@ -324,7 +331,7 @@ impl Pass {
         &self,
         outputs: &[PlannedOutput],
         reduction: &Reduction,
-        umask: u32,
+        (umask, pid): (u32, Pid),
     ) -> Result<(), CliError> {
         // Looked up first: what is kept of a file is another link to it.
         let mut files = Vec::new();
@@ -335,7 +342,11 @@ impl Pass {
             let (path, writing) = (output.path.clone(), self.writing_of(output));
             files.push((Wanted { path, name, mode, writing }, executable));
         }
-        if let Some(reason) = self.save(&files) {
+        let saving = self.speculation.as_ref().filter(|speculation| speculation.is_saving());
+        let number = saving.and_then(|speculation| {
+            speculation.undo.savepoint(|number| self.recipes.step(pid, number)).ok()
+        });
+        if let Some(reason) = self.save(&files, number) {
             self.runtime.block_on(self.settle(&reason));
         }
         let _writing = self.writing()?;
@@ -347,17 +358,21 @@ impl Pass {
                 Store::settle_program(&wanted.path)?;
             }
         }
+        if let Some((speculation, number)) = saving.zip(number) {
+            // Without this record an interrupted build only goes back further than it has to.
+            let _ = speculation.undo.finished(number);
+        }
         Ok(())
     }
 
     /// Saves what is where files will be written. Returns why that is not possible.
-    fn save(&self, files: &[(Wanted, bool)]) -> Option<String> {
+    fn save(&self, files: &[(Wanted, bool)], number: Option<StepNumber>) -> Option<String> {
         let speculation = self.speculation.as_ref()?;
         let unsaved = files.iter().filter_map(|(wanted, _)| {
             let is_into = materialise::is_written_into(&wanted.path, wanted.writing);
             speculation.save(|undo| match is_into {
                 true => undo.content(&wanted.path),
-                false => undo.name(&wanted.path, None),
+                false => undo.name(&wanted.path, number),
             })
         });
         unsaved.last()

@@ -2,16 +2,31 @@
 
 use super::slots::Pid;
 
-/// The programs of the processes that one comes from, its parent's first.
-fn ancestors(pid: Pid) -> impl Iterator<Item = String> {
+/// Programs that run recipes, and take what a recipe leaves for made if it is new.
+const RUN_RECIPES: &[&str] = &["make", "gmake", "ninja", "samu"];
+
+/// The processes that one comes from with their programs, its parent first.
+fn ancestors(pid: Pid) -> impl Iterator<Item = (Pid, String)> {
     const DEPTH_MAX: usize = 16;
     let mut pid = pid;
     std::iter::from_fn(move || {
         pid = parent_of(pid).filter(|parent| *parent > 1)?;
         let program = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;
-        Some(program.file_name()?.to_string_lossy().into_owned())
+        Some((pid, program.file_name()?.to_string_lossy().into_owned()))
     })
     .take(DEPTH_MAX)
+}
+
+/// The shell that runs this caller's recipe, if there is one between it and `make`.
+pub(super) fn shell_of_recipe(caller: Pid) -> Option<Pid> {
+    let mut shell = None;
+    for (pid, program) in ancestors(caller) {
+        if RUN_RECIPES.contains(&program.as_str()) {
+            return shell;
+        }
+        shell = Some(pid);
+    }
+    None
 }
 
 /// See proc(5), `stat`.
@@ -31,6 +46,6 @@ pub(super) fn status_of(pid: &str, field: &str) -> Option<String> {
 
 /// The compiler cache or the like that made this call.
 pub(super) fn launcher_above(pid: Pid) -> Option<String> {
-    let parent = ancestors(pid).next()?;
+    let (_, parent) = ancestors(pid).next()?;
     matches!(parent.as_str(), "ccache" | "sccache" | "distcc" | "icecc").then_some(parent)
 }

@@ -7,21 +7,29 @@ use rustix::process::{Pid as ProcessId, Signal as Number, kill_process};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 
+use super::caller::status_of;
 use crate::error::CliError;
 use crate::exit;
 
-/// The signals by which users, terminals and the system end programs.
+/// The signals by which users, terminals and the system end programs. Those that were ignored when
+/// this process began stay so, as in any program that is started by nohup(1), or in the background
+/// of a script.
 pub(super) struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    hang_up: Signal,
-    quit: Signal,
+    interrupt: Option<Signal>,
+    terminate: Option<Signal>,
+    hang_up: Option<Signal>,
+    quit: Option<Signal>,
 }
 
 impl Signals {
     /// Listens from now on.
     pub(super) fn listen() -> Result<Self, CliError> {
-        let listen = |kind| signal(kind).map_err(CliError::io("listening to signals"));
+        let ignored = ignored_signals();
+        let listen = |kind: SignalKind| {
+            let is_ignored = ignored >> (kind.as_raw_value() - 1) & 1 == 1;
+            let listening = (!is_ignored).then(|| signal(kind)).transpose();
+            listening.map_err(CliError::io("listening to signals"))
+        };
         Ok(Self {
             interrupt: listen(SignalKind::interrupt())?,
             terminate: listen(SignalKind::terminate())?,
@@ -33,12 +41,25 @@ impl Signals {
     /// Waits for the next one.
     pub(super) async fn next(&mut self) -> Number {
         tokio::select! {
-            _ = self.interrupt.recv() => Number::INT,
-            _ = self.terminate.recv() => Number::TERM,
-            _ = self.hang_up.recv() => Number::HUP,
-            _ = self.quit.recv() => Number::QUIT,
+            () = comes(&mut self.interrupt) => Number::INT,
+            () = comes(&mut self.terminate) => Number::TERM,
+            () = comes(&mut self.hang_up) => Number::HUP,
+            () = comes(&mut self.quit) => Number::QUIT,
         }
     }
+}
+
+async fn comes(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
+    }
+}
+
+/// One bit for each signal, the first for number 1 (proc_pid_status(5), `SigIgn`).
+fn ignored_signals() -> u64 {
+    let mask = status_of("self", "SigIgn");
+    mask.and_then(|mask| u64::from_str_radix(&mask, 16).ok()).unwrap_or(0)
 }
 
 /// A build command that was started.

@@ -26,6 +26,7 @@ mod pass;
 pub(crate) mod placeholder;
 mod processes;
 mod real_tool;
+mod recipes;
 mod signal;
 mod site;
 mod slot_keeper;

@@ -33,6 +33,7 @@ use super::failures::FailedRuns;
 use super::files::BuildFiles;
 use super::placeholder::Placeholders;
 use super::processes::Processes;
+use super::recipes::Recipes;
 use super::site::Site;
 use super::slot_keeper::SlotKeeper;
 use super::slots::Pid;
@@ -78,6 +79,7 @@ pub(crate) struct Pass {
     pub(super) mode: Mode,
     /// If calls may be answered early.
     pub(super) speculation: Option<Speculation>,
+    pub(super) recipes: Recipes,
     pub(super) words: Words,
     /// Where the interposers connect to.
     pub(super) socket: PathBuf,
@@ -133,6 +135,7 @@ impl Pass {
             driver,
             mode: parts.mode,
             speculation: parts.speculation,
+            recipes: Recipes::default(),
             words: parts.words,
             socket: parts.socket,
             input: parts.input,

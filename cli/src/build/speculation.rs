@@ -14,7 +14,7 @@
 //!   = committed: nothing is saved any more
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
@@ -63,13 +63,17 @@ impl Speculation {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Answers a step early, if that is still allowed.
-    pub(crate) fn begin(&self, step: &Arc<Step>) -> Option<StepNumber> {
+    /// Answers a step early, if that is still allowed. `open`: see [`UndoLog::savepoint`].
+    pub(crate) fn begin(
+        &self,
+        step: &Arc<Step>,
+        open: impl FnOnce(StepNumber) -> BTreeSet<StepNumber>,
+    ) -> Option<StepNumber> {
         let mut state = self.state();
         if state.closed.is_some() || state.failed {
             return None;
         }
-        let number = self.undo.savepoint().ok()?;
+        let number = self.undo.savepoint(open).ok()?;
         state.pending.insert(number, Arc::clone(step));
         Some(number)
     }

@@ -404,6 +404,8 @@ impl Attempt {
     /// Ends the build because of a signal. What had finished stays; what had not, nor anything that
     /// came after it, does not.
     async fn interrupt(self, signal: Signal, mut running: Running) -> Result<PassEnd, CliError> {
+        // They die by the signal, too.
+        let recipes = self.pass.recipes.running();
         self.pass.cancel("interrupted").await;
         running.signal(signal);
         let mut ended = tokio::time::timeout(FIRST_GRACE, running.ended()).await;
@@ -419,7 +421,7 @@ impl Attempt {
         }
         self.pass.is_over();
         if let Some(speculation) = &self.pass.speculation {
-            let undone = speculation.undo.undo_unfinished();
+            let undone = speculation.undo.undo_unfinished(&recipes);
             complain(&self.pass.site.console, undone.map_err(CliError::io("the undo log"))?);
         }
         if is_pending {

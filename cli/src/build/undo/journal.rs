@@ -5,6 +5,7 @@
 //! [`clean`] takes back what a dead build had not finished: run by the
 //! [`super::super::guardian`] at once, or by the next build at the latest.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -32,8 +33,8 @@ pub(crate) struct Journal {
 /// What a build is about to do, with what it takes to undo it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Record {
-    /// A step will be answered.
-    Step(StepNumber),
+    /// A step will be answered. Others were the last ones so far of recipes that had not ended.
+    Step { step: StepNumber, open: BTreeSet<StepNumber> },
     /// A step has finished.
     Finished(StepNumber),
     /// A directory for kept files will be made.
@@ -157,7 +158,10 @@ impl Record {
             more.iter().for_each(|more| field(more.as_bytes()));
         };
         match self {
-            Self::Step(step) => path(b"step", &[], &[step.to_string()]),
+            Self::Step { step, open } => {
+                let numbers = std::iter::once(step).chain(open).map(StepNumber::to_string);
+                path(b"step", &[], &numbers.collect::<Vec<_>>());
+            }
             Self::Finished(step) => path(b"finished", &[], &[step.to_string()]),
             Self::Aside(directory) => path(b"aside", &[directory], &[]),
             Self::Absent { path: at, step } => path(b"absent", &[at], &[step_text(*step)]),
@@ -212,7 +216,9 @@ impl Record {
             Some(Inode::of_parts(device.parse().ok()?, number.parse().ok()?))
         };
         Some(match *kind {
-            b"step" => Self::Step(step(0)?),
+            b"step" => {
+                Self::Step { step: step(0)?, open: (1..fields.len()).filter_map(step).collect() }
+            }
             b"finished" => Self::Finished(step(0)?),
             b"aside" => Self::Aside(path(0)?),
             b"absent" => Self::Absent { path: path(0)?, step: step(1) },
@@ -278,7 +284,7 @@ pub(crate) fn clean(journal: &Path, lock: FlockOperation) -> io::Result<()> {
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;
     let records = Record::decode(&bytes);
-    replay::replay(&records, replay::To::FirstUnfinished);
+    replay::replay(&records, replay::To::FirstUnfinished, None);
     for record in &records {
         if let Record::Aside(directory) = record {
             aside::remove(directory);
@@ -300,7 +306,8 @@ mod tests {
         let (path, aside) = (PathBuf::from("/a b\nc"), PathBuf::from("/aside/1"));
         let inode = Inode::of_parts(5, 6);
         let records = vec![
-            Record::Step(1),
+            Record::Step { step: 1, open: BTreeSet::new() },
+            Record::Step { step: 2, open: BTreeSet::from([1, 2]) },
             Record::Aside(aside.clone()),
             Record::Absent { path: path.clone(), step: None },
             Record::Entry { path: path.clone(), aside: aside.clone(), inode, step: Some(1) },

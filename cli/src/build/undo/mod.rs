@@ -108,12 +108,16 @@ impl UndoLog {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Marks the state before a step is answered.
-    pub(crate) fn savepoint(&self) -> io::Result<StepNumber> {
+    /// Marks the state before a step is answered. `open` gives the last steps of recipes that have
+    /// not ended, the new one among them if its recipe may go on.
+    pub(crate) fn savepoint(
+        &self,
+        open: impl FnOnce(StepNumber) -> BTreeSet<StepNumber>,
+    ) -> io::Result<StepNumber> {
         let mut state = self.state();
         state.steps += 1;
         let step = state.steps;
-        self.write(&mut state, &Record::Step(step))?;
+        self.write(&mut state, &Record::Step { step, open: open(step) })?;
         state.savepoint = state.count;
         Ok(step)
     }
@@ -267,20 +271,28 @@ impl UndoLog {
 
     /// Puts everything back as it was when the build began.
     pub(crate) fn undo(&self) -> io::Result<Vec<Unrestored>> {
-        self.replay(replay::To::Start)
+        self.replay(replay::To::Start, None)
     }
 
-    /// Puts back what was changed after the first step that has not finished was answered.
-    pub(crate) fn undo_unfinished(&self) -> io::Result<Vec<Unrestored>> {
-        self.replay(replay::To::FirstUnfinished)
+    /// Puts back what was changed after the first step that has not finished was answered, and what
+    /// steps have left of which the recipes had not ended: then, or now (`running`).
+    pub(crate) fn undo_unfinished(
+        &self,
+        running: &BTreeSet<StepNumber>,
+    ) -> io::Result<Vec<Unrestored>> {
+        self.replay(replay::To::FirstUnfinished, Some(running))
     }
 
-    fn replay(&self, to: replay::To) -> io::Result<Vec<Unrestored>> {
+    fn replay(
+        &self,
+        to: replay::To,
+        running: Option<&BTreeSet<StepNumber>>,
+    ) -> io::Result<Vec<Unrestored>> {
         let mut state = self.state();
         if std::mem::replace(&mut state.closed, true) {
             return Ok(Vec::new());
         }
-        let unrestored = replay::replay(&self.journal.read()?, to);
+        let unrestored = replay::replay(&self.journal.read()?, to, running);
         self.journal.clear()?;
         state.aside.remove();
         Ok(unrestored)

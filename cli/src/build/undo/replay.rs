@@ -28,7 +28,14 @@ pub(crate) struct Unrestored {
 }
 
 /// Undoes records, the last first. What cannot be put back is told, and the rest goes on.
-pub(super) fn replay(records: &[Record], to: To) -> Vec<Unrestored> {
+///
+/// `running`: the last steps of recipes that have not ended by now; if that is not known, those that
+/// had not when the last step was answered.
+pub(super) fn replay(
+    records: &[Record],
+    to: To,
+    running: Option<&BTreeSet<StepNumber>>,
+) -> Vec<Unrestored> {
     let finished: BTreeSet<StepNumber> = records
         .iter()
         .filter_map(|record| match record {
@@ -37,31 +44,56 @@ pub(super) fn replay(records: &[Record], to: To) -> Vec<Unrestored> {
         })
         .collect();
     let is_unfinished =
-        |record: &Record| matches!(record, Record::Step(step) if !finished.contains(step));
+        |record: &Record| matches!(record, Record::Step { step, .. } if !finished.contains(step));
     let from = match to {
         To::Start => Some(0),
         To::FirstUnfinished => records.iter().position(is_unfinished),
     };
     let mut replay = Replay { times: BTreeMap::new(), unrestored: Vec::new() };
     if let Some(from) = from {
-        let undone = &records[from..];
+        let (stays, undone) = records.split_at(from);
         // What steps have left is right whatever else the build did, unless it has gone on from
         // there in ways of its own.
         let keeps = to == To::FirstUnfinished && undone.iter().all(is_of_steps);
-        let is_kept = |record: &&Record| {
-            keeps && step_of(record).is_some_and(|step| finished.contains(&step))
+        let is_of = |record: &Record, steps: &BTreeSet<StepNumber>| {
+            step_of(record).is_some_and(|step| steps.contains(&step))
         };
-        undone
-            .iter()
-            .rev()
-            .filter(|record| !is_kept(record))
-            .for_each(|record| replay.undo(record));
-        if !undone.iter().any(|record| is_kept(&record)) {
+        // The commands of a recipe belong together: make takes a file for made that the first of
+        // them has left, and would never run the others.
+        let halves = match to {
+            To::Start => BTreeSet::new(),
+            To::FirstUnfinished => running.cloned().unwrap_or_else(|| last_open(undone)),
+        };
+        let is_kept =
+            |record: &Record| keeps && is_of(record, &finished) && !is_of(record, &halves);
+        let later = undone.iter().rev().filter(|record| !is_kept(record));
+        let was_open = first_open(undone);
+        let earlier = stays.iter().rev().filter(|record| is_of(record, was_open));
+        later.chain(earlier).for_each(|record| replay.undo(record));
+        if !undone.iter().any(is_kept) {
             replay.put_times_back();
         }
     }
     replay.remove_half_filled(records);
     replay.unrestored
+}
+
+/// The last steps of recipes that had not ended when the first of these steps was answered.
+fn first_open(records: &[Record]) -> &BTreeSet<StepNumber> {
+    static NONE: BTreeSet<StepNumber> = BTreeSet::new();
+    records.iter().find_map(open_at).unwrap_or(&NONE)
+}
+
+/// The same for the last one.
+fn last_open(records: &[Record]) -> BTreeSet<StepNumber> {
+    records.iter().rev().find_map(open_at).cloned().unwrap_or_default()
+}
+
+fn open_at(record: &Record) -> Option<&BTreeSet<StepNumber>> {
+    match record {
+        Record::Step { open, .. } => Some(open),
+        _ => None,
+    }
 }
 
 fn step_of(record: &Record) -> Option<StepNumber> {
@@ -74,7 +106,7 @@ fn step_of(record: &Record) -> Option<StepNumber> {
 /// Does this say nothing of what programs of the build did themselves?
 fn is_of_steps(record: &Record) -> bool {
     match record {
-        Record::Step(_) | Record::Finished(_) | Record::Aside(_) | Record::Times { .. } => true,
+        Record::Step { .. } | Record::Finished(_) | Record::Aside(_) | Record::Times { .. } => true,
         record => step_of(record).is_some(),
     }
 }
@@ -104,7 +136,7 @@ impl Replay {
                 (path, write_back(path, copy).and_then(|()| set(path, *attributes)))
             }
             Record::Attributes { path, attributes } => (path, set(path, *attributes)),
-            Record::Step(_)
+            Record::Step { .. }
             | Record::Finished(_)
             | Record::Aside(_)
             | Record::Filling { .. }

@@ -77,6 +77,8 @@ fn action() -> impl Strategy<Value = Action> {
 struct Build {
     root: PathBuf,
     undo: UndoLog,
+    /// Last steps of recipes that go on.
+    open: BTreeSet<StepNumber>,
     pending: Vec<(StepNumber, BTreeMap<PathBuf, Entry>)>,
     finished: Vec<StepNumber>,
 }
@@ -132,7 +134,7 @@ impl Build {
             }
             Action::Step(name, text) => {
                 let path = at(name);
-                let step = self.undo.savepoint().unwrap();
+                let step = self.undo.savepoint(|_| self.open.clone()).unwrap();
                 self.pending.push((step, look(&self.root)));
                 self.undo.name(&path, Some(step)).unwrap();
                 drop(fs::remove_file(&path));
@@ -161,6 +163,7 @@ fn start(place: &Path) -> Build {
     Build {
         root,
         undo: UndoLog::new(journal, Vec::new()),
+        open: BTreeSet::new(),
         pending: Vec::new(),
         finished: Vec::new(),
     }
@@ -218,10 +221,36 @@ fn a_killed_build_keeps_what_later_steps_have_left() {
         build.act(&Action::Step(1, "second".into()));
         between.iter().for_each(|action| build.act(action));
         build.act(&Action::Finish(1));
-        build.undo.undo_unfinished().unwrap();
+        build.undo.undo_unfinished(&BTreeSet::new()).unwrap();
         let read = |name: &str| fs::read_to_string(build.root.join(name)).unwrap();
         assert_eq!(read("a"), "a");
         assert_eq!(read("b"), if stays { "second" } else { "b" });
+    }
+}
+
+/// What the first command of a recipe has left does not stay without what the second does.
+#[test]
+fn a_recipe_that_was_not_through_has_made_nothing() {
+    let moves = || [Action::Move(2, 3)];
+    for (open, is_killed) in [(true, true), (true, false), (false, true), (false, false)] {
+        let place = tempfile::tempdir().unwrap();
+        let mut build = start(place.path());
+        build.act(&Action::Step(0, "first".into()));
+        build.act(&Action::Finish(0));
+        build.open.extend(open.then_some(1));
+        build.act(&Action::Step(1, "second".into()));
+        moves().iter().for_each(|action| build.act(action));
+        let (root, running) = (build.root.clone(), build.open.clone());
+        if is_killed {
+            let journal = build.undo.journal.path().to_owned();
+            drop(build);
+            journal::clean(&journal, FlockOperation::LockExclusive).unwrap();
+        } else {
+            build.undo.undo_unfinished(&running).unwrap();
+        }
+        let read = |name: &str| fs::read_to_string(root.join(name)).unwrap();
+        assert_eq!(read("a"), if open { "a" } else { "first" });
+        assert_eq!((read("b"), read("c")), ("b".to_owned(), "a".to_owned()));
     }
 }
 
