@@ -131,6 +131,43 @@ fn streams_and_status_are_the_commands_own() {
     );
 }
 
+/// What is kept of each stream.
+const KEPT: usize = 16 << 20;
+
+#[test]
+fn what_is_more_than_is_kept_is_cut_with_a_notice() {
+    let site = Site::new();
+    let write = |more: usize, then: &str| format!("head -c {} /dev/zero {then}", KEPT + more);
+    let run = |script: &str, options: &[&str]| {
+        let line = ["-q", "-i", "/usr/bin/head"];
+        site.run(&[&line, options, &["--", "sh", "-c", script]].concat())
+    };
+    let notice = |what: &str| {
+        format!(
+            "mesh: cut off the last {what}: mesh keeps 16 MiB of each stream\n\
+             hint: let the command write to a file, and name that as an output\n"
+        )
+    };
+    // What just fits is whole.
+    let whole = run(&write(0, ""), &[]);
+    assert_eq!((whole.code, whole.stdout.len(), whole.stderr.as_str()), (0, KEPT, ""));
+    // Run, from the memo, and failed: the status is the command's own.
+    for (script, code) in [(write(1000, ""), 0), (write(1000, ""), 0), (write(1000, "; exit 5"), 5)]
+    {
+        let cut = run(&script, &[]);
+        let seen = (cut.code, cut.stdout.len(), cut.stderr);
+        assert_eq!(seen, (code, KEPT, notice("1000 bytes of standard output")));
+        assert!(cut.stdout.bytes().all(|byte| byte == 0));
+        let json: Value = serde_json::from_str(&run(&script, &["--json"]).stdout).unwrap();
+        assert_eq!(json["stdout_cut_bytes"], 1000, "{json}");
+        assert_eq!(json["status"], code, "{json}");
+    }
+    let both = run(&format!("{}; {}", write(1, ""), write(2, ">&2")), &[]);
+    let said = notice("1 bytes of standard output and the last 2 bytes of standard error");
+    assert!(both.stderr.ends_with(&said) && both.stderr.len() == KEPT + said.len());
+    assert_eq!((both.code, both.stdout.len()), (0, KEPT));
+}
+
 #[test]
 fn what_cannot_be_started_ends_as_in_a_shell() {
     let site = Site::new();

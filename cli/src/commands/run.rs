@@ -13,41 +13,28 @@ use mesh_cli::frontend::{
 };
 use mesh_node::driver::{Progress, Watcher};
 use mesh_node::exec::{Exit, Outcome, SandboxEngine, SandboxOptions};
-use mesh_protocol::limits;
 use mesh_protocol::name::{OutputRef, Tag, ThunkName, ValueName};
 use mesh_protocol::sched::force::ForcePolicy;
-use mesh_protocol::thunk::{OutputObject, Usage};
+use mesh_protocol::thunk::OutputObject;
 use mesh_store::Store;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use super::bring::Bring;
 use super::{print_bytes, print_line};
 use crate::args::RunArgs;
 use crate::build::{interposer, placeholder};
 use crate::config::{BuildSettings, Config};
+use crate::ended::{Ran, status};
 use crate::error::CliError;
 use crate::forcing::{Forcing, Where};
 use crate::ui::{Console, Verbosity};
+use crate::words::Words;
 use crate::{exit, home, stderr, threads};
-
-/// What a shell ends with if there is no such command.
-const NOT_FOUND: u8 = 127;
-/// What a shell ends with if the command cannot be executed.
-const NOT_EXECUTABLE: u8 = 126;
-/// What timeout(1) ends with.
-const TIMED_OUT: u8 = 124;
-/// A shell adds this to the number of the signal that ended a command.
-const SIGNALLED: i32 = 128;
-/// The signal of the kernel's out-of-memory killer.
-const SIGKILL: i32 = 9;
 
 /// How a command ended, now or when it ran.
 struct Ended {
-    exit: Exit,
+    ran: Ran,
     outputs: BTreeMap<Tag, OutputObject>,
-    stdout: ValueName,
-    stderr: ValueName,
-    usage: Usage,
     reused: bool,
 }
 
@@ -72,7 +59,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, CliError> {
     let ended = ended?;
     let brought = bring(&Bring::new(&store, &planned.thunk, umask), &planned, &ended);
     if args.json {
-        print_json(thunk, &planned, &ended)?;
+        print_json(&store, thunk, &planned, &ended)?;
     } else {
         show(&store, &ended)?;
     }
@@ -96,8 +83,8 @@ fn plan(args: &RunArgs, store: &Store) -> Result<PlannedCommand, CliError> {
     let files = RealFiles(StoreFiles::new(store.clone()));
     frontends.plan_command(&line, &files).map_err(|error| {
         let code = match &error {
-            CommandError::NotFound { .. } => NOT_FOUND,
-            CommandError::NotExecutable { .. } => NOT_EXECUTABLE,
+            CommandError::NotFound { .. } => exit::NO_COMMAND,
+            CommandError::NotExecutable { .. } => exit::NOT_EXECUTABLE,
             CommandError::NeedReal(_)
             | CommandError::Reason(LocalReason::Missing(_) | LocalReason::Toolchain(_)) => {
                 exit::NOT_FOUND
@@ -233,15 +220,18 @@ async fn execute(
     let ran: Option<Outcome> = outcome.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some(ran) = ran {
         let Outcome { exit, outputs, stdout, stderr, usage, .. } = ran;
-        return Ok(Ended { exit, outputs, stdout, stderr, usage, reused: false });
+        let ran = Ran { exit, stdout, stderr, usage };
+        return Ok(Ended { ran, outputs, reused: false });
     }
     match (store.recall(name)?, answer) {
         (Some(known), _) => Ok(Ended {
-            exit: Exit::Code(0),
+            ran: Ran {
+                exit: Exit::Code(0),
+                stdout: known.stdout,
+                stderr: known.stderr,
+                usage: known.usage,
+            },
             outputs: known.outputs.clone(),
-            stdout: known.stdout,
-            stderr: known.stderr,
-            usage: known.usage,
             reused: true,
         }),
         (None, Err(error)) => Err(CliError::new(exit::UNAVAILABLE, error)),
@@ -259,12 +249,13 @@ fn watcher(console: Console, outcome: Arc<Mutex<Option<Outcome>>>) -> Watcher {
     })
 }
 
-/// What the command wrote, as it wrote it.
+/// Shows what the command wrote, as it wrote it, and then says what is missing of that.
 fn show(store: &Store, ended: &Ended) -> Result<(), CliError> {
-    let read = |name: ValueName| store.read(name.digest(), limits::STREAM_BYTES);
-    let (stdout, stderr) = (read(ended.stdout)?, read(ended.stderr)?);
-    stderr::write_bytes(&stderr)?;
-    print_bytes(&stdout)
+    let words = Words::read(store, ended.ran.stdout, ended.ran.stderr)?;
+    stderr::write_bytes(&words.stderr.bytes)?;
+    let printed = print_bytes(&words.stdout.bytes);
+    words.notice().into_iter().for_each(stderr::write);
+    printed
 }
 
 /// Brings what the command left, also where it failed: so would have the command itself.
@@ -275,16 +266,6 @@ fn bring(bring: &Bring<'_>, planned: &PlannedCommand, ended: &Ended) -> Result<(
         }
     }
     Ok(())
-}
-
-fn status(exit: Exit) -> u8 {
-    let code = match exit {
-        Exit::Code(code) => code,
-        Exit::Signal(signal) => SIGNALLED + signal,
-        Exit::TimedOut => TIMED_OUT.into(),
-        Exit::OutOfMemory => SIGKILL + SIGNALLED,
-    };
-    u8::try_from(code).unwrap_or(u8::MAX)
 }
 
 /// Required outputs that a command which succeeded did not leave.
@@ -299,7 +280,7 @@ fn finish(
     planned: &PlannedCommand,
     ended: &Ended,
 ) -> Result<u8, CliError> {
-    match ended.exit {
+    match ended.ran.exit {
         Exit::Code(0) => {
             let missing = missing(planned, ended);
             if missing.is_empty() {
@@ -313,7 +294,7 @@ fn finish(
         Exit::OutOfMemory => stderr::write_line("mesh: the command ran out of memory"),
         Exit::Code(_) | Exit::Signal(_) => {}
     }
-    let code = status(ended.exit);
+    let code = status(ended.ran.exit);
     if !settings.quiet.value {
         hints(planned, code);
     }
@@ -328,40 +309,36 @@ fn hints(planned: &PlannedCommand, code: u8) {
     if let Some(reason) = &planned.unmodelled {
         stderr::write_line(format_args!("hint: only what -i gives was there for it: {reason}"));
     }
-    if code == NOT_FOUND {
+    if code == exit::NO_COMMAND {
         stderr::write_line(format_args!(
             "hint: programs that the command starts are given with -i: -i \"$(command -v NAME)\""
         ));
     }
 }
 
-fn print_json(thunk: ThunkName, planned: &PlannedCommand, ended: &Ended) -> Result<(), CliError> {
-    let mut outputs = serde_json::Map::new();
+fn print_json(
+    store: &Store,
+    thunk: ThunkName,
+    planned: &PlannedCommand,
+    ended: &Ended,
+) -> Result<(), CliError> {
+    let mut outputs = Map::new();
     for output in &planned.outputs {
         let path = String::from_utf8_lossy(output.path.as_os_str().as_bytes()).into_owned();
         outputs.extend(ended.outputs.get(&output.tag).map(|object| (path, json!(object))));
     }
-    print_line(json!({
-        "thunk": thunk,
-        "status": status(ended.exit),
-        "reused": ended.reused,
-        "outputs": outputs,
-        "stdout": ended.stdout,
-        "stderr": ended.stderr,
-        "usage": ended.usage,
-    }))
+    let mut result = Map::from_iter([
+        ("thunk".to_owned(), json!(thunk)),
+        ("reused".to_owned(), json!(ended.reused)),
+        ("outputs".to_owned(), Value::Object(outputs)),
+    ]);
+    result.extend(ended.ran.to_json(store)?);
+    print_line(Value::Object(result))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn statuses_are_those_of_a_shell() {
-        let codes =
-            [Exit::Code(3), Exit::Signal(11), Exit::TimedOut, Exit::OutOfMemory].map(status);
-        assert_eq!(codes, [3, 139, 124, 137]);
-    }
 
     #[test]
     fn variables() {
