@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use mesh_cli::frontend::{
     CommandError, CommandLine, FileSource, Files, Frontends, LocalReason, PlannedCommand,
-    ReadError, Settings, StoreFiles, regular_file,
+    ReadError, Settings, StoreFiles, Unseen, regular_file,
 };
 use mesh_node::driver::{Progress, Watcher};
 use mesh_node::exec::{Exit, Outcome, SandboxEngine, SandboxOptions};
@@ -48,6 +48,11 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, CliError> {
     let planned = plan(args, &store)?;
     let (thunk, bytes) = planned.thunk.encode().map_err(|e| CliError::new(exit::DATA, e))?;
     store.put_bytes(&bytes)?;
+    for Unseen { variable, path } in &planned.unseen {
+        console.note(format_args!(
+            "{variable} names {path}, which the command cannot see; -i {path} gives it"
+        ));
+    }
     console.planned(thunk, &planned.description);
     if args.no_memo {
         store.forget(thunk)?;
