@@ -437,3 +437,57 @@ fn an_ordinary_user_can_do_the_same() {
     let failed = run(&["-q", "--", "sh", "-c", "echo no >&2; exit 5"]);
     assert_eq!((failed.code, failed.stderr.as_str()), (5, "no\n"));
 }
+
+/// What a command sees of its inputs does not depend on the run, on who runs it, or on what else there is.
+#[test]
+fn inputs_look_the_same_each_time_and_to_everybody() {
+    let site = Site::new();
+    site.write("in/small", "small");
+    site.write("in/sub/large", &"x".repeat(100_000));
+    site.write("large", &"y".repeat(100_000));
+    site.script("tool", &format!("#!/bin/sh\n# {}", "z".repeat(100_000)));
+    symlink("sub/large", site.path().join("in/link")).unwrap();
+    let script =
+        "tar cf - . | cksum; ls -lnR --time-style=full-iso; find -printf '%p %T@ %U %G %m\\n'";
+    let look = |home: &Path, user: Option<u32>| {
+        let mut command = Command::new(binary());
+        command.args([
+            "run",
+            "-q",
+            "--no-memo",
+            "-i",
+            "in",
+            "-i",
+            "large",
+            "-i",
+            "tool",
+            "-o",
+            "out/",
+        ]);
+        for program in ["tar", "ls", "find", "cksum"] {
+            command.arg("-i").arg(format!("/usr/bin/{program}"));
+        }
+        command.args(["--", "sh", "-c", script]).current_dir(site.path());
+        command.env("MESH_HOME", home).env("PATH", "/usr/bin:/bin");
+        if let Some(user) = user {
+            command.uid(user).gid(user);
+        }
+        let ended = ended(command.output().unwrap());
+        assert_eq!((ended.code, ended.stderr.as_str()), (0, ""), "{ended:?}");
+        ended.stdout
+    };
+    let first = look(site.mesh.home(), None);
+    assert!(
+        first.contains(" 1000 1000 100000 2001-09-09 01:46:40.000000000 +0000 large"),
+        "{first}"
+    );
+    assert_eq!(look(site.mesh.home(), None), first);
+    let home = tempfile::tempdir().unwrap();
+    if fs::metadata("/proc/self").unwrap().uid() != 0 {
+        assert_eq!(look(home.path(), None), first);
+        return mesh_tests::skip::unable("only root can become somebody else");
+    }
+    fs::set_permissions(site.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    std::os::unix::fs::chown(home.path(), Some(NOBODY), Some(NOBODY)).unwrap();
+    assert_eq!(look(home.path(), Some(NOBODY)), first);
+}
