@@ -62,7 +62,7 @@ fn ranks_see_the_long_chain() {
     }
 }
 
-/// Fast hosts with 1 GB, a slow one with 8 GB, and a group of none.
+/// Fast hosts with 1 GB, and a slow one with 8 GB.
 const MEMORIES: &str = "title = 'memory'
     [platform]
     [[platform.hosts]]
@@ -74,10 +74,6 @@ const MEMORIES: &str = "title = 'memory'
     name = 'slow'
     cores = 2
     memory = '8 GB'
-    [[platform.hosts]]
-    name = 'nobody'
-    count = 0
-    memory = '64 GB'
     [workload]
     kind = 'bag'
     work = 1

@@ -438,6 +438,48 @@ fn an_ordinary_user_can_do_the_same() {
     assert_eq!((failed.code, failed.stderr.as_str()), (5, "no\n"));
 }
 
+#[test]
+fn a_success_without_what_was_meant_is_told() {
+    let site = Site::new();
+    site.write("data", "b\na\n");
+    let piped =
+        site.run(&["-i", "data", "-i", "/usr/bin/cat", "--", "sh", "-c", "sort data | cat"]);
+    assert_eq!((piped.code, piped.stdout.as_str()), (0, ""), "{piped:?}");
+    assert!(piped.stderr.contains("hint: programs that the command starts"), "{piped:?}");
+    let script = "cat \"$1\" 2> /dev/null; true";
+    let ignored = site.run(&["-i", "/usr/bin/cat", "--", "sh", "-c", script, "sh", "data"]);
+    assert_eq!(ignored.code, 0, "{ignored:?}");
+    assert!(ignored.stderr.contains("hint: data was not given with -i\n"), "{ignored:?}");
+    let given = site.run(&["-i", "data", "-i", "/usr/bin/cat", "--", "cat", "data"]);
+    assert!(!given.stderr.contains("hint"), "{given:?}");
+}
+
+#[test]
+fn what_cannot_be_a_thunk_is_wrong_data() {
+    let site = Site::new();
+    for outputs in [["-o", "/dev/stdout"].as_slice(), &["-o", "d", "-o", "d/x"]] {
+        let run = site.run(&[outputs, &["--", "true"]].concat());
+        assert_eq!(run.code, 65, "{run:?}");
+    }
+}
+
+#[test]
+fn input_that_is_left_lying_is_told() {
+    let site = Site::new();
+    let note = "mesh: standard input was not given to the command; --stdin - does that\n";
+    let run = |line: &[&str], bytes: &[u8]| site.mesh.run_with(line.to_vec(), bytes);
+    let left = run(&["run", "--", "cat"], b"piped\n");
+    assert!(left.stdout.is_empty() && left.stderr.contains(note), "{left:?}");
+    for (line, bytes) in [
+        (&["run", "-q", "--", "cat"][..], &b"piped\n"[..]),
+        (&["run", "--stdin", "-", "--", "cat"], b"piped\n"),
+        (&["run", "--", "cat"], b""),
+    ] {
+        let done = run(line, bytes);
+        assert!(!done.stderr.contains("standard input"), "{line:?}: {done:?}");
+    }
+}
+
 /// What a command sees of its inputs does not depend on the run, on who runs it, or on what else there is.
 #[test]
 fn inputs_look_the_same_each_time_and_to_everybody() {

@@ -13,10 +13,12 @@ use mesh_cli::frontend::{
 };
 use mesh_node::driver::{Progress, Watcher};
 use mesh_node::exec::{Exit, Outcome, SandboxEngine, SandboxOptions};
+use mesh_protocol::graph::Cause;
 use mesh_protocol::name::{OutputRef, Tag, ThunkName, ValueName};
 use mesh_protocol::sched::force::ForcePolicy;
 use mesh_protocol::thunk::OutputObject;
 use mesh_store::Store;
+use rustix::fs::FileType;
 use serde_json::{Map, Value, json};
 
 use super::bring::Bring;
@@ -28,7 +30,7 @@ use crate::ended::{Ran, status};
 use crate::error::CliError;
 use crate::forcing::{Forcing, Where};
 use crate::ui::{Console, Verbosity};
-use crate::words::Words;
+use crate::words::{self, Words};
 use crate::{exit, home, stderr, threads};
 
 /// How a command ended, now or when it ran.
@@ -69,8 +71,24 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, CliError> {
         show(&store, &ended)?;
     }
     console.note(summary);
+    if args.stdin.is_none() && has_input() {
+        console.note("standard input was not given to the command; --stdin - does that");
+    }
     brought?;
-    finish(&settings, &planned, &ended)
+    finish(&settings, &store, &planned, &ended)
+}
+
+/// Does somebody write to our standard input, or does it lead to a file with more in it?
+fn has_input() -> bool {
+    let stdin = io::stdin();
+    let Ok(found) = rustix::fs::fstat(&stdin) else { return false };
+    match FileType::from_raw_mode(found.st_mode) {
+        FileType::Fifo | FileType::Socket => {
+            rustix::io::ioctl_fionread(&stdin).is_ok_and(|bytes| bytes > 0)
+        }
+        FileType::RegularFile => rustix::fs::tell(&stdin).is_ok_and(|at| at < found.st_size as u64),
+        _ => false,
+    }
 }
 
 fn read_umask() -> u32 {
@@ -239,7 +257,12 @@ async fn execute(
             outputs: known.outputs.clone(),
             reused: true,
         }),
-        (None, Err(error)) => Err(CliError::new(exit::UNAVAILABLE, error)),
+        (None, Err(error)) => {
+            // Nothing ran, so what is to blame is the thunk itself.
+            let is_data = matches!(error.cause, Cause::Program | Cause::Graph);
+            let code = if is_data { exit::DATA } else { exit::UNAVAILABLE };
+            Err(CliError::new(code, error))
+        }
         (None, Ok(_)) => Err(CliError::new(exit::INTERNAL, "a result that was lost at once")),
     }
 }
@@ -282,39 +305,45 @@ fn missing<'p>(planned: &'p PlannedCommand, ended: &Ended) -> Vec<&'p Path> {
 
 fn finish(
     settings: &BuildSettings,
+    store: &Store,
     planned: &PlannedCommand,
     ended: &Ended,
 ) -> Result<u8, CliError> {
     match ended.ran.exit {
-        Exit::Code(0) => {
-            let missing = missing(planned, ended);
-            if missing.is_empty() {
-                return Ok(exit::SUCCESS);
-            }
-            let paths: Vec<String> = missing.iter().map(|p| p.display().to_string()).collect();
-            let text = format!("the command left no {}", paths.join(", no "));
-            return Err(CliError::new(exit::FOUND_WRONG, text));
-        }
         Exit::TimedOut => stderr::write_line("mesh: the command ran out of time"),
         Exit::OutOfMemory => stderr::write_line("mesh: the command ran out of memory"),
         Exit::Code(_) | Exit::Signal(_) => {}
     }
     let code = status(ended.ran.exit);
     if !settings.quiet.value {
-        hints(planned, code);
+        // Also of one that succeeded: it may have gone on without what it did not find.
+        hints(planned, code == exit::NO_COMMAND || misses_programs(store, ended));
     }
-    Ok(code)
+    let missing = missing(planned, ended);
+    if ended.ran.exit != Exit::Code(0) || missing.is_empty() {
+        return Ok(code);
+    }
+    let paths: Vec<String> = missing.iter().map(|p| p.display().to_string()).collect();
+    let text = format!("the command left no {}", paths.join(", no "));
+    Err(CliError::new(exit::FOUND_WRONG, text))
 }
 
-/// Why the command may have failed here and not without mesh.
-fn hints(planned: &PlannedCommand, code: u8) {
+/// Did a shell say that there is no such program? In a pipeline only the last one's status shows.
+fn misses_programs(store: &Store, ended: &Ended) -> bool {
+    let Ok(stderr) = words::read(store, ended.ran.stderr) else { return false };
+    let mut lines = stderr.bytes.split(|byte| *byte == b'\n');
+    lines.any(|line| line.ends_with(b": not found") || line.ends_with(b": command not found"))
+}
+
+/// Why the command may have come to something else here than without mesh.
+fn hints(planned: &PlannedCommand, misses_programs: bool) {
     for word in &planned.not_given {
         stderr::write_line(format_args!("hint: {word} was not given with -i"));
     }
     if let Some(reason) = &planned.unmodelled {
         stderr::write_line(format_args!("hint: only what -i gives was there for it: {reason}"));
     }
-    if code == exit::NO_COMMAND {
+    if misses_programs {
         stderr::write_line(format_args!(
             "hint: programs that the command starts are given with -i: -i \"$(command -v NAME)\""
         ));

@@ -293,7 +293,7 @@ fn finish(
     spec.stdin = line.stdin.map(Source::Value);
     spec.limits.timeout_ms = line.timeout_ms.unwrap_or(spec.limits.timeout_ms);
     spec.limits.memory_bytes = line.memory_bytes.or(spec.limits.memory_bytes);
-    let thunk = Thunk::try_from(spec).map_err(|error| LocalReason::Failed(error.to_string()))?;
+    let thunk = Thunk::try_from(spec).map_err(|error| LocalReason::Thunk(error.to_string()))?;
     let PlannedThunk { outputs, description, .. } = planned;
     let Hints { not_given, unseen, unmodelled } = hints;
     Ok(PlannedCommand { thunk, outputs, not_given, unseen, description, unmodelled })

@@ -363,7 +363,7 @@ impl<'a> Context<'a> {
             limits: Limits::for_platform(platform),
         };
         Ok(PlannedThunk {
-            thunk: Thunk::try_from(spec).map_err(|error| failed(&error))?,
+            thunk: Thunk::try_from(spec).map_err(|error| LocalReason::Thunk(error.to_string()))?,
             outputs: planned,
             strip_colour_unless_tty: draft.strip_colour_unless_tty,
             description: draft.description,
