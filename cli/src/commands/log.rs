@@ -21,6 +21,8 @@ pub(crate) fn run(args: &LogArgs) -> Result<(), CliError> {
             "thunk": thunk,
             "stdout": String::from_utf8_lossy(stdout),
             "stderr": String::from_utf8_lossy(stderr),
+            "stdout_name": reduction.stdout,
+            "stderr_name": reduction.stderr,
             "stdout_cut_bytes": words.stdout.cut_bytes,
             "stderr_cut_bytes": words.stderr.cut_bytes,
             "outputs": reduction.outputs,

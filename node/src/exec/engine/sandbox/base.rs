@@ -8,6 +8,7 @@ use rustix::fs::{CWD, Gid, Mode, OFlags, StatVfsMountFlags, Uid};
 use rustix::mount::{MountFlags, MountPropagationFlags, MoveMountFlags, UnmountFlags};
 use rustix::process::DumpableBehavior;
 
+use super::build;
 use super::message::{Step, StepError};
 use super::process::{self, SingleThreaded};
 
@@ -167,6 +168,8 @@ fn lay_devices(devices: &[(&str, rustix::fd::OwnedFd)]) -> Result<(), StepError>
         rustix::fs::symlink(target, format!("dev/{name}")).step_at("link", name)?;
     }
     rustix::fs::mkdir("dev/shm", Mode::from_raw_mode(0o755)).step("make /dev/shm")?;
+    LINKS.iter().try_for_each(|(name, _)| build::set_time(&format!("dev/{name}")))?;
+    build::set_time("dev")?;
     let read_only = MountFlags::BIND | MountFlags::RDONLY | flags;
     rustix::mount::mount_remount("dev", read_only, c"").step("make /dev read-only")
 }

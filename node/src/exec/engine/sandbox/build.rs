@@ -92,7 +92,7 @@ const TIMES: Timestamps = Timestamps {
     last_modification: Timespec { tv_sec: OBJECT_MTIME_S, tv_nsec: 0 },
 };
 
-fn set_time(path: &str) -> Result<(), StepError> {
+pub(super) fn set_time(path: &str) -> Result<(), StepError> {
     rustix::fs::utimensat(CWD, path, &TIMES, AtFlags::SYMLINK_NOFOLLOW)
         .step_at("set the times of", path)
 }
