@@ -68,6 +68,17 @@ impl CliError {
     }
 }
 
+/// An error with what caused it, on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(&format!(": {cause}"));
+        next = cause.source();
+    }
+    text
+}
+
 /// What failed, without the hint.
 impl Display for CliError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -96,7 +107,7 @@ impl From<StoreError> for CliError {
             }
             StoreError::Io { .. } => (exit::IO, None),
         };
-        let plain = Self::new(code, error);
+        let plain = Self::new(code, chain(&error));
         match hint {
             Some(hint) => plain.hint(hint),
             None => plain,

@@ -12,7 +12,17 @@
 //! | 73 | the disk is full |
 //! | 74 | the file system reported an error |
 //!
-//! docs/cli.md shows this table to users.
+//! A command that mesh runs for the user keeps its own status. Where it has none of its own, mesh
+//! ends as a shell and timeout(1) do:
+//!
+//! | code | meaning |
+//! |---|---|
+//! | 124 | the command had no more time |
+//! | 126 | it cannot be executed |
+//! | 127 | there is no such command |
+//! | 128 + N | signal N ended it; 137 also if it had no more memory |
+//!
+//! docs/cli.md shows these tables to users.
 
 /// Done.
 pub(crate) const SUCCESS: u8 = 0;
@@ -32,3 +42,12 @@ pub(crate) const INTERNAL: u8 = 70;
 pub(crate) const FULL: u8 = 73;
 /// The file system reported an error.
 pub(crate) const IO: u8 = 74;
+
+/// A command had no more time: what timeout(1) ends with.
+pub(crate) const TIMED_OUT: u8 = 124;
+/// A command cannot be executed.
+pub(crate) const NOT_EXECUTABLE: u8 = 126;
+/// There is no such command.
+pub(crate) const NO_COMMAND: u8 = 127;
+/// A shell adds this to the number of the signal that ended a command.
+pub(crate) const SIGNALLED: u8 = 128;

@@ -4,6 +4,7 @@ mod args;
 mod build;
 mod commands;
 mod config;
+mod ended;
 mod error;
 mod exit;
 mod forcing;
@@ -14,6 +15,7 @@ mod resolve;
 mod stderr;
 mod threads;
 mod ui;
+mod words;
 
 use clap::Parser;
 

@@ -59,6 +59,25 @@ pub struct Failed {
     pub reason: Arc<str>,
     /// The dependency that failed; none if it is this thunk itself.
     pub because_of: Option<NodeId>,
+    /// What kind of trouble it is.
+    pub cause: Cause,
+}
+
+/// Kinds of trouble that keep an output from being had.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Cause {
+    /// A thunk ran and failed, or no machine could ever run it.
+    Program,
+    /// The machines that tried failed.
+    Machine,
+    /// The content of a thunk cannot be found.
+    NotFound,
+    /// A thunk succeeded without that output.
+    NoOutput,
+    /// Thunks wait for each other, lead on without end, or read what is not there to be read.
+    Graph,
+    /// It was not tried: everything was stopped first.
+    Stopped,
 }
 
 /// One thunk of the graph.
@@ -170,9 +189,9 @@ impl Graph {
         for step in 0..limits::REDUCTION_CHAIN {
             let outputs = match &self.get(id).progress {
                 Progress::Done(outputs) => outputs,
-                Progress::Failed(Failed { reason, .. }) => {
-                    let reason = reason.clone();
-                    return Resolution::Failed(Failed { reason, because_of: Some(id) });
+                Progress::Failed(failed) => {
+                    let because_of = Some(id);
+                    return Resolution::Failed(Failed { because_of, ..failed.clone() });
                 }
                 _ => return Resolution::Unfinished(id),
             };
@@ -186,7 +205,8 @@ impl Graph {
             let found = chosen.and_then(|tag| Some((tag, outputs.get(tag)?)));
             let Some((tag, found)) = found else {
                 let reason = format!("{} left no output #{}", self.get(id).name, output.tag);
-                return Resolution::Failed(Failed { reason: reason.into(), because_of: Some(id) });
+                let (reason, cause) = (reason.into(), Cause::NoOutput);
+                return Resolution::Failed(Failed { reason, because_of: Some(id), cause });
             };
             match found {
                 OutputObject::Thunk(next) => {
@@ -198,7 +218,8 @@ impl Graph {
             }
         }
         let reason = format!("{output} leads from thunk to thunk without end");
-        Resolution::Failed(Failed { reason: reason.into(), because_of: Some(id) })
+        let (reason, cause) = (reason.into(), Cause::Graph);
+        Resolution::Failed(Failed { reason, because_of: Some(id), cause })
     }
 
     /// The names from a failed thunk down to the one that is to blame.

@@ -40,6 +40,9 @@ pub const TREE_DEPTH: usize = 128;
 /// What is kept of a job's standard output or error, each; the rest is cut with a notice.
 pub const STREAM_BYTES: u64 = 16 * 1024 * 1024;
 
+/// The object that holds such a stream: with the notice, which is less than 64 bytes long.
+pub const STREAM_OBJECT_BYTES: u64 = STREAM_BYTES + 64;
+
 /// Standard error of a failed job that is read for the last line; a longer one is not.
 pub const REASON_STDERR_BYTES: u64 = 64 * 1024;
 

@@ -62,6 +62,67 @@ fn ranks_see_the_long_chain() {
     }
 }
 
+/// Fast hosts with 1 GB, and a slow one with 8 GB.
+const MEMORIES: &str = "title = 'memory'
+    [platform]
+    [[platform.hosts]]
+    name = 'fast'
+    count = 3
+    speed = 4
+    memory = '1 GB'
+    [[platform.hosts]]
+    name = 'slow'
+    cores = 2
+    memory = '8 GB'
+    [workload]
+    kind = 'bag'
+    work = 1
+    [policy]
+    ";
+
+#[test]
+fn tasks_run_only_where_they_fit() {
+    let mut builder = Builder::default();
+    let mut last = Vec::new();
+    for bytes in [0, 1_000_000_000, 5_000_000_000, 5_000_000_001, 8_000_000_000] {
+        for _ in 0..3 {
+            let spec = Spec { class: "t", work: 2.0, memory: bytes };
+            let task = builder.task(spec, &last, &[1000]);
+            last = vec![builder.output(task)];
+            builder.task(Spec { class: "t", work: 1.0, memory: bytes }, &[], &[1000]);
+        }
+    }
+    let graph = builder.finish().unwrap();
+    for (policy, _) in PolicyName::ALL {
+        let text = format!("{MEMORIES}name = '{policy}'");
+        let document = Document::parse(&text, "test.toml", Path::new("")).unwrap();
+        let scenario = Scenario::read(&document).unwrap();
+        let outcome = scenario.run_graph(&graph, 1, scenario.policy.make().as_mut());
+        let outcome = outcome.unwrap_or_else(|error| panic!("{policy}: {error}"));
+        for (task, record) in graph.tasks().iter().zip(&outcome.tasks) {
+            let is_slow = record.host.0 == 3;
+            assert!(is_slow || task.memory <= 1_000_000_000, "{policy}: {record:?}");
+        }
+    }
+}
+
+#[test]
+fn what_fits_nowhere_is_told_before_the_run() {
+    let mut builder = Builder::default();
+    task(&mut builder, 1.0, &[], 0);
+    builder.task(Spec { class: "t", work: 1.0, memory: 8_000_000_001 }, &[], &[]);
+    let graph = builder.finish().unwrap();
+    for (policy, _) in PolicyName::ALL {
+        let text = format!("{MEMORIES}name = '{policy}'");
+        let document = Document::parse(&text, "test.toml", Path::new("")).unwrap();
+        let scenario = Scenario::read(&document).unwrap();
+        let run = scenario.run_graph(&graph, 1, scenario.policy.make().as_mut());
+        let error = run.err().unwrap().to_string();
+        let wanted = "task 1 needs 8000000001 bytes of memory, and no host has them";
+        assert!(error.contains(wanted), "{policy}: {error}");
+    }
+}
+
 #[test]
 fn max_min_starts_the_longest() {
     let mut builder = Builder::default();

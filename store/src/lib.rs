@@ -68,6 +68,7 @@ pub use incoming::{Arrival, Incoming};
 pub use notice::{Notice, RebuildReason};
 pub use options::{ExportOptions, StoreOptions};
 pub use stat_cache::NamedFile;
+pub use sys::OBJECT_MTIME_S;
 pub use verify::StoreStats;
 
 use blob::Blobs;

@@ -16,9 +16,10 @@ use rustix::io::Errno;
 
 use crate::error::{Context, StoreError};
 
-/// Every object has this modification time (September 2001): a job that looks at its inputs sees
-/// the same on every machine, and an object that has another was written to by somebody else.
-pub(crate) const OBJECT_MTIME_S: i64 = 1_000_000_000;
+/// Modification time of every object, in seconds since 1970 (2001-09-09 01:46:40 UTC): a job that looks
+/// at its inputs sees the same on every machine, and an object that has another was written to by
+/// somebody else.
+pub const OBJECT_MTIME_S: i64 = 1_000_000_000;
 
 /// How much is copied or hashed at a time.
 pub(crate) const BUFFER_BYTES: usize = 256 * 1024;
@@ -217,6 +218,15 @@ pub(crate) fn set_modification_time(file: &File, time: SystemTime) -> io::Result
         last_modification: timespec(time),
     };
     Ok(rustix::fs::futimens(file, &times)?)
+}
+
+/// Gives a link or directory the time of objects. That of a directory changes with what is made in it.
+pub(crate) fn set_object_mtime(path: &Path) -> Result<(), StoreError> {
+    let times = Timestamps {
+        last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+        last_modification: timespec(object_mtime()),
+    };
+    rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW).at("set the times of", path)
 }
 
 /// [`OBJECT_MTIME_S`] as a time.

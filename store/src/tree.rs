@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
 use mesh_protocol::limits;
@@ -98,18 +98,22 @@ impl Store {
 
     /// A directory that looks like the tree, below the root: `trees/<hex>`. Made once, of hard
     /// links, and shared: it must not be written to. Meant as a bind source or the lower layer of
-    /// an overlay.
+    /// an overlay. Its directories and links have the time of objects.
     pub fn tree_directory(&self, name: ValueName) -> Result<PathBuf, StoreError> {
         let digest = name.digest();
         let relative = layout::relative_tree_path(digest);
         let path = self.shared().layout.path(&relative);
         let blobs = &self.shared().blobs;
         let is_there = || blobs.touch(Place::Tree, digest) && path.is_dir();
-        if is_there() {
+        if is_there() && has_object_mtime(&path) {
             return Ok(relative);
         }
         let _maker = blobs.making.begin((Place::Tree, digest));
         if is_there() {
+            // One that an earlier version made may be in use: only its times are changed.
+            if !has_object_mtime(&path) {
+                set_times(&path, 0)?;
+            }
             return Ok(relative);
         }
         let temporary = Temporary::directory(&self.shared().layout.tmp())?;
@@ -132,10 +136,13 @@ impl Store {
                     fs::create_dir(&path).at("create", &path)?;
                     self.link_tree(*name, &path, depth + 1)?;
                 }
-                TreeEntry::Symlink(target) => symlink(target, &path).at("create", &path)?,
+                TreeEntry::Symlink(target) => {
+                    symlink(target, &path).at("create", &path)?;
+                    sys::set_object_mtime(&path)?;
+                }
             }
         }
-        Ok(())
+        sys::set_object_mtime(dir)
     }
 
     fn link_object(&self, digest: Digest, executable: bool, path: &Path) -> Result<(), StoreError> {
@@ -156,6 +163,27 @@ impl Store {
             result => result.at("link", path),
         }
     }
+}
+
+/// That of a whole tree is set last.
+fn has_object_mtime(path: &Path) -> bool {
+    fs::symlink_metadata(path)
+        .is_ok_and(|found| (found.mtime(), found.mtime_nsec()) == (sys::OBJECT_MTIME_S, 0))
+}
+
+/// Sets the times of a materialised tree's directories and links.
+fn set_times(dir: &Path, depth: usize) -> Result<(), StoreError> {
+    check_depth(dir, depth)?;
+    for entry in fs::read_dir(dir).at("list", dir)? {
+        let entry = entry.at("list", dir)?;
+        let (path, kind) = (entry.path(), entry.file_type().at("look at", dir)?);
+        if kind.is_dir() {
+            set_times(&path, depth + 1)?;
+        } else if kind.is_symlink() {
+            sys::set_object_mtime(&path)?;
+        }
+    }
+    sys::set_object_mtime(dir)
 }
 
 fn check_depth(path: &Path, depth: usize) -> Result<(), StoreError> {

@@ -236,6 +236,33 @@ fn trees_keep_structure_modes_and_links() {
 }
 
 #[test]
+fn all_in_a_materialised_tree_has_the_time_of_objects() {
+    let home = tempfile::tempdir().unwrap();
+    let store = open(&home.path().join("store"));
+    let from = home.path().join("from");
+    fs::create_dir_all(from.join("sub/empty")).unwrap();
+    fs::write(from.join("sub/data"), "data").unwrap();
+    std::os::unix::fs::symlink("data", from.join("sub/link")).unwrap();
+    let name = store.put_tree(&from).unwrap();
+    let laid_out = store.root().join(store.tree_directory(name).unwrap());
+    let check = || {
+        for path in ["", "sub", "sub/empty", "sub/data", "sub/link"] {
+            let found = fs::symlink_metadata(laid_out.join(path)).unwrap();
+            let time = (found.mtime(), found.mtime_nsec());
+            assert_eq!(time, (mesh_store::OBJECT_MTIME_S, 0), "{path:?}");
+        }
+    };
+    check();
+    // An earlier version left the times at which it was made.
+    for path in ["", "sub", "sub/empty"] {
+        let now = fs::FileTimes::new().set_modified(SystemTime::now());
+        File::open(laid_out.join(path)).unwrap().set_times(now).unwrap();
+    }
+    store.tree_directory(name).unwrap();
+    check();
+}
+
+#[test]
 fn two_stores_in_one_place_share_what_they_learn() {
     let home = tempfile::tempdir().unwrap();
     let (one, two) = (open(home.path()), open(home.path()));

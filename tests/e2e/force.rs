@@ -164,3 +164,74 @@ fn what_a_thunk_did_not_name_it_cannot_see() {
     assert!(pid < 10, "a process table of its own: {seen}");
     assert_eq!(lines[1], "homeless");
 }
+
+#[test]
+fn a_result_says_how_the_run_ended_and_what_it_wrote() {
+    let mesh = Mesh::new();
+    let shell = shell(&mesh);
+    let optional = json!({"outputs": {"out": {"path": "/out", "required": false}}});
+    let failed = script(&shell, "echo said; echo trouble >&2; exit 3", optional.clone());
+    let absent = script(&shell, "echo said", optional);
+    let killed = script(&shell, "kill -9 $$", json!({}));
+    let late = script(&shell, "while :; do :; done", json!({"limits": {"timeout_ms": 100}}));
+    let name = mesh.run_with(["thunk", "create"], failed.to_string().as_bytes()).ok();
+    let reader = script(&shell, "echo > /out", json!({"inputs": {"/in": format!("{name}#out")}}));
+    let (results, done) = force(&mesh, &[failed, absent, killed, late, reader]);
+    assert_eq!(done.code, Some(1), "{done:?}");
+    let said = |result: &Value, stream: &str| mesh.ok(["cat", result[stream].as_str().unwrap()]);
+    for result in [&results[0], &results[4]] {
+        assert!(
+            result["error"].as_str().unwrap().starts_with("exit status 3: trouble"),
+            "{result}"
+        );
+        assert_eq!((&result["status"], &result["failed"]), (&json!(3), &json!(name)), "{result}");
+        assert_eq!(
+            (said(result, "stdout"), said(result, "stderr")),
+            ("said".into(), "trouble".into())
+        );
+    }
+    assert!(results[1]["error"].is_null(), "{}", results[1]);
+    assert_eq!((&results[1]["status"], &results[1]["outputs"]), (&json!(0), &json!({})));
+    assert_eq!(said(&results[1], "stdout"), "said");
+    assert_eq!((&results[2]["status"], &results[2]["signal"]), (&json!(137), &json!(9)));
+    assert_eq!((&results[3]["status"], &results[3]["timed_out"]), (&json!(124), &json!(true)));
+}
+
+#[test]
+fn names_are_forced_with_the_codes_of_the_table() {
+    let mesh = Mesh::new();
+    let shell = shell(&mesh);
+    let create =
+        |thunk: Value| mesh.run_with(["thunk", "create"], thunk.to_string().as_bytes()).ok();
+    let good = create(script(&shell, "echo said; echo x > /out", json!({})));
+    let bad = create(script(&shell, "echo said; exit 4", json!({})));
+    let log = json!({"outputs": {"log": {"path": "/log", "required": false}}});
+    let absent = format!("{}#log", create(script(&shell, "echo > /out", log)));
+    let nothing = format!("{}{}-5", "T", "0".repeat(64));
+    let no_value = format!("{}{}-5", "V", "0".repeat(64));
+    let undeclared = format!("{good}#nothing");
+    for (words, code, says) in [
+        (vec![good.as_str()], 0, "wrote on standard output: mesh log T"),
+        (vec![&bad], 1, "hint: its standard output: mesh cat V"),
+        (vec![&undeclared], 65, "has no output #nothing"),
+        (vec![&absent], 66, "left no output #log"),
+        (vec![&nothing], 66, "is not in the store"),
+        (vec![&no_value], 66, "is not in the store"),
+        (vec!["-", &good], 64, "- stands alone"),
+        (vec![&bad, &absent], 1, "2 of 2 names could not be forced"),
+    ] {
+        let done = mesh.run([&["force", "-k"], &words[..]].concat());
+        assert_eq!(done.code, Some(code), "{words:?}: {done:?}");
+        assert!(done.stderr.contains(says), "{words:?}: {done:?}");
+    }
+    let done = mesh.run(["force", "-k", "--json", &good, &bad]);
+    let results: Vec<Value> =
+        done.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((&results[0]["name"], &results[0]["status"]), (&json!(good), &json!(0)));
+    assert_eq!(mesh.ok(["cat", results[0]["value"].as_str().unwrap()]), "x");
+    assert_eq!((&results[1]["status"], &results[1]["value"]), (&json!(4), &Value::Null));
+    // What is no thunk is wrong data; a failed step counts before that.
+    let lines = |text: &[u8]| mesh.run_with(["force", "-"], text).code;
+    assert_eq!(lines(b"{}\n\xff\n"), Some(65));
+    assert_eq!(lines(b""), Some(0));
+}

@@ -218,6 +218,26 @@ fn a_command_that_fails_elsewhere_fails_as_it_would_here() {
 }
 
 #[test]
+fn what_is_cut_elsewhere_is_told_as_if_it_were_cut_here() {
+    const KEPT: usize = 16 << 20;
+    let cluster = Cluster::new(1);
+    let config = cluster.home().home().join("config.toml");
+    fs::write(config, "[build]\nslots = 0\n").unwrap();
+    let script = format!("head -c {} /dev/zero", KEPT + 7);
+    let run = |options: &[&str]| {
+        let words = ["-i", "/usr/bin/head", "--", "sh", "-c", &script];
+        cluster.home().run([&["run"], options, &words].concat())
+    };
+    let first = run(&[]);
+    assert_eq!((first.code, first.stdout.len()), (Some(0), KEPT));
+    assert!(first.stderr.contains("1 run, 1 on 1 peer"), "{}", first.stderr);
+    let again = run(&["--quiet"]);
+    assert_eq!((again.code, again.stdout.len()), (Some(0), KEPT));
+    assert!(again.stderr.starts_with("mesh: cut off the last 7 bytes of standard output: "));
+    assert!(first.stderr.contains(&again.stderr), "{}", first.stderr);
+}
+
+#[test]
 fn a_detached_node_says_when_it_is_there_and_stops_when_asked() {
     let cluster = Cluster::new(0);
     let ticket = cluster.home().ok(["invite", "--uses", "2"]);

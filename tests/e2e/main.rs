@@ -36,4 +36,5 @@ mod sim;
 mod store;
 mod terminal;
 mod trace;
+mod variables;
 mod versions;

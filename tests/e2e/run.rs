@@ -131,6 +131,43 @@ fn streams_and_status_are_the_commands_own() {
     );
 }
 
+/// What is kept of each stream.
+const KEPT: usize = 16 << 20;
+
+#[test]
+fn what_is_more_than_is_kept_is_cut_with_a_notice() {
+    let site = Site::new();
+    let write = |more: usize, then: &str| format!("head -c {} /dev/zero {then}", KEPT + more);
+    let run = |script: &str, options: &[&str]| {
+        let line = ["-q", "-i", "/usr/bin/head"];
+        site.run(&[&line, options, &["--", "sh", "-c", script]].concat())
+    };
+    let notice = |what: &str| {
+        format!(
+            "mesh: cut off the last {what}: mesh keeps 16 MiB of each stream\n\
+             hint: let the command write to a file, and name that as an output\n"
+        )
+    };
+    // What just fits is whole.
+    let whole = run(&write(0, ""), &[]);
+    assert_eq!((whole.code, whole.stdout.len(), whole.stderr.as_str()), (0, KEPT, ""));
+    // Run, from the memo, and failed: the status is the command's own.
+    for (script, code) in [(write(1000, ""), 0), (write(1000, ""), 0), (write(1000, "; exit 5"), 5)]
+    {
+        let cut = run(&script, &[]);
+        let seen = (cut.code, cut.stdout.len(), cut.stderr);
+        assert_eq!(seen, (code, KEPT, notice("1000 bytes of standard output")));
+        assert!(cut.stdout.bytes().all(|byte| byte == 0));
+        let json: Value = serde_json::from_str(&run(&script, &["--json"]).stdout).unwrap();
+        assert_eq!(json["stdout_cut_bytes"], 1000, "{json}");
+        assert_eq!(json["status"], code, "{json}");
+    }
+    let both = run(&format!("{}; {}", write(1, ""), write(2, ">&2")), &[]);
+    let said = notice("1 bytes of standard output and the last 2 bytes of standard error");
+    assert!(both.stderr.ends_with(&said) && both.stderr.len() == KEPT + said.len());
+    assert_eq!((both.code, both.stdout.len()), (0, KEPT));
+}
+
 #[test]
 fn what_cannot_be_started_ends_as_in_a_shell() {
     let site = Site::new();
@@ -399,4 +436,100 @@ fn an_ordinary_user_can_do_the_same() {
     assert!(run(&line).stderr.contains(", 0 run, 1 reused"));
     let failed = run(&["-q", "--", "sh", "-c", "echo no >&2; exit 5"]);
     assert_eq!((failed.code, failed.stderr.as_str()), (5, "no\n"));
+}
+
+#[test]
+fn a_success_without_what_was_meant_is_told() {
+    let site = Site::new();
+    site.write("data", "b\na\n");
+    let piped =
+        site.run(&["-i", "data", "-i", "/usr/bin/cat", "--", "sh", "-c", "sort data | cat"]);
+    assert_eq!((piped.code, piped.stdout.as_str()), (0, ""), "{piped:?}");
+    assert!(piped.stderr.contains("hint: programs that the command starts"), "{piped:?}");
+    let script = "cat \"$1\" 2> /dev/null; true";
+    let ignored = site.run(&["-i", "/usr/bin/cat", "--", "sh", "-c", script, "sh", "data"]);
+    assert_eq!(ignored.code, 0, "{ignored:?}");
+    assert!(ignored.stderr.contains("hint: data was not given with -i\n"), "{ignored:?}");
+    let given = site.run(&["-i", "data", "-i", "/usr/bin/cat", "--", "cat", "data"]);
+    assert!(!given.stderr.contains("hint"), "{given:?}");
+}
+
+#[test]
+fn what_cannot_be_a_thunk_is_wrong_data() {
+    let site = Site::new();
+    for outputs in [["-o", "/dev/stdout"].as_slice(), &["-o", "d", "-o", "d/x"]] {
+        let run = site.run(&[outputs, &["--", "true"]].concat());
+        assert_eq!(run.code, 65, "{run:?}");
+    }
+}
+
+#[test]
+fn input_that_is_left_lying_is_told() {
+    let site = Site::new();
+    let note = "mesh: standard input was not given to the command; --stdin - does that\n";
+    let run = |line: &[&str], bytes: &[u8]| site.mesh.run_with(line.to_vec(), bytes);
+    let left = run(&["run", "--", "cat"], b"piped\n");
+    assert!(left.stdout.is_empty() && left.stderr.contains(note), "{left:?}");
+    for (line, bytes) in [
+        (&["run", "-q", "--", "cat"][..], &b"piped\n"[..]),
+        (&["run", "--stdin", "-", "--", "cat"], b"piped\n"),
+        (&["run", "--", "cat"], b""),
+    ] {
+        let done = run(line, bytes);
+        assert!(!done.stderr.contains("standard input"), "{line:?}: {done:?}");
+    }
+}
+
+/// What a command sees of its inputs does not depend on the run, on who runs it, or on what else there is.
+#[test]
+fn inputs_look_the_same_each_time_and_to_everybody() {
+    let site = Site::new();
+    site.write("in/small", "small");
+    site.write("in/sub/large", &"x".repeat(100_000));
+    site.write("large", &"y".repeat(100_000));
+    site.script("tool", &format!("#!/bin/sh\n# {}", "z".repeat(100_000)));
+    symlink("sub/large", site.path().join("in/link")).unwrap();
+    let script =
+        "tar cf - . | cksum; ls -lnR --time-style=full-iso; find -printf '%p %T@ %U %G %m\\n'";
+    let look = |home: &Path, user: Option<u32>| {
+        let mut command = Command::new(binary());
+        command.args([
+            "run",
+            "-q",
+            "--no-memo",
+            "-i",
+            "in",
+            "-i",
+            "large",
+            "-i",
+            "tool",
+            "-o",
+            "out/",
+        ]);
+        for program in ["tar", "ls", "find", "cksum"] {
+            command.arg("-i").arg(format!("/usr/bin/{program}"));
+        }
+        command.args(["--", "sh", "-c", script]).current_dir(site.path());
+        command.env("MESH_HOME", home).env("PATH", "/usr/bin:/bin");
+        if let Some(user) = user {
+            command.uid(user).gid(user);
+        }
+        let ended = ended(command.output().unwrap());
+        assert_eq!((ended.code, ended.stderr.as_str()), (0, ""), "{ended:?}");
+        ended.stdout
+    };
+    let first = look(site.mesh.home(), None);
+    assert!(
+        first.contains(" 1000 1000 100000 2001-09-09 01:46:40.000000000 +0000 large"),
+        "{first}"
+    );
+    assert_eq!(look(site.mesh.home(), None), first);
+    let home = tempfile::tempdir().unwrap();
+    if fs::metadata("/proc/self").unwrap().uid() != 0 {
+        assert_eq!(look(home.path(), None), first);
+        return mesh_tests::skip::unable("only root can become somebody else");
+    }
+    fs::set_permissions(site.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    std::os::unix::fs::chown(home.path(), Some(NOBODY), Some(NOBODY)).unwrap();
+    assert_eq!(look(home.path(), Some(NOBODY)), first);
 }

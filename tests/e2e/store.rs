@@ -42,6 +42,47 @@ fn a_directory_goes_in_and_comes_out() {
 }
 
 #[test]
+fn an_object_goes_where_it_is_sent_and_replaces_nothing_else() {
+    let mesh = Mesh::new();
+    let place = tempfile::tempdir().unwrap();
+    let at = |name: &str| place.path().join(name).to_str().unwrap().to_owned();
+    let name = mesh.run_with(["put", "-"], b"hello\n").ok();
+    assert_eq!(mesh.run(["get", &name, "-"]).stdout, "hello\n");
+    assert!(!std::path::Path::new("-").exists());
+    // A link stays, and what it leads to is replaced.
+    fs::write(at("file"), "old").unwrap();
+    std::os::unix::fs::symlink("file", at("link")).unwrap();
+    mesh.ok(["get", &name, &at("link")]);
+    assert_eq!(fs::read_link(at("link")).unwrap().to_str(), Some("file"));
+    assert_eq!(fs::read_to_string(at("file")).unwrap(), "hello\n");
+    // A pipe is written to.
+    rustix::fs::mknodat(rustix::fs::CWD, at("pipe"), rustix::fs::FileType::Fifo, 0o600.into(), 0)
+        .unwrap();
+    let pipe = at("pipe");
+    let reader = std::thread::spawn(move || fs::read_to_string(pipe).unwrap());
+    mesh.ok(["get", &name, &at("pipe")]);
+    assert_eq!(reader.join().unwrap(), "hello\n");
+    fs::create_dir(at("directory")).unwrap();
+    let refused = mesh.run(["get", &name, &at("directory")]);
+    assert_eq!(refused.code, Some(64), "{refused:?}");
+    assert!(refused.stderr.contains("is a directory\nhint: "), "{refused:?}");
+    let nowhere = mesh.run(["get", &name, &at("no/such/place")]);
+    assert_eq!(nowhere.code, Some(66));
+    assert!(nowhere.stderr.contains("No such file or directory"), "{nowhere:?}");
+    let tree = mesh.ok(["put", &at("directory")]);
+    assert_eq!(mesh.run(["get", &tree, "-"]).code, Some(64));
+}
+
+#[test]
+fn a_graph_of_nothing_is_an_error() {
+    let mesh = Mesh::new();
+    let nothing = format!("T{}-5", "0".repeat(64));
+    let drawn = mesh.run(["thunk", "graph", &nothing]);
+    assert_eq!(drawn.code, Some(66), "{drawn:?}");
+    assert!(drawn.stderr.contains("is not here"), "{drawn:?}");
+}
+
+#[test]
 fn corruption_is_found_and_named() {
     let mesh = Mesh::new();
     let name = mesh.run_with(["put", "-"], b"precious").ok();

@@ -20,6 +20,9 @@ pub(crate) struct ForceArgs {
     /// Record what ran when and where, for Perfetto, chrome://tracing and the simulator, in this file
     #[arg(long, value_name = "FILE")]
     pub(crate) trace: Option<PathBuf>,
+    /// Print one JSON object per NAME in place of the value's name (- always does)
+    #[arg(long)]
+    pub(crate) json: bool,
     /// Go on with what does not depend on a failed thunk
     #[arg(short, long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
     pub(crate) keep_going: Option<bool>,

@@ -8,6 +8,7 @@ use clap::Args;
 pub(crate) struct GetArgs {
     /// V…, T… or T…#tag
     pub(crate) name: String,
-    /// Where to: a file that is replaced, or for a tree a directory that does not exist yet
+    /// Where to: a file that is replaced, or for a tree a directory that does not exist yet; - is
+    /// standard output
     pub(crate) path: PathBuf,
 }

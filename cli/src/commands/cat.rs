@@ -2,8 +2,8 @@
 
 use std::io::Read;
 
-use mesh_protocol::name::Hasher;
-use mesh_store::StoreError;
+use mesh_protocol::name::{Digest, Hasher};
+use mesh_store::{Store, StoreError};
 
 use super::print_bytes;
 use crate::args::NameArgs;
@@ -13,6 +13,20 @@ use crate::{home, resolve};
 pub(crate) fn run(args: &NameArgs) -> Result<(), CliError> {
     let store = home::open_store()?;
     let name = resolve::find_anywhere(&store, &args.name)?.name().digest();
+    print(&store, name)
+}
+
+/// Prints an object.
+pub(super) fn print(store: &Store, name: Digest) -> Result<(), CliError> {
+    copy(store, name, &mut print_bytes)
+}
+
+/// Reads an object piece by piece.
+pub(super) fn copy(
+    store: &Store,
+    name: Digest,
+    write: &mut dyn FnMut(&[u8]) -> Result<(), CliError>,
+) -> Result<(), CliError> {
     let mut file = store.open_blob(name)?;
     let mut hasher = Hasher::new();
     let mut chunk = vec![0; 128 * 1024];
@@ -22,7 +36,7 @@ pub(crate) fn run(args: &NameArgs) -> Result<(), CliError> {
             break;
         }
         hasher.update(&chunk[..count]);
-        print_bytes(&chunk[..count])?;
+        write(&chunk[..count])?;
     }
     // Streamed, so it is out already; the exit code says that it was not what it should be.
     if hasher.finish() == name { Ok(()) } else { Err(StoreError::Corrupt(name).into()) }

@@ -7,12 +7,14 @@ use mesh_protocol::name::ThunkName;
 use super::print_line;
 use crate::args::ThunkGraphArgs;
 use crate::error::CliError;
-use crate::{home, resolve};
+use crate::{exit, home, resolve};
 
 pub(crate) fn run(args: &ThunkGraphArgs) -> Result<(), CliError> {
     let store = home::open_store()?;
     let mut next: Vec<ThunkName> =
         args.names.iter().map(|name| name.parse()).collect::<Result<_, _>>()?;
+    let roots = next.clone();
+    let mut absent = BTreeSet::new();
     let mut seen = BTreeSet::new();
     print_line("digraph thunks {\n  rankdir=BT;\n  node [shape=box];")?;
     while let Some(name) = next.pop() {
@@ -22,6 +24,7 @@ pub(crate) fn run(args: &ThunkGraphArgs) -> Result<(), CliError> {
         let id = name.digest().hex();
         let Ok(thunk) = resolve::thunk(&store, name) else {
             print_line(format_args!("  \"{id}\" [label=\"{name:?}\\nnot here\", style=dashed];"))?;
+            absent.insert(name);
             continue;
         };
         let style = if store.recall(name)?.is_some() { "style=filled" } else { "style=solid" };
@@ -33,7 +36,12 @@ pub(crate) fn run(args: &ThunkGraphArgs) -> Result<(), CliError> {
             next.push(output.thunk);
         }
     }
-    print_line("}")
+    print_line("}")?;
+    match roots.iter().find(|name| absent.contains(name)) {
+        Some(name) => Err(CliError::new(exit::NOT_FOUND, format_args!("{name} is not here"))
+            .hint("mesh thunk show brings what another member has")),
+        None => Ok(()),
+    }
 }
 
 /// The command, shortened and safe inside DOT's quotes.

@@ -9,45 +9,34 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use mesh_cli::frontend::{
     CommandError, CommandLine, FileSource, Files, Frontends, LocalReason, PlannedCommand,
-    ReadError, Settings, StoreFiles, regular_file,
+    ReadError, Settings, StoreFiles, Unseen, regular_file,
 };
 use mesh_node::driver::{Progress, Watcher};
 use mesh_node::exec::{Exit, Outcome, SandboxEngine, SandboxOptions};
-use mesh_protocol::limits;
+use mesh_protocol::graph::Cause;
 use mesh_protocol::name::{OutputRef, Tag, ThunkName, ValueName};
 use mesh_protocol::sched::force::ForcePolicy;
-use mesh_protocol::thunk::{OutputObject, Usage};
+use mesh_protocol::thunk::OutputObject;
 use mesh_store::Store;
-use serde_json::json;
+use rustix::fs::FileType;
+use serde_json::{Map, Value, json};
 
 use super::bring::Bring;
 use super::{print_bytes, print_line};
 use crate::args::RunArgs;
 use crate::build::{interposer, placeholder};
 use crate::config::{BuildSettings, Config};
+use crate::ended::{Ran, status};
 use crate::error::CliError;
 use crate::forcing::{Forcing, Where};
 use crate::ui::{Console, Verbosity};
+use crate::words::{self, Words};
 use crate::{exit, home, stderr, threads};
-
-/// What a shell ends with if there is no such command.
-const NOT_FOUND: u8 = 127;
-/// What a shell ends with if the command cannot be executed.
-const NOT_EXECUTABLE: u8 = 126;
-/// What timeout(1) ends with.
-const TIMED_OUT: u8 = 124;
-/// A shell adds this to the number of the signal that ended a command.
-const SIGNALLED: i32 = 128;
-/// The signal of the kernel's out-of-memory killer.
-const SIGKILL: i32 = 9;
 
 /// How a command ended, now or when it ran.
 struct Ended {
-    exit: Exit,
+    ran: Ran,
     outputs: BTreeMap<Tag, OutputObject>,
-    stdout: ValueName,
-    stderr: ValueName,
-    usage: Usage,
     reused: bool,
 }
 
@@ -61,6 +50,11 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, CliError> {
     let planned = plan(args, &store)?;
     let (thunk, bytes) = planned.thunk.encode().map_err(|e| CliError::new(exit::DATA, e))?;
     store.put_bytes(&bytes)?;
+    for Unseen { variable, path } in &planned.unseen {
+        console.note(format_args!(
+            "{variable} names {path}, which the command cannot see; -i {path} gives it"
+        ));
+    }
     console.planned(thunk, &planned.description);
     if args.no_memo {
         store.forget(thunk)?;
@@ -72,13 +66,29 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, CliError> {
     let ended = ended?;
     let brought = bring(&Bring::new(&store, &planned.thunk, umask), &planned, &ended);
     if args.json {
-        print_json(thunk, &planned, &ended)?;
+        print_json(&store, thunk, &planned, &ended)?;
     } else {
         show(&store, &ended)?;
     }
     console.note(summary);
+    if args.stdin.is_none() && has_input() {
+        console.note("standard input was not given to the command; --stdin - does that");
+    }
     brought?;
-    finish(&settings, &planned, &ended)
+    finish(&settings, &store, &planned, &ended)
+}
+
+/// Does somebody write to our standard input, or does it lead to a file with more in it?
+fn has_input() -> bool {
+    let stdin = io::stdin();
+    let Ok(found) = rustix::fs::fstat(&stdin) else { return false };
+    match FileType::from_raw_mode(found.st_mode) {
+        FileType::Fifo | FileType::Socket => {
+            rustix::io::ioctl_fionread(&stdin).is_ok_and(|bytes| bytes > 0)
+        }
+        FileType::RegularFile => rustix::fs::tell(&stdin).is_ok_and(|at| at < found.st_size as u64),
+        _ => false,
+    }
 }
 
 fn read_umask() -> u32 {
@@ -96,8 +106,8 @@ fn plan(args: &RunArgs, store: &Store) -> Result<PlannedCommand, CliError> {
     let files = RealFiles(StoreFiles::new(store.clone()));
     frontends.plan_command(&line, &files).map_err(|error| {
         let code = match &error {
-            CommandError::NotFound { .. } => NOT_FOUND,
-            CommandError::NotExecutable { .. } => NOT_EXECUTABLE,
+            CommandError::NotFound { .. } => exit::NO_COMMAND,
+            CommandError::NotExecutable { .. } => exit::NOT_EXECUTABLE,
             CommandError::NeedReal(_)
             | CommandError::Reason(LocalReason::Missing(_) | LocalReason::Toolchain(_)) => {
                 exit::NOT_FOUND
@@ -233,18 +243,26 @@ async fn execute(
     let ran: Option<Outcome> = outcome.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some(ran) = ran {
         let Outcome { exit, outputs, stdout, stderr, usage, .. } = ran;
-        return Ok(Ended { exit, outputs, stdout, stderr, usage, reused: false });
+        let ran = Ran { exit, stdout, stderr, usage };
+        return Ok(Ended { ran, outputs, reused: false });
     }
     match (store.recall(name)?, answer) {
         (Some(known), _) => Ok(Ended {
-            exit: Exit::Code(0),
+            ran: Ran {
+                exit: Exit::Code(0),
+                stdout: known.stdout,
+                stderr: known.stderr,
+                usage: known.usage,
+            },
             outputs: known.outputs.clone(),
-            stdout: known.stdout,
-            stderr: known.stderr,
-            usage: known.usage,
             reused: true,
         }),
-        (None, Err(error)) => Err(CliError::new(exit::UNAVAILABLE, error)),
+        (None, Err(error)) => {
+            // Nothing ran, so what is to blame is the thunk itself.
+            let is_data = matches!(error.cause, Cause::Program | Cause::Graph);
+            let code = if is_data { exit::DATA } else { exit::UNAVAILABLE };
+            Err(CliError::new(code, error))
+        }
         (None, Ok(_)) => Err(CliError::new(exit::INTERNAL, "a result that was lost at once")),
     }
 }
@@ -259,12 +277,13 @@ fn watcher(console: Console, outcome: Arc<Mutex<Option<Outcome>>>) -> Watcher {
     })
 }
 
-/// What the command wrote, as it wrote it.
+/// Shows what the command wrote, as it wrote it, and then says what is missing of that.
 fn show(store: &Store, ended: &Ended) -> Result<(), CliError> {
-    let read = |name: ValueName| store.read(name.digest(), limits::STREAM_BYTES);
-    let (stdout, stderr) = (read(ended.stdout)?, read(ended.stderr)?);
-    stderr::write_bytes(&stderr)?;
-    print_bytes(&stdout)
+    let words = Words::read(store, ended.ran.stdout, ended.ran.stderr)?;
+    stderr::write_bytes(&words.stderr.bytes)?;
+    let printed = print_bytes(&words.stdout.bytes);
+    words.notice().into_iter().for_each(stderr::write);
+    printed
 }
 
 /// Brings what the command left, also where it failed: so would have the command itself.
@@ -277,16 +296,6 @@ fn bring(bring: &Bring<'_>, planned: &PlannedCommand, ended: &Ended) -> Result<(
     Ok(())
 }
 
-fn status(exit: Exit) -> u8 {
-    let code = match exit {
-        Exit::Code(code) => code,
-        Exit::Signal(signal) => SIGNALLED + signal,
-        Exit::TimedOut => TIMED_OUT.into(),
-        Exit::OutOfMemory => SIGKILL + SIGNALLED,
-    };
-    u8::try_from(code).unwrap_or(u8::MAX)
-}
-
 /// Required outputs that a command which succeeded did not leave.
 fn missing<'p>(planned: &'p PlannedCommand, ended: &Ended) -> Vec<&'p Path> {
     let outputs = planned.outputs.iter().filter(|output| output.required);
@@ -296,72 +305,74 @@ fn missing<'p>(planned: &'p PlannedCommand, ended: &Ended) -> Vec<&'p Path> {
 
 fn finish(
     settings: &BuildSettings,
+    store: &Store,
     planned: &PlannedCommand,
     ended: &Ended,
 ) -> Result<u8, CliError> {
-    match ended.exit {
-        Exit::Code(0) => {
-            let missing = missing(planned, ended);
-            if missing.is_empty() {
-                return Ok(exit::SUCCESS);
-            }
-            let paths: Vec<String> = missing.iter().map(|p| p.display().to_string()).collect();
-            let text = format!("the command left no {}", paths.join(", no "));
-            return Err(CliError::new(exit::FOUND_WRONG, text));
-        }
+    match ended.ran.exit {
         Exit::TimedOut => stderr::write_line("mesh: the command ran out of time"),
         Exit::OutOfMemory => stderr::write_line("mesh: the command ran out of memory"),
         Exit::Code(_) | Exit::Signal(_) => {}
     }
-    let code = status(ended.exit);
+    let code = status(ended.ran.exit);
     if !settings.quiet.value {
-        hints(planned, code);
+        // Also of one that succeeded: it may have gone on without what it did not find.
+        hints(planned, code == exit::NO_COMMAND || misses_programs(store, ended));
     }
-    Ok(code)
+    let missing = missing(planned, ended);
+    if ended.ran.exit != Exit::Code(0) || missing.is_empty() {
+        return Ok(code);
+    }
+    let paths: Vec<String> = missing.iter().map(|p| p.display().to_string()).collect();
+    let text = format!("the command left no {}", paths.join(", no "));
+    Err(CliError::new(exit::FOUND_WRONG, text))
 }
 
-/// Why the command may have failed here and not without mesh.
-fn hints(planned: &PlannedCommand, code: u8) {
+/// Did a shell say that there is no such program? In a pipeline only the last one's status shows.
+fn misses_programs(store: &Store, ended: &Ended) -> bool {
+    let Ok(stderr) = words::read(store, ended.ran.stderr) else { return false };
+    let mut lines = stderr.bytes.split(|byte| *byte == b'\n');
+    lines.any(|line| line.ends_with(b": not found") || line.ends_with(b": command not found"))
+}
+
+/// Why the command may have come to something else here than without mesh.
+fn hints(planned: &PlannedCommand, misses_programs: bool) {
     for word in &planned.not_given {
         stderr::write_line(format_args!("hint: {word} was not given with -i"));
     }
     if let Some(reason) = &planned.unmodelled {
         stderr::write_line(format_args!("hint: only what -i gives was there for it: {reason}"));
     }
-    if code == NOT_FOUND {
+    if misses_programs {
         stderr::write_line(format_args!(
             "hint: programs that the command starts are given with -i: -i \"$(command -v NAME)\""
         ));
     }
 }
 
-fn print_json(thunk: ThunkName, planned: &PlannedCommand, ended: &Ended) -> Result<(), CliError> {
-    let mut outputs = serde_json::Map::new();
+fn print_json(
+    store: &Store,
+    thunk: ThunkName,
+    planned: &PlannedCommand,
+    ended: &Ended,
+) -> Result<(), CliError> {
+    let mut outputs = Map::new();
     for output in &planned.outputs {
         let path = String::from_utf8_lossy(output.path.as_os_str().as_bytes()).into_owned();
         outputs.extend(ended.outputs.get(&output.tag).map(|object| (path, json!(object))));
     }
-    print_line(json!({
-        "thunk": thunk,
-        "status": status(ended.exit),
-        "reused": ended.reused,
-        "outputs": outputs,
-        "stdout": ended.stdout,
-        "stderr": ended.stderr,
-        "usage": ended.usage,
-    }))
+    let mut result = Map::from_iter([
+        ("thunk".to_owned(), json!(thunk)),
+        ("reused".to_owned(), json!(ended.reused)),
+        ("outputs".to_owned(), Value::Object(outputs)),
+    ]);
+    result.extend(ended.ran.to_json(store)?);
+    print_line(Value::Object(result))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn statuses_are_those_of_a_shell() {
-        let codes =
-            [Exit::Code(3), Exit::Signal(11), Exit::TimedOut, Exit::OutOfMemory].map(status);
-        assert_eq!(codes, [3, 139, 124, 137]);
-    }
 
     #[test]
     fn variables() {

@@ -73,10 +73,17 @@ pub(crate) struct Roots<'r> {
     /// Real paths of programs and libraries of which only what they load is wanted. A library that
     /// is not found stays away: its absence shows when it is loaded, as it would here.
     pub(crate) loads: &'r BTreeSet<PathBuf>,
+    /// Directories of `LD_LIBRARY_PATH`. What is found in them is taken as well as what is found
+    /// without them: which of the two is loaded is the loader's business.
+    pub(crate) preferred: &'r [String],
 }
 
 /// [`Roots`] as they are remembered.
-type Key = (Vec<PathBuf>, Vec<PathBuf>);
+type Key = (Vec<PathBuf>, Vec<PathBuf>, Vec<String>);
+
+/// Subdirectories with libraries for newer processors, which the loader looks into first.
+const HARDWARE: &[&str] =
+    &["", "/glibc-hwcaps/x86-64-v2", "/glibc-hwcaps/x86-64-v3", "/glibc-hwcaps/x86-64-v4", "/tls"];
 
 /// The closures made so far, by what they were asked for.
 #[derive(Debug, Default)]
@@ -94,7 +101,7 @@ impl Closures {
         trees: &TreeStore,
     ) -> Step<Arc<Closure>> {
         let list = |paths: &BTreeSet<PathBuf>| paths.iter().cloned().collect::<Vec<_>>();
-        let key = (list(roots.files), list(roots.loads));
+        let key = (list(roots.files), list(roots.loads), roots.preferred.to_vec());
         let known = self.lock().get(&key).cloned();
         if let Some(closure) = known.filter(|closure| closure.still_holds()) {
             return Ok(closure);
@@ -111,6 +118,7 @@ impl Closures {
 
 struct Builder<'a> {
     view: View<'a>,
+    preferred: Vec<String>,
     stamps: Vec<(String, Stamp)>,
     library_path: Vec<String>,
     library_names: BTreeSet<String>,
@@ -135,6 +143,7 @@ impl<'a> Builder<'a> {
     fn new(files: &'a dyn Files, directories: &'a DirectoryCache) -> Self {
         Self {
             view: View::new(files, directories),
+            preferred: Vec::new(),
             stamps: Vec::new(),
             library_path: Vec::new(),
             library_names: BTreeSet::new(),
@@ -143,6 +152,7 @@ impl<'a> Builder<'a> {
     }
 
     fn build(mut self, roots: Roots<'_>, trees: &TreeStore) -> Step<Closure> {
+        self.preferred = roots.preferred.to_vec();
         for root in roots.files {
             let path = text(root)?.to_owned();
             self.waiting.push(Waiting { path, search: Vec::new(), lenient: false });
@@ -193,8 +203,14 @@ impl<'a> Builder<'a> {
             .collect();
         search.extend(loader.search.iter().cloned());
         for library in &needs.libraries {
+            let preferred = self.preferred_libraries(library, needs);
+            let is_preferred = !preferred.is_empty();
+            for path in preferred {
+                self.library_names.insert(library.clone());
+                self.waiting.push(Waiting { path, search: search.clone(), lenient });
+            }
             let Some(path) = self.find_library(library, needs, &search) else {
-                if lenient {
+                if lenient || is_preferred {
                     continue;
                 }
                 let reason = format!("library {library} not found");
@@ -204,6 +220,20 @@ impl<'a> Builder<'a> {
             self.waiting.push(Waiting { path, search: search.clone(), lenient });
         }
         Ok(())
+    }
+
+    /// The libraries of that name in directories of `LD_LIBRARY_PATH`.
+    fn preferred_libraries(&self, name: &str, needs: &Needs) -> Vec<String> {
+        if name.contains('/') {
+            return Vec::new();
+        }
+        let directories = self.preferred.iter().flat_map(|directory| {
+            HARDWARE.iter().map(move |below| format!("{directory}{below}/{name}"))
+        });
+        let fits = |path: &String| {
+            elf::needs(Path::new(path)).is_some_and(|found| found.machine == needs.machine)
+        };
+        directories.filter(fits).collect()
     }
 
     fn find_library(&mut self, name: &str, needs: &Needs, search: &[String]) -> Option<String> {
@@ -262,6 +292,16 @@ impl<'a> Builder<'a> {
 
 fn text(path: &Path) -> Step<&str> {
     path.to_str().ok_or_else(|| LocalReason::Path(path.to_owned()).into())
+}
+
+/// The loader's own directories for programs of this machine.
+pub(crate) fn loader_directories() -> impl Iterator<Item = &'static str> {
+    let machine = match std::env::consts::ARCH {
+        "aarch64" => object::elf::EM_AARCH64,
+        _ => object::elf::EM_X86_64,
+    };
+    let own = LOADER_DIRECTORIES.iter().find(|(known, _)| *known == machine);
+    own.map_or(&[][..], |(_, list)| list).iter().chain(LOADER_DIRECTORIES_ALL).copied()
 }
 
 /// The directories of `/etc/ld.so.conf` and what it includes.

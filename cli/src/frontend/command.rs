@@ -13,6 +13,7 @@ use thiserror::Error;
 use super::context::{Context, Draft, OutputKind};
 use super::directory::{self, Whole};
 use super::dirs::Kind;
+use super::passed::{self, Unseen};
 use super::plan::{Call, Files, PlannedOutput, PlannedThunk};
 use super::reason::{LocalReason, Step, Stop};
 use super::tool::Tool;
@@ -54,6 +55,8 @@ pub struct PlannedCommand {
     pub outputs: Vec<PlannedOutput>,
     /// Words of the command that are files which it cannot see.
     pub not_given: Vec<String>,
+    /// Files and directories of this machine that its variables name, and that it cannot see.
+    pub unseen: Vec<Unseen>,
     /// A few words for a progress line.
     pub description: String,
     /// Why the model of this tool was of no help, if there is one.
@@ -131,25 +134,29 @@ impl Frontends {
         let given = || -> Result<Context<'_>, CommandError> {
             let mut context = Context::new(&self.settings, &self.caches, &call, files)?;
             add_given(&mut context, line)?;
+            passed::show(&mut context, &line.passed)?;
             Ok(context)
         };
+
         let tool = call.program.file_name().and_then(|name| name.to_str()).and_then(Tool::of);
-        let mut unmodelled = None;
+        let mut hints = Hints::default();
         if let Some(tool) = tool {
+            let context = given()?;
+            hints.unseen = passed::unseen(&context, &line.passed);
             let planned = match line.stdin {
                 Some(_) => Err(LocalReason::StandardInput.into()),
-                None => model::plan(tool, given()?),
+                None => model::plan(tool, context),
             };
             match planned {
-                Ok(planned) => return finish(planned, line, Vec::new(), None),
+                Ok(planned) => return finish(planned, line, hints),
                 // The tool could only say the same, and not even that without its other parts.
                 Err(Stop::Local(reason @ LocalReason::Missing(_))) => return Err(reason.into()),
-                Err(Stop::Local(reason)) => unmodelled = Some(reason),
+                Err(Stop::Local(reason)) => hints.unmodelled = Some(reason),
                 Err(stop) => return Err(stop.into()),
             }
         }
-        let (planned, not_given) = plan_plain(given()?, &path, line)?;
-        finish(planned, line, not_given, unmodelled)
+        let planned = plan_plain(given()?, &path, line, &mut hints)?;
+        finish(planned, line, hints)
     }
 }
 
@@ -232,8 +239,10 @@ fn plan_plain(
     mut context: Context<'_>,
     path: &str,
     line: &CommandLine,
-) -> Result<(PlannedThunk, Vec<String>), CommandError> {
-    let not_given = not_given(&context, line);
+    hints: &mut Hints,
+) -> Result<PlannedThunk, CommandError> {
+    hints.not_given = not_given(&context, line);
+    hints.unseen = passed::unseen(&context, &line.passed);
     let launch = program::launch(&mut context, path, &line.words)?;
     context.program = launch.executable;
     let closure = context.closure()?;
@@ -243,7 +252,7 @@ fn plan_plain(
         strip_colour_unless_tty: false,
         description: line.words.join(" "),
     };
-    Ok((context.assemble(draft, &closure)?, not_given))
+    Ok(context.assemble(draft, &closure)?)
 }
 
 /// Words that are files or directories here, `--option=FILE` too, but not in the sandbox.
@@ -261,12 +270,19 @@ fn not_given(context: &Context<'_>, line: &CommandLine) -> Vec<String> {
     missing
 }
 
+/// What a person may have to know.
+#[derive(Default)]
+struct Hints {
+    not_given: Vec<String>,
+    unseen: Vec<Unseen>,
+    unmodelled: Option<LocalReason>,
+}
+
 /// Adds what no model knows of.
 fn finish(
     planned: PlannedThunk,
     line: &CommandLine,
-    not_given: Vec<String>,
-    unmodelled: Option<LocalReason>,
+    hints: Hints,
 ) -> Result<PlannedCommand, CommandError> {
     let mut spec = planned.thunk.spec().clone();
     if planned.strip_colour_unless_tty && !line.colour {
@@ -277,7 +293,8 @@ fn finish(
     spec.stdin = line.stdin.map(Source::Value);
     spec.limits.timeout_ms = line.timeout_ms.unwrap_or(spec.limits.timeout_ms);
     spec.limits.memory_bytes = line.memory_bytes.or(spec.limits.memory_bytes);
-    let thunk = Thunk::try_from(spec).map_err(|error| LocalReason::Failed(error.to_string()))?;
+    let thunk = Thunk::try_from(spec).map_err(|error| LocalReason::Thunk(error.to_string()))?;
     let PlannedThunk { outputs, description, .. } = planned;
-    Ok(PlannedCommand { thunk, outputs, not_given, description, unmodelled })
+    let Hints { not_given, unseen, unmodelled } = hints;
+    Ok(PlannedCommand { thunk, outputs, not_given, unseen, description, unmodelled })
 }

@@ -70,6 +70,8 @@ pub(crate) struct Context<'a> {
     pub(crate) roots: BTreeSet<PathBuf>,
     /// Programs and libraries that are shown otherwise, but need to be loaded.
     pub(crate) loads: BTreeSet<PathBuf>,
+    /// Directories of an `LD_LIBRARY_PATH` that reaches the program.
+    pub(crate) library_directories: Vec<String>,
     /// Real paths of system include directories.
     pub(crate) anchors: Vec<Rc<str>>,
     /// Interpreters whose standard library is shown.
@@ -111,6 +113,7 @@ impl<'a> Context<'a> {
             path: visible_path(settings, call),
             roots: BTreeSet::new(),
             loads: BTreeSet::new(),
+            library_directories: Vec::new(),
             anchors: Vec::new(),
             runtimes: BTreeSet::new(),
             outputs: BTreeMap::new(),
@@ -316,7 +319,8 @@ impl<'a> Context<'a> {
     /// Everything that is loaded to run what was asked for.
     pub(crate) fn closure(&self) -> Step<Arc<Closure>> {
         let caches = self.caches;
-        let roots = Roots { files: &self.roots, loads: &self.loads };
+        let preferred = &self.library_directories;
+        let roots = Roots { files: &self.roots, loads: &self.loads, preferred };
         caches.closures.of(roots, self.view.files, &caches.directories, &caches.trees)
     }
 
@@ -359,7 +363,7 @@ impl<'a> Context<'a> {
             limits: Limits::for_platform(platform),
         };
         Ok(PlannedThunk {
-            thunk: Thunk::try_from(spec).map_err(|error| failed(&error))?,
+            thunk: Thunk::try_from(spec).map_err(|error| LocalReason::Thunk(error.to_string()))?,
             outputs: planned,
             strip_colour_unless_tty: draft.strip_colour_unless_tty,
             description: draft.description,

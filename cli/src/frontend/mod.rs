@@ -39,6 +39,7 @@ mod model;
 mod native;
 mod options;
 mod outputs;
+mod passed;
 mod plan;
 mod probe;
 mod program;
@@ -55,6 +56,7 @@ mod writing;
 
 pub use command::{CommandError, CommandLine, PlannedCommand};
 pub use identity::Inode;
+pub use passed::Unseen;
 pub use plan::{Call, FileSource, Files, Plan, PlannedOutput, PlannedThunk, ReadError};
 pub use reason::LocalReason;
 pub use stored::{StoreFiles, regular_file};

@@ -72,6 +72,9 @@ pub enum LocalReason {
     /// A language whose compiler is not modelled.
     #[error("language of {0} is not modelled")]
     Language(String),
+    /// Its inputs and outputs, together, are no thunk.
+    #[error("{0}")]
+    Thunk(String),
     /// A file that the call names is not there: the tool will say so.
     #[error("{0} does not exist")]
     Missing(String),

@@ -11,6 +11,7 @@ mod runner;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use mesh_protocol::graph::Cause;
 use mesh_protocol::limits;
 use mesh_protocol::name::{OutputRef, ThunkName};
 use mesh_protocol::peer::PeerId;
@@ -154,7 +155,11 @@ impl Driver {
         let thunk = output.thunk;
         let (sender, answer) = oneshot::channel();
         self.send(Request::Demand(output, sender)).await;
-        let gone = |_| ForceError { reason: "the driver has ended".into(), path: vec![thunk] };
+        let gone = |_| ForceError {
+            reason: "the driver has ended".into(),
+            path: vec![thunk],
+            cause: Cause::Stopped,
+        };
         answer.await.map_err(gone)?
     }
 

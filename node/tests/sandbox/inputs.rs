@@ -9,6 +9,8 @@ use mesh_node::exec::{EngineError, Exit};
 
 pub(crate) const CASES: &[Case] = &[
     ("inputs::files_small_and_large", files_small_and_large),
+    ("inputs::have_one_time_and_owner", one_time_and_owner),
+    ("inputs::one_large_file_at_two_paths", large_twice),
     ("inputs::cannot_be_changed", cannot_be_changed),
     ("inputs::trees_copied_mounted_and_laid_over", trees),
     ("inputs::links_in_trees_stay_inside", links_in_trees_stay_inside),
@@ -36,6 +38,93 @@ fn files_small_and_large() {
     let text = world.stdout_of(spec);
     assert!(text.starts_with("small\n") && text.contains(" 300000\n"), "{text}");
     assert!(text.ends_with("small\n"), "{text}");
+}
+
+/// Root's store belongs to another user than the one that jobs run as: Linux can map that since 5.19.
+fn can_map_owners() -> bool {
+    let name = rustix::system::uname();
+    let release = name.release().to_str().unwrap().to_owned();
+    let mut numbers = release.split(['.', '-']).map(|number| number.parse::<u32>().unwrap_or(0));
+    let version = (numbers.next(), numbers.next());
+    let can = !rustix::process::geteuid().is_root() || version >= (Some(5), Some(19));
+    if !can {
+        eprintln!("owners are not checked: root's store cannot be mapped by Linux {release}");
+    }
+    can
+}
+
+fn one_time_and_owner() {
+    let world = World::new();
+    let file = |name, executable| TreeEntry::File { name, executable };
+    let (small, big) = (world.put("small"), large(&world, b'x'));
+    let entries = [
+        ("big", file(big, false)),
+        ("link", TreeEntry::Symlink("big".to_owned())),
+        ("small", file(small, false)),
+        ("sub", TreeEntry::Directory(world.tree(&[("tool", file(big, true))]))),
+    ];
+    let mounted = world.tree(&entries);
+    let copied =
+        world.tree(&[("link", TreeEntry::Symlink("a".to_owned())), ("a", file(small, true))]);
+    // A tree with an input laid over it is an overlay; where there is a tree at the root, all is.
+    for root in [None, Some(world.tree(&[("root", file(big, false))]))] {
+        let script = "cd /in && find . -printf '%p %T@ %U:%G %m\\n' && find /out /out/changed /tmp / /dev /dev/fd /dev/shm -maxdepth 0 -printf '%p %T@ %U:%G %m\\n'";
+        let mut spec = world.script(script, &[]);
+        world.add_program(&mut spec, "/usr/bin/find");
+        spec.function.environment.insert("PATH".to_owned(), "/usr/bin".to_owned());
+        spec.inputs.insert(path("/in/small"), Input::file(small));
+        spec.inputs.insert(path("/in/big"), Input::file(large(&world, b'y')));
+        spec.inputs.insert(path("/in/tool"), Input::executable(large(&world, b'z')));
+        spec.inputs.insert(path("/in/mounted"), Input::tree(mounted));
+        spec.inputs.insert(path("/in/copied"), Input::tree(copied));
+        spec.inputs.insert(path("/in/overlay"), Input::tree(mounted));
+        spec.inputs.insert(path("/in/overlay/more"), Input::file(small));
+        spec.inputs.extend(root.map(|root| (path("/"), Input::tree(root))));
+        spec.symlinks.insert(path("/in/link"), "small".to_owned());
+        spec.directories.insert(path("/in/empty"));
+        spec.inputs.insert(path("/out/changed"), Input::file(small));
+        spec.outputs.insert(tag("changed"), Output::optional(path("/out/changed")));
+        let text = world.stdout_of(spec);
+        assert_eq!(text.lines().count(), 29, "{text}");
+        for line in text.lines() {
+            let words: Vec<&str> = line.split(' ').collect();
+            assert_eq!(words[1], format!("{}.0000000000", mesh_store::OBJECT_MTIME_S), "{text}");
+            if can_map_owners() {
+                assert_eq!(words[2], "1000:1000", "{text}");
+            }
+        }
+        for line in [
+            "./big 444",
+            "./tool 555",
+            "./mounted/big 444",
+            "./mounted/sub/tool 555",
+            "./mounted/sub 755",
+            "./copied/a 555",
+            "./overlay/more 444",
+            "/out/changed 644",
+        ] {
+            let (name, mode) = line.split_once(' ').unwrap();
+            let has =
+                |l: &str| l.starts_with(&format!("{name} ")) && l.ends_with(&format!(" {mode}"));
+            assert!(text.lines().any(has), "{line}: {text}");
+        }
+    }
+}
+
+fn large_twice() {
+    let world = World::new();
+    let big = large(&world, b'x');
+    // In a tree of the same store the file has a second name.
+    let tree = world.tree(&[("big", TreeEntry::File { name: big, executable: false })]);
+    world.store.tree_directory(tree).unwrap();
+    let mut spec =
+        world.script("[ /in/a -ef /in/b ] && echo the same; cat /in/a /in/b | cksum", &["cat"]);
+    world.add_program(&mut spec, "/usr/bin/cksum");
+    spec.function.environment.insert("PATH".to_owned(), "/bin:/usr/bin".to_owned());
+    spec.inputs.insert(path("/in/a"), Input::file(big));
+    spec.inputs.insert(path("/in/b"), Input::file(big));
+    let text = world.stdout_of(spec);
+    assert!(!text.contains("the same") && text.contains(" 600000\n"), "{text}");
 }
 
 fn cannot_be_changed() {

@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::graph::{Failed, Graph, NodeId, Outputs, Progress, Resolution, Waiter};
+use crate::graph::{Cause, Failed, Graph, NodeId, Outputs, Progress, Resolution, Waiter};
 use crate::limits;
 use crate::name::{OutputRef, ThunkName};
 use crate::sched::kinds::Estimates;
@@ -148,6 +148,15 @@ pub struct ForceError {
     pub reason: Arc<str>,
     /// From the thunk that was demanded to the one that is to blame.
     pub path: Vec<ThunkName>,
+    /// What kind of trouble it is.
+    pub cause: Cause,
+}
+
+impl ForceError {
+    /// Returns true if the thunk that was demanded succeeded, and just did not leave that output.
+    pub fn is_absence(&self) -> bool {
+        self.cause == Cause::NoOutput && self.path.len() == 1
+    }
 }
 
 fn path_text(path: &[ThunkName]) -> String {
@@ -280,7 +289,8 @@ impl Force {
         let id = self.graph.node(name);
         if matches!(self.graph.get(id).progress, Progress::Fetching) {
             self.asked -= 1;
-            self.fail(id, format!("{name} is needed but cannot be found").into(), None);
+            let reason = format!("{name} is needed but cannot be found").into();
+            self.fail(id, Failed { reason, because_of: None, cause: Cause::NotFound });
         }
     }
 
@@ -386,9 +396,13 @@ impl Force {
             self.ready.push_back(id);
             return;
         }
-        let reason = failure.reason.clone();
+        let cause = match failure.class {
+            FailureClass::Program => Cause::Program,
+            FailureClass::Machine => Cause::Machine,
+        };
+        let failed = Failed { reason: failure.reason.clone(), because_of: None, cause };
         effects.push(Effect::Event(Event::Failed(name, failure)));
-        self.fail(id, reason, None);
+        self.fail(id, failed);
         if !self.policy.keep_going && self.stopped.is_none() {
             self.stopped = Some("not tried: another step failed".into());
         }
@@ -443,7 +457,7 @@ impl Force {
         if path.first() != Some(&output.thunk) {
             path.insert(0, output.thunk);
         }
-        ForceError { reason: failed.reason, path }
+        ForceError { reason: failed.reason, path, cause: failed.cause }
     }
 
     /// The memo does not know it and its content is at hand: wait for dependencies, or be ready.
@@ -456,9 +470,7 @@ impl Force {
                 Resolution::Value(object) => {
                     reduced.insert(output.clone(), object);
                 }
-                Resolution::Failed(failed) => {
-                    return self.fail(id, failed.reason, failed.because_of);
-                }
+                Resolution::Failed(failed) => return self.fail(id, failed),
                 Resolution::Unfinished(other) => {
                     waiting += 1;
                     self.graph.wait(other, Waiter::Node(id));
@@ -490,7 +502,10 @@ impl Force {
         });
         let (name, thunk) = match encoded {
             Ok(encoded) => encoded,
-            Err(reason) => return self.fail(id, reason.into(), None),
+            Err(reason) => {
+                let (reason, cause) = (reason.into(), Cause::Graph);
+                return self.fail(id, Failed { reason, because_of: None, cause });
+            }
         };
         let other = self.graph.node(name);
         let node = self.graph.get_mut(id);
@@ -511,8 +526,8 @@ impl Force {
         self.ended.extend(self.graph.finish(id, end));
     }
 
-    fn fail(&mut self, id: NodeId, reason: Arc<str>, because_of: Option<NodeId>) {
-        self.finish(id, Err(Failed { reason, because_of }));
+    fn fail(&mut self, id: NodeId, failed: Failed) {
+        self.finish(id, Err(failed));
     }
 
     /// Tells everybody who waited for something that ended, until nobody is left to tell.
@@ -530,9 +545,7 @@ impl Force {
             Progress::Substituted(other) => {
                 let end = match &self.graph.get(other).progress {
                     Progress::Done(outputs) => Ok(outputs.clone()),
-                    Progress::Failed(failed) => {
-                        Err(Failed { reason: failed.reason.clone(), because_of: failed.because_of })
-                    }
+                    Progress::Failed(failed) => Err(failed.clone()),
                     _ => return,
                 };
                 if end.is_ok() {
@@ -585,10 +598,13 @@ impl Force {
             }
             let Some((demand, output)) = self.demands.pop_first() else { return };
             let error = match self.stopped.clone() {
-                Some(reason) => ForceError { reason, path: vec![output.thunk] },
+                Some(reason) => {
+                    ForceError { reason, path: vec![output.thunk], cause: Cause::Stopped }
+                }
                 None => ForceError {
                     reason: "thunks wait for each other in a circle".into(),
                     path: self.cycle_of(&output).unwrap_or_else(|| vec![output.thunk]),
+                    cause: Cause::Graph,
                 },
             };
             effects.push(Effect::Answer(demand, Err(error)));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::force::*;
-use crate::graph::Outputs;
+use crate::graph::{Cause, Outputs};
 use crate::name::{OutputRef, Tag, ThunkName, ValueName};
 use crate::path::AbsPath;
 use crate::sched::level::Level;
@@ -99,7 +99,11 @@ impl World {
     }
 
     fn force(&mut self, thunk: ThunkName) -> Result<OutputObject, ForceError> {
-        self.demand(0, thunk);
+        self.force_output(OutputRef { thunk, tag: out() })
+    }
+
+    fn force_output(&mut self, output: OutputRef) -> Result<OutputObject, ForceError> {
+        self.pending.push(Input::Demand(DemandId(0), output));
         self.go();
         self.answers.remove(&DemandId(0)).expect("every demand is answered")
     }
@@ -308,6 +312,33 @@ fn what_is_missing_is_named_with_the_way_to_it() {
     assert!(error.reason.contains("cannot be found"), "{error}");
     assert_eq!(error.path, [top, middle, absent]);
     assert!(world.executed.is_empty());
+}
+
+#[test]
+fn an_absent_output_is_no_failure_and_a_failure_no_absence() {
+    let log: Tag = "log".parse().unwrap();
+    let with_log = |label: &str| {
+        let mut spec = ThunkSpec::from(thunk(label, &[]));
+        spec.outputs.clear();
+        let output = Output { required: false, ..Output::required(path("/log")) };
+        spec.outputs.insert(log.clone(), output);
+        Thunk::try_from(spec).unwrap()
+    };
+    // The run gives one output, `out`, so `log` is missing.
+    let policy = ForcePolicy { keep_going: true, ..ForcePolicy::default() };
+    let mut world = World::new(1, policy, failing(FailureClass::Program));
+    let good = world.add(with_log("good"));
+    let bad = world.add(with_log("bad"));
+    let reader = Source::Output(OutputRef { thunk: good, tag: log.clone() });
+    let reader = world.add(thunk("reader", &[reader]));
+    let mut force =
+        |thunk, tag: &Tag| world.force_output(OutputRef { thunk, tag: tag.clone() }).unwrap_err();
+    let absent = force(good, &log);
+    assert!(absent.is_absence(), "{absent:?}");
+    let failed = force(bad, &log);
+    assert_eq!((failed.is_absence(), failed.cause), (false, Cause::Program), "{failed:?}");
+    let unread = force(reader, &out());
+    assert_eq!((unread.is_absence(), unread.cause), (false, Cause::NoOutput), "{unread:?}");
 }
 
 fn failing(class: FailureClass) -> Run {

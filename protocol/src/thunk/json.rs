@@ -13,8 +13,11 @@
 //! working directory is `/`, the limits one core for a day on this platform, unless they are given.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::{Display, Formatter};
+use std::marker::PhantomData;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{Error as _, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use thiserror::Error;
 
 use super::spec::{Function, Input, InputMode, Limits, Output, Platform, Source, ThunkSpec};
@@ -44,12 +47,13 @@ pub enum JsonError {
 #[serde(deny_unknown_fields)]
 struct JsonThunk {
     function: JsonFunction,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, deserialize_with = "distinct", skip_serializing_if = "BTreeMap::is_empty")]
     inputs: BTreeMap<AbsPath, JsonInput>,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, deserialize_with = "distinct", skip_serializing_if = "BTreeMap::is_empty")]
     symlinks: BTreeMap<AbsPath, String>,
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     directories: BTreeSet<AbsPath>,
+    #[serde(deserialize_with = "distinct")]
     outputs: BTreeMap<Tag, JsonOutput>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     stdin: Option<String>,
@@ -62,21 +66,29 @@ struct JsonThunk {
 struct JsonFunction {
     executable: AbsPath,
     arguments: Vec<String>,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, deserialize_with = "distinct", skip_serializing_if = "BTreeMap::is_empty")]
     environment: BTreeMap<String, String>,
     #[serde(default = "AbsPath::root")]
     working_directory: AbsPath,
 }
 
 #[derive(Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    deny_unknown_fields,
+    expecting = "an input is a name, or `source` and `mode` and nothing else"
+)]
 enum JsonInput {
     File(String),
-    Full(Input),
+    Full { source: Source, mode: InputMode },
 }
 
 #[derive(Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    deny_unknown_fields,
+    expecting = "an output is a path, or `path`, `required`, `dynamic` and nothing else"
+)]
 enum JsonOutput {
     Path(AbsPath),
     Full {
@@ -105,6 +117,41 @@ fn yes() -> bool {
     true
 }
 
+/// Reads a map in which no key stands twice: of two, one would be lost without a word.
+fn distinct<'de, D, K, V>(deserializer: D) -> Result<BTreeMap<K, V>, D::Error>
+where
+    D: Deserializer<'de>,
+    K: Deserialize<'de> + Ord + Display,
+    V: Deserialize<'de>,
+{
+    struct Distinct<K, V>(PhantomData<(K, V)>);
+
+    impl<'de, K, V> Visitor<'de> for Distinct<K, V>
+    where
+        K: Deserialize<'de> + Ord + Display,
+        V: Deserialize<'de>,
+    {
+        type Value = BTreeMap<K, V>;
+
+        fn expecting(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
+            let mut map = BTreeMap::new();
+            while let Some((key, value)) = access.next_entry::<K, V>()? {
+                if map.contains_key(&key) {
+                    return Err(A::Error::custom(format_args!("{key} is given twice")));
+                }
+                map.insert(key, value);
+            }
+            Ok(map)
+        }
+    }
+
+    deserializer.deserialize_map(Distinct(PhantomData))
+}
+
 fn source_of(text: &str) -> Result<Source, JsonError> {
     match text.parse::<ObjectName>().map_err(serde::de::Error::custom) {
         Ok(ObjectName::Value(name)) => Ok(Source::Value(name)),
@@ -131,7 +178,7 @@ impl Thunk {
     fn from_form(json: JsonThunk) -> Result<Self, JsonError> {
         let input = |input| match input {
             JsonInput::File(text) => Ok(Input { source: source_of(&text)?, mode: InputMode::File }),
-            JsonInput::Full(input) => Ok::<_, JsonError>(input),
+            JsonInput::Full { source, mode } => Ok::<_, JsonError>(Input { source, mode }),
         };
         let inputs = json.inputs.into_iter().map(|(path, given)| Ok((path, input(given)?)));
         let output = |output| match output {
@@ -166,7 +213,7 @@ impl Thunk {
         let spec = self.spec();
         let input = |input: &Input| match input.mode {
             InputMode::File => JsonInput::File(text_of(&input.source)),
-            _ => JsonInput::Full(input.clone()),
+            mode => JsonInput::Full { source: input.source.clone(), mode },
         };
         let output = |output: &Output| match (output.required, output.dynamic) {
             (true, false) => JsonOutput::Path(output.path.clone()),

@@ -11,11 +11,13 @@
 mod json;
 mod reduction;
 mod spec;
+mod stream;
 mod validate;
 
 pub use json::JsonError;
 pub use reduction::{OutputObject, REDUCTION_FORMAT, Reduction, Usage};
 pub use spec::{Function, Input, InputMode, Limits, Output, Platform, Source, ThunkSpec};
+pub use stream::{KeptStream, is_cut};
 pub use validate::ThunkError;
 
 use std::collections::{BTreeMap, BTreeSet};

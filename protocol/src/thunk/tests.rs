@@ -109,6 +109,18 @@ fn json_says_what_is_wrong() {
             r#"{"function": {"executable": "/t", "arguments": ["t"]}, "outputs": {"o": "/o"}, "x": 1}"#,
             "`x`",
         ),
+        (
+            r#"{"function": {"executable": "/t", "arguments": ["t"], "environment": {"A": "1", "A": "2"}}, "outputs": {"o": "/o"}}"#,
+            "A is given twice",
+        ),
+        (
+            r#"{"function": {"executable": "/t", "arguments": ["t"]}, "outputs": {"o": "/o", "o": "/p"}}"#,
+            "o is given twice",
+        ),
+        (
+            r#"{"function": {"executable": "/t", "arguments": ["t"]}, "outputs": {"o": {"path": "/o", "optional": true}}}"#,
+            "and nothing else",
+        ),
     ] {
         let error = Thunk::from_json(json).unwrap_err().to_string();
         assert!(error.contains(part), "{json}: {error}");

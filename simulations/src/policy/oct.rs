@@ -17,11 +17,21 @@ use crate::workload::{Graph, TaskId};
 /// The most columns.
 const COLUMNS_MAX: usize = 64;
 
+/// A host, as far as it matters here.
+#[derive(Clone, Copy, Debug)]
+struct Machine {
+    speed: f64,
+    /// Bytes.
+    memory: u64,
+}
+
 /// The table.
 #[derive(Debug, Default)]
 pub(super) struct CostTable {
     /// Of each column.
     speeds: Vec<f64>,
+    /// Of each column, bytes: the most that one of its hosts has.
+    memories: Vec<u64>,
     /// Of each host.
     column: Vec<usize>,
     /// Seconds, by task and column; of what is not known yet, too little to lengthen anything.
@@ -34,14 +44,15 @@ impl CostTable {
     pub(super) fn add(&mut self, view: &View<'_>, tasks: &[TaskId]) {
         if self.speeds.is_empty() {
             let hosts = (0..view.hosts() as u32).map(HostId);
-            let speeds: Vec<f64> = hosts.map(|host| view.speed(host)).collect();
-            *self = Self::new(&speeds, view.typical_link());
+            let machine = |host| Machine { speed: view.speed(host), memory: view.memory(host) };
+            let machines: Vec<Machine> = hosts.map(machine).collect();
+            *self = Self::new(&machines, view.typical_link());
         }
         self.fill(view.graph(), tasks, |task| view.estimate(task));
     }
 
-    fn new(hosts: &[f64], link: (f64, f64)) -> Self {
-        let mut distinct = hosts.to_vec();
+    fn new(hosts: &[Machine], link: (f64, f64)) -> Self {
+        let mut distinct: Vec<f64> = hosts.iter().map(|host| host.speed).collect();
         distinct.sort_by(f64::total_cmp);
         distinct.dedup();
         let count = distinct.len().min(COLUMNS_MAX);
@@ -51,10 +62,14 @@ impl CostTable {
         for (place, &speed) in distinct.iter().enumerate() {
             groups[column_of(place)].push(speed);
         }
-        let column = hosts.iter().map(|speed| column_of(distinct.partition_point(|s| s < speed)));
-        let column = column.collect();
+        let place = |host: &Machine| distinct.partition_point(|&speed| speed < host.speed);
+        let column: Vec<usize> = hosts.iter().map(|host| column_of(place(host))).collect();
+        let mut memories = vec![0; count];
+        for (host, &column) in hosts.iter().zip(&column) {
+            memories[column] = host.memory.max(memories[column]);
+        }
         let speeds = groups.iter().map(|group| group[group.len() / 2]).collect();
-        Self { speeds, column, cells: Vec::new(), link }
+        Self { speeds, memories, column, cells: Vec::new(), link }
     }
 
     fn fill(&mut self, graph: &Graph, tasks: &[TaskId], work: impl Fn(TaskId) -> f64) {
@@ -66,7 +81,7 @@ impl CostTable {
             for output in graph.outputs(task) {
                 let transfer = self.transfer(graph.object(output).bytes);
                 for &next in graph.consumers(output) {
-                    self.lengthen(&mut row, next, transfer, work(next));
+                    self.lengthen(&mut row, next, transfer, work(next), graph.task(next).memory);
                 }
             }
             self.cells[task.index() * width..][..width].copy_from_slice(&row);
@@ -74,8 +89,11 @@ impl CostTable {
     }
 
     /// What follows a task is at least this one, which takes its output.
-    fn lengthen(&self, row: &mut [f64], next: TaskId, transfer: f64, work: f64) {
-        let there = |column: usize| self.row(next)[column] + work / self.speeds[column];
+    fn lengthen(&self, row: &mut [f64], next: TaskId, transfer: f64, work: f64, memory: u64) {
+        let there = |column: usize| match self.memories[column] >= memory {
+            true => self.row(next)[column] + work / self.speeds[column],
+            false => f64::INFINITY,
+        };
         let elsewhere = transfer + (0..row.len()).map(there).fold(f64::INFINITY, f64::min);
         for (column, cell) in row.iter_mut().enumerate() {
             *cell = cell.max(there(column).min(elsewhere));
@@ -112,6 +130,25 @@ mod tests {
         Spec { class: "t", work, memory: 0 }
     }
 
+    fn machines(speeds: &[f64], memory: u64) -> Vec<Machine> {
+        speeds.iter().map(|&speed| Machine { speed, memory }).collect()
+    }
+
+    #[test]
+    fn what_does_not_fit_is_expected_elsewhere() {
+        let mut builder = Builder::default();
+        let first = builder.task(spec(1.0), &[], &[1_000_000]);
+        let made = builder.output(first);
+        let large = builder.task(Spec { class: "t", work: 6.0, memory: 8 }, &[made], &[]);
+        let graph = builder.finish().unwrap();
+        let hosts = [Machine { speed: 1.0, memory: 8 }, Machine { speed: 2.0, memory: 7 }];
+        let mut table = CostTable::new(&hosts, (0.0, 1e6));
+        table.fill(&graph, &[first, large], |task| graph.task(task).work);
+        let row = |task| [HostId(0), HostId(1)].map(|host| table.of(task, host));
+        // 6 s on the slow host; from the fast one it takes a second to get there.
+        assert_eq!(row(first), [6.0, 7.0]);
+    }
+
     #[test]
     fn entries_are_what_the_recurrence_says() {
         let mut builder = Builder::default();
@@ -123,7 +160,7 @@ mod tests {
         let last = builder.task(spec(6.0), &[end], &[]);
         let graph = builder.finish().unwrap();
         // Two slow hosts and a fast one; 1 MB/s between them.
-        let mut table = CostTable::new(&[1.0, 1.0, 2.0], (0.0, 1e6));
+        let mut table = CostTable::new(&machines(&[1.0, 1.0, 2.0], 7), (0.0, 1e6));
         table.fill(&graph, &[top, left, right, last], |task| graph.task(task).work);
         let row = |task| [HostId(0), HostId(2)].map(|host| table.of(task, host));
         assert_eq!((row(last), row(right)), ([0.0, 0.0], [0.0, 0.0]));
@@ -137,7 +174,7 @@ mod tests {
     #[test]
     fn many_speeds_share_columns_in_their_order() {
         let speeds: Vec<f64> = (0..1000).map(|n| f64::from((n * 7919) % 1000 + 1)).collect();
-        let table = CostTable::new(&speeds, (0.0, 1e6));
+        let table = CostTable::new(&machines(&speeds, 7), (0.0, 1e6));
         assert_eq!(table.speeds.len(), COLUMNS_MAX);
         for (speed, &column) in speeds.iter().zip(&table.column) {
             assert!((table.speeds[column] / speed).max(speed / table.speeds[column]) < 16.0);

@@ -14,6 +14,9 @@
 //! somebody does. The plan lets transfers overlap with what the core runs before, as the originals do;
 //! a run does so only with leases beyond its cores (`ahead`). Planning a graph of t tasks on c cores
 //! takes t x c steps and more.
+//!
+//! A task is planned only on hosts that have the memory for it. How much of it others use at the same
+//! time is not planned: a task waits for what it lacks.
 
 use std::collections::{BinaryHeap, VecDeque};
 
@@ -166,7 +169,9 @@ impl Plan {
     fn plan(&mut self, view: &View<'_>, task: TaskId) {
         let mut best: Option<(f64, f64, f64, usize)> = None;
         let mut arrival = (HostId(u32::MAX), 0.0);
-        for (at, core) in self.cores.iter().enumerate() {
+        let memory = view.graph().task(task).memory;
+        let suits = |core: &&Core| view.memory(core.host) >= memory;
+        for (at, core) in self.cores.iter().enumerate().filter(|(_, core)| suits(core)) {
             // Cores of one host stand together: the inputs arrive at the same time.
             if arrival.0 != core.host {
                 arrival = (core.host, self.inputs_at(view, task, core.host));

@@ -79,7 +79,8 @@ impl Setup<'_> {
 
     /// Some host must have the memory for each task.
     pub(crate) fn refuse_huge_tasks(&self) -> Result<(), RunError> {
-        let most = self.platform.groups.iter().map(|group| group.memory).max().unwrap_or(0);
+        let groups = self.platform.groups.iter().filter(|group| group.count > 0);
+        let most = groups.map(|group| group.memory).max().unwrap_or(0);
         let tasks = self.graph.tasks().iter().enumerate();
         match tasks.max_by_key(|(_, task)| task.memory) {
             Some((at, task)) if task.memory > most => {

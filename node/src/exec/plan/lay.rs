@@ -9,7 +9,10 @@ use mesh_protocol::thunk::{InputMode, ThunkSpec};
 use mesh_protocol::tree::TreeEntry;
 
 use super::resolve::{View, relative, value};
-use super::{COPY_FILE_BYTES, COPY_TREE_ENTRIES, Entry, Layer, Lower, Mount, MountKind, PlanError};
+use super::{
+    COPY_FILE_BYTES, COPY_TREE_ENTRIES, COPY_TWICE_BYTES, Entry, Layer, Lower, Mount, MountKind,
+    PlanError,
+};
 
 /// Whatever the thunk wants, these exist.
 const DIRECTORIES: [(&str, Entry); 3] =
@@ -24,6 +27,10 @@ struct Laying<'a> {
     entries: BTreeMap<AbsPath, Entry>,
     /// Files that are mounted on stubs.
     mounts: Vec<Mount>,
+    /// Where files that are not part of a tree stand first.
+    first: BTreeMap<(ValueName, bool), AbsPath>,
+    /// Length of the files that are copied because they stand somewhere else already.
+    twice_bytes: u64,
     writable: BTreeSet<AbsPath>,
     /// Trees that are copied, entry by entry.
     copied: BTreeSet<AbsPath>,
@@ -37,6 +44,8 @@ pub(super) fn lay(
         view,
         entries: BTreeMap::new(),
         mounts: Vec::new(),
+        first: BTreeMap::new(),
+        twice_bytes: 0,
         writable: BTreeSet::new(),
         copied: BTreeSet::new(),
     };
@@ -101,7 +110,9 @@ impl Laying<'_> {
         if !writable && self.covered(&place)?.is_some_and(|(_, entry)| entry == same) {
             return check_reserved(&place);
         }
-        if writable || name.digest().length <= COPY_FILE_BYTES {
+        // Mounted twice it would be one file with two names, which archivers see.
+        let is_elsewhere = self.is_elsewhere(&place, name, executable);
+        if writable || is_elsewhere || name.digest().length <= COPY_FILE_BYTES {
             let entry = Entry::File { value: name.digest(), executable, writable };
             return self.claim(place, entry);
         }
@@ -112,6 +123,21 @@ impl Laying<'_> {
             self.mounts.push(mount);
         }
         Ok(())
+    }
+
+    /// Does a large file stand somewhere else already? Mounted twice, it would be one file with two names,
+    /// which archivers see. Where that costs too much memory, it is.
+    fn is_elsewhere(&mut self, place: &AbsPath, name: ValueName, executable: bool) -> bool {
+        let length = name.digest().length;
+        if length <= COPY_FILE_BYTES {
+            return false;
+        }
+        let first = self.first.entry((name, executable)).or_insert_with(|| place.clone());
+        if first == place || self.twice_bytes + length > COPY_TWICE_BYTES {
+            return false;
+        }
+        self.twice_bytes += length;
+        true
     }
 
     /// What the trees that will be mounted (not copied) say about a place, and which says it.

@@ -34,6 +34,9 @@ pub const COPY_FILE_BYTES: u64 = 64 * 1024;
 /// Trees of at most this many entries are copied, if all their files are small.
 pub const COPY_TREE_ENTRIES: usize = 256;
 
+/// Larger files that stand at several paths are copied, but not more than this in one sandbox.
+pub const COPY_TWICE_BYTES: u64 = 64 * 1024 * 1024;
+
 /// How many symbolic links one path may lead through: what Linux allows.
 pub const LINKS_FOLLOWED: usize = 40;
 

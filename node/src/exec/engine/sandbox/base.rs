@@ -2,12 +2,13 @@
 //! user namespace, and a mount namespace that holds the store, five devices, and nothing else of
 //! the host. A mistake in the building of one sandbox can reach no further than this.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{Gid, Mode, OFlags, StatVfsMountFlags, Uid};
-use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
+use rustix::fs::{CWD, Gid, Mode, OFlags, StatVfsMountFlags, Uid};
+use rustix::mount::{MountFlags, MountPropagationFlags, MoveMountFlags, UnmountFlags};
 use rustix::process::DumpableBehavior;
 
+use super::build;
 use super::message::{Step, StepError};
 use super::process::{self, SingleThreaded};
 
@@ -50,8 +51,9 @@ pub(super) fn drop_root() -> Result<(), StepError> {
     Ok(())
 }
 
-/// Enters the namespaces that all sandboxes share. The working directory is the store's root.
-pub(super) fn enter(single: &SingleThreaded) -> Result<(), StepError> {
+/// Enters the namespaces that all sandboxes share. The working directory is the store's root; `mapped`
+/// is a mount of it on which its owner is the user of jobs.
+pub(super) fn enter(single: &SingleThreaded, mapped: Option<OwnedFd>) -> Result<(), StepError> {
     let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
     process::unshare(libc::CLONE_NEWUSER, single).step("make a user namespace")?;
     map(user, group)?;
@@ -60,7 +62,7 @@ pub(super) fn enter(single: &SingleThreaded) -> Result<(), StepError> {
     rustix::system::sethostname(HOST_NAME).step("set the host name")?;
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     rustix::mount::mount_change("/", private).step("make mounts private")?;
-    lay()
+    lay(mapped)
 }
 
 /// Says who this process is in its new user namespace, given who it was.
@@ -76,7 +78,7 @@ fn write(path: &str, text: &str) -> Result<(), StepError> {
     std::fs::write(path, text).step_at("write", path)
 }
 
-fn lay() -> Result<(), StepError> {
+fn lay(mapped: Option<OwnedFd>) -> Result<(), StepError> {
     let options = c"mode=0755,size=1m";
     let flags = MountFlags::NOSUID | MountFlags::NODEV;
     let store =
@@ -95,7 +97,10 @@ fn lay() -> Result<(), StepError> {
     for directory in ["store", "dev", "proc", "build", "old"] {
         rustix::fs::mkdir(directory, Mode::from_raw_mode(0o755)).step_at("make", directory)?;
     }
-    bind_store(&store)?;
+    match mapped {
+        Some(mapped) => attach_store(&mapped)?,
+        None => bind_store(&store)?,
+    }
     lay_devices(&devices)?;
     // The kernel allows a new /proc only where an unmasked one can be seen already.
     rustix::mount::mount_bind_recursive("/proc", "proc").step("bind /proc")?;
@@ -115,6 +120,12 @@ fn bind_store(store: impl AsFd) -> Result<(), StepError> {
     let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | kept_flags("store")?;
     rustix::mount::mount_remount("store", MountFlags::BIND | flags, c"")
         .step("make the store read-only")
+}
+
+/// Read-only from the start.
+fn attach_store(mapped: &OwnedFd) -> Result<(), StepError> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    rustix::mount::move_mount(mapped, "", CWD, "store", flags).step("mount the store")
 }
 
 /// The flags of a mount that whoever is not its owner must leave as they are.
@@ -157,6 +168,8 @@ fn lay_devices(devices: &[(&str, rustix::fd::OwnedFd)]) -> Result<(), StepError>
         rustix::fs::symlink(target, format!("dev/{name}")).step_at("link", name)?;
     }
     rustix::fs::mkdir("dev/shm", Mode::from_raw_mode(0o755)).step("make /dev/shm")?;
+    LINKS.iter().try_for_each(|(name, _)| build::set_time(&format!("dev/{name}")))?;
+    build::set_time("dev")?;
     let read_only = MountFlags::BIND | MountFlags::RDONLY | flags;
     rustix::mount::mount_remount("dev", read_only, c"").step("make /dev read-only")
 }

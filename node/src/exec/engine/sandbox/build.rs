@@ -9,7 +9,8 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
+use mesh_store::OBJECT_MTIME_S;
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, Timespec, Timestamps};
 use rustix::mount::{MountFlags, UnmountFlags};
 
 use super::base;
@@ -28,7 +29,8 @@ pub(super) fn begin(files_bytes: u64) -> Result<(), StepError> {
         .step("mount a file system in memory")?;
     rustix::process::chdir(base::WORK).step("enter it")?;
     make_directory(ROOT, 0o755)?;
-    make_directory("shm", 0o1777)
+    make_directory("shm", 0o1777)?;
+    set_time("shm")
 }
 
 /// Builds everything that the order says and makes it the root. `packed` holds the small files.
@@ -65,6 +67,7 @@ fn fill(index: usize, layer: &LayerOrder, packed: &mut impl Read) -> Result<(), 
             }
             EntryOrder::Symlink(target) => {
                 rustix::fs::symlink(target, &full).step_at("link", &full)?;
+                set_time(&full)?;
             }
             EntryOrder::Packed { mode, length } => {
                 buffer.clear();
@@ -78,7 +81,20 @@ fn fill(index: usize, layer: &LayerOrder, packed: &mut impl Read) -> Result<(), 
             }
         }
     }
-    Ok(())
+    // Now nothing more is made in them.
+    made.iter().try_for_each(|path| set_time(&format!("{directory}/{path}")))?;
+    set_time(&directory)
+}
+
+/// Whatever a job is given has the time of the store's objects, which may be mounted beside it.
+const TIMES: Timestamps = Timestamps {
+    last_access: Timespec { tv_sec: OBJECT_MTIME_S, tv_nsec: 0 },
+    last_modification: Timespec { tv_sec: OBJECT_MTIME_S, tv_nsec: 0 },
+};
+
+pub(super) fn set_time(path: &str) -> Result<(), StepError> {
+    rustix::fs::utimensat(CWD, path, &TIMES, AtFlags::SYMLINK_NOFOLLOW)
+        .step_at("set the times of", path)
 }
 
 fn make_parents<'p>(
@@ -108,7 +124,7 @@ fn make_file(path: &str, mode: u32, from: &mut (impl Read + ?Sized)) -> Result<(
     loop {
         let length = from.read(&mut buffer).step_at("read for", path)?;
         if length == 0 {
-            return Ok(());
+            return rustix::fs::futimens(&file, &TIMES).step_at("set the times of", path);
         }
         file.write_all(&buffer[..length]).step_at("write", path)?;
     }

@@ -29,6 +29,7 @@ use super::filter::{self, JobFilter};
 use super::init::{self, Assignment, Ground, JobEnds};
 use super::message::{self, Event, Ready, Setup, Step, StepError};
 use super::network::JobNetwork;
+use super::owners;
 use super::probe::{self, PROBE_NAME};
 use super::process::{self, Cloned, SingleThreaded};
 
@@ -159,8 +160,9 @@ impl Launcher {
         rustix::process::nice(setup.nice.into()).step("stand back behind other processes")?;
         rustix::process::chdir(&*setup.store).step_at("enter the store", &setup.store)?;
         let groups = if setup.control_groups { Groups::prepare() } else { Groups::none() };
+        let store = owners::mapped_store(&single);
         base::drop_root()?;
-        base::enter(&single)?;
+        base::enter(&single, store)?;
         // Last, because changing users forgets it.
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
             .step("die with the engine")?;

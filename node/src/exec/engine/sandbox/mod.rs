@@ -18,6 +18,7 @@ mod launcher;
 mod message;
 mod network;
 mod order;
+mod owners;
 mod probe;
 mod process;
 mod supervise;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use mesh_protocol::limits;
 use mesh_protocol::name::{Tag, ValueName};
-use mesh_protocol::thunk::{Output, OutputObject, Thunk, Usage};
+use mesh_protocol::thunk::{KeptStream, Output, OutputObject, Thunk, Usage};
 use mesh_store::Store;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{Gid, Uid};
@@ -67,12 +67,9 @@ impl Stream {
         self.cut += cut.len() as u64;
     }
 
-    fn store(mut self, store: &Store) -> Result<ValueName, EngineError> {
-        if self.cut > 0 {
-            let notice = format!("\nmesh: {} more bytes were cut off here\n", self.cut);
-            self.kept.extend_from_slice(notice.as_bytes());
-        }
-        let put = store.put_bytes(&self.kept).map_err(|error| EngineError::Store(error.into()))?;
+    fn store(self, store: &Store) -> Result<ValueName, EngineError> {
+        let object = KeptStream { bytes: self.kept, cut_bytes: self.cut }.into_object();
+        let put = store.put_bytes(&object).map_err(|error| EngineError::Store(error.into()))?;
         Ok(ValueName(put))
     }
 }
