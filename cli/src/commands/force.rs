@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use mesh_node::driver::{Driver, Progress, Watcher};
-use mesh_node::exec::{SandboxEngine, SandboxOptions};
+use mesh_node::exec::SandboxEngine;
 use mesh_protocol::limits;
 use mesh_protocol::name::{ObjectName, OutputRef, Tag, ThunkName, ValueName};
 use mesh_protocol::sched::force::{Event, ForcePolicy};
@@ -57,7 +57,7 @@ async fn start(
     settings: &BuildSettings,
     console: &Console,
 ) -> Result<Driver, CliError> {
-    let engine = SandboxEngine::start(store.clone(), SandboxOptions::default())
+    let engine = SandboxEngine::start(store.clone(), settings.sandbox())
         .map_err(|error| CliError::new(exit::UNAVAILABLE, error).hint("mesh doctor says more"))?;
     let (at, home) = (Where::of(settings), home::directory()?);
     let policy = ForcePolicy { keep_going: settings.keep_going.value, ..ForcePolicy::default() };

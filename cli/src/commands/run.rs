@@ -12,7 +12,7 @@ use mesh_cli::frontend::{
     ReadError, Settings, StoreFiles, regular_file,
 };
 use mesh_node::driver::{Progress, Watcher};
-use mesh_node::exec::{Exit, Outcome, SandboxEngine, SandboxOptions};
+use mesh_node::exec::{Exit, Outcome, SandboxEngine};
 use mesh_protocol::limits;
 use mesh_protocol::name::{OutputRef, Tag, ThunkName, ValueName};
 use mesh_protocol::sched::force::ForcePolicy;
@@ -38,6 +38,9 @@ const NOT_EXECUTABLE: u8 = 126;
 const TIMED_OUT: u8 = 124;
 /// A shell adds this to the number of the signal that ended a command.
 const SIGNALLED: i32 = 128;
+/// The signal of a file that becomes too large.
+const SIGXFSZ: i32 = 25;
+
 /// The signal of the kernel's out-of-memory killer.
 const SIGKILL: i32 = 9;
 
@@ -217,7 +220,7 @@ async fn execute(
     name: ThunkName,
     planned: &PlannedCommand,
 ) -> Result<Ended, CliError> {
-    let engine = SandboxEngine::start(store.clone(), SandboxOptions::default())
+    let engine = SandboxEngine::start(store.clone(), settings.sandbox())
         .map_err(|error| CliError::new(exit::UNAVAILABLE, error).hint("mesh doctor says more"))?;
     let outcome = Arc::new(Mutex::new(None));
     let watcher = watcher(console.clone(), Arc::clone(&outcome));
@@ -283,6 +286,7 @@ fn status(exit: Exit) -> u8 {
         Exit::Signal(signal) => SIGNALLED + signal,
         Exit::TimedOut => TIMED_OUT.into(),
         Exit::OutOfMemory => SIGKILL + SIGNALLED,
+        Exit::TooLarge(_) => SIGXFSZ + SIGNALLED,
     };
     u8::try_from(code).unwrap_or(u8::MAX)
 }
@@ -311,6 +315,9 @@ fn finish(
         }
         Exit::TimedOut => stderr::write_line("mesh: the command ran out of time"),
         Exit::OutOfMemory => stderr::write_line("mesh: the command ran out of memory"),
+        Exit::TooLarge(excess) => {
+            stderr::write_line(format_args!("mesh: the command failed: {excess}"))
+        }
         Exit::Code(_) | Exit::Signal(_) => {}
     }
     let code = status(ended.exit);

@@ -1,7 +1,8 @@
 //! From what a job left to objects in the store.
 
-use std::fs::{File, Metadata};
-use std::io::Read;
+use std::collections::BTreeMap;
+use std::fs::{self, File, Metadata};
+use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -9,25 +10,30 @@ use std::path::Path;
 use mesh_protocol::limits;
 use mesh_protocol::name::ValueName;
 use mesh_protocol::thunk::{Output, OutputObject, Thunk};
+use mesh_protocol::tree::{Tree, TreeEntry};
 use mesh_store::{Store, StoreError};
 
 use super::{EngineError, Failure};
 
-/// Puts one output, opened for reading, into the store. None: it is neither a file nor a
-/// directory.
+/// Is asked again and again whether collecting may go on.
+pub type GoOn<'a> = &'a dyn Fn() -> io::Result<()>;
+
+/// Puts one output, opened for reading, into the store. None: it is nothing that the store keeps. An error of
+/// `go_on` ends it.
 pub fn collect(
     store: &Store,
     output: &Output,
     opened: OwnedFd,
+    go_on: GoOn<'_>,
 ) -> Result<Option<OutputObject>, EngineError> {
     let file = File::from(opened);
     let found = file.metadata()?;
     if found.is_dir() {
         let path = format!("/proc/self/fd/{}/.", file.as_raw_fd());
-        return match store.put_tree(Path::new(&path)) {
+        return match collect_tree(store, Path::new(&path), 0, go_on) {
             Ok(name) => Ok(Some(OutputObject::Tree(name))),
-            // Sockets and the like: no tree holds them, so there is no such output.
-            Err(StoreError::Unsupported { .. }) => Ok(None),
+            // Sockets and the like, or too much for one directory: no tree holds them, so there is no such output.
+            Err(StoreError::Unsupported { .. } | StoreError::Form { .. }) => Ok(None),
             Err(error) => Err(EngineError::Store(error.into())),
         };
     }
@@ -39,9 +45,60 @@ pub fn collect(
     {
         return Ok(Some(object));
     }
-    let name = ValueName(store.put_file(&file).map_err(|e| EngineError::Store(e.into()))?);
-    let executable = found.permissions().mode() & 0o111 != 0;
-    Ok(Some(OutputObject::File { name, executable }))
+    let put = store.put_file_while(&file, go_on);
+    let name = ValueName(put.map_err(|e| EngineError::Store(e.into()))?);
+    Ok(Some(OutputObject::File { name, executable: is_executable(&found) }))
+}
+
+fn is_executable(found: &Metadata) -> bool {
+    found.permissions().mode() & 0o111 != 0
+}
+
+/// Puts a directory into the store. Nobody changes it any more.
+fn collect_tree(
+    store: &Store,
+    directory: &Path,
+    depth: usize,
+    go_on: GoOn<'_>,
+) -> Result<ValueName, StoreError> {
+    let unsupported =
+        |path: &Path, problem| StoreError::Unsupported { path: path.to_owned(), problem };
+    let io = |path: &Path| {
+        let path = path.to_owned();
+        move |source| StoreError::Io { action: "collect", path, source }
+    };
+    if depth > limits::TREE_DEPTH {
+        return Err(unsupported(directory, "nested too deeply for a tree"));
+    }
+    let mut entries = BTreeMap::new();
+    for entry in fs::read_dir(directory).map_err(io(directory))? {
+        go_on().map_err(io(directory))?;
+        let entry = entry.map_err(io(directory))?;
+        let path = entry.path();
+        let Ok(name) = entry.file_name().into_string() else {
+            return Err(unsupported(&path, "not a name in UTF-8"));
+        };
+        let kind = entry.file_type().map_err(io(&path))?;
+        let stored = if kind.is_dir() {
+            TreeEntry::Directory(collect_tree(store, &path, depth + 1, go_on)?)
+        } else if kind.is_symlink() {
+            let target = fs::read_link(&path).map_err(io(&path))?;
+            let target = target.into_os_string().into_string();
+            TreeEntry::Symlink(target.map_err(|_| unsupported(&path, "a link that is not UTF-8"))?)
+        } else if kind.is_file() {
+            let file = File::open(&path).map_err(io(&path))?;
+            let executable = is_executable(&file.metadata().map_err(io(&path))?);
+            TreeEntry::File { name: ValueName(store.put_file_while(&file, go_on)?), executable }
+        } else {
+            return Err(unsupported(&path, "neither a file nor a directory"));
+        };
+        entries.insert(name, stored);
+    }
+    let tree = Tree::new(entries).map_err(|source| StoreError::Form {
+        what: directory.display().to_string(),
+        source: source.into(),
+    })?;
+    store.put_tree_value(&tree)
 }
 
 /// Bytes that are a thunk, in either form, become one.

@@ -122,9 +122,10 @@ fn timeout_kills_the_whole_tree() {
     // Until the time is enough for the daemon to be there, however busy this machine is.
     for timeout_ms in [200, 800, 3_200, 12_800, 51_200] {
         spec.limits.timeout_ms = timeout_ms;
+        let begun = std::time::Instant::now();
         let outcome = world.run(spec.clone());
         assert_eq!(outcome.exit, Exit::TimedOut);
-        assert!(outcome.usage.wall_us >= timeout_ms * 1000);
+        assert!(begun.elapsed().as_millis() >= timeout_ms.into());
         // Both streams were closed by all, or this would not have ended.
         if world.text(outcome.stdout) == "ready\n" {
             return;
