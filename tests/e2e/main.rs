@@ -35,5 +35,6 @@ mod sharing;
 mod sim;
 mod store;
 mod terminal;
+mod tools;
 mod trace;
 mod versions;

@@ -31,6 +31,7 @@ use super::message::{self, Event, OutOfMemory, Ready, Setup, Step, StepError};
 use super::network::JobNetwork;
 use super::probe::{self, PROBE_NAME};
 use super::process::{self, Cloned, SingleThreaded};
+use super::program::set_limits_of_all;
 
 /// What the launcher is called, in `argv[0]`.
 pub(super) const LAUNCHER_NAME: &str = "mesh-launcher";
@@ -181,6 +182,7 @@ impl Launcher {
             true => Groups::prepare(setup.memory_bytes),
             false => Groups::none(),
         };
+        set_limits_of_all()?;
         base::drop_root()?;
         base::enter(&single)?;
         // Last, because changing users forgets it.
@@ -215,7 +217,10 @@ impl Launcher {
                 }
                 Woken::Work => match message::receive::<()>(&control)? {
                     Some(((), fds)) => JobEnds::new(fds).and_then(|job| self.launch(job)),
-                    None => return Ok(()),
+                    None => {
+                        self.end_all();
+                        return Ok(());
+                    }
                 },
             };
             if let Some((assignment, group)) = child {
@@ -234,6 +239,22 @@ impl Launcher {
                     },
                 );
             }
+        }
+    }
+
+    /// Ends every job, and removes the groups: whoever is left in one would keep it there for good.
+    fn end_all(&mut self) {
+        let waiting = self.waiting.drain(..).map(|waiting| waiting.first);
+        let first: Vec<Running> =
+            std::mem::take(&mut self.running).into_values().chain(waiting).collect();
+        for running in &first {
+            // One that has ended is as good.
+            let _ = rustix::process::pidfd_send_signal(&running.pidfd, Signal::KILL);
+        }
+        while let Ok(Some(_)) = process::reap(true) {}
+        let groups = first.iter().map(|running| &running.group);
+        for group in groups.chain(&self.idle_groups).chain(&self.leftover) {
+            self.groups.remove(group);
         }
     }
 

@@ -39,7 +39,7 @@ impl Program {
             arguments: all(&order.arguments)?,
             environment: all(&order.environment)?,
             directory: text(&order.working_directory)?,
-            processes: if group.bounds_processes() { u64::MAX } else { order.processes },
+            processes: if group.bounds_processes() { NO_LIMIT } else { order.processes },
         })
     }
 
@@ -90,37 +90,48 @@ impl Program {
         filter.install().map_err(|_| Errno::INVAL).step("filter system calls")
     }
 
-    /// All of them: none is what it happened to be for whoever started `mesh`.
+    /// Those that the launcher does not have, too.
     fn set_limits(&self) -> Result<(), StepError> {
-        const NONE: u64 = u64::MAX;
-        let limits = [
-            (Resource::Cpu, NONE, NONE),
-            (Resource::Fsize, NONE, NONE),
-            (Resource::Data, NONE, NONE),
-            (Resource::Stack, 8 << 20, NONE),
-            (Resource::Core, 0, 0),
-            (Resource::Rss, NONE, NONE),
-            (Resource::Nproc, self.processes, self.processes),
-            (Resource::Nofile, 1024, 65_536),
-            (Resource::Memlock, 8 << 20, 8 << 20),
-            (Resource::As, NONE, NONE),
-            (Resource::Locks, NONE, NONE),
-            (Resource::Sigpending, 16_384, 16_384),
-            (Resource::Msgqueue, 819_200, 819_200),
-            (Resource::Nice, 0, 0),
-            (Resource::Rtprio, 0, 0),
-            (Resource::Rttime, NONE, NONE),
-        ];
-        for (resource, soft, hard) in limits {
-            // Only what was the most for its owner is the most for a job, too.
-            let most = rustix::process::getrlimit(resource).maximum.unwrap_or(NONE);
-            let (soft, hard) = (soft.min(most), hard.min(most));
-            let some = |value| (value != NONE).then_some(value);
-            let new = Rlimit { current: some(soft), maximum: some(hard) };
-            rustix::process::setrlimit(resource, new).step("set limits")?;
+        set_limit(Resource::Nofile, 1024, 65_536)?;
+        match self.processes {
+            NO_LIMIT => Ok(()),
+            count => set_limit(Resource::Nproc, count, count),
         }
-        Ok(())
     }
+}
+
+const NO_LIMIT: u64 = u64::MAX;
+
+/// Sets what the launcher and all that it makes have of each resource: nothing is what it happened to be for whoever
+/// started `mesh`. What the kernel counts for a user it bounds for a user namespace by what its maker has, too: for
+/// all jobs together (setrlimit(2), "pending signals" and so on). Descriptors and processes are bounded for each job.
+pub(super) fn set_limits_of_all() -> Result<(), StepError> {
+    let limits = [
+        (Resource::Cpu, NO_LIMIT, NO_LIMIT),
+        (Resource::Fsize, NO_LIMIT, NO_LIMIT),
+        (Resource::Data, NO_LIMIT, NO_LIMIT),
+        (Resource::Stack, 8 << 20, NO_LIMIT),
+        (Resource::Core, 0, 0),
+        (Resource::Rss, NO_LIMIT, NO_LIMIT),
+        (Resource::Memlock, 8 << 20, 8 << 20),
+        (Resource::As, NO_LIMIT, NO_LIMIT),
+        (Resource::Locks, NO_LIMIT, NO_LIMIT),
+        (Resource::Sigpending, 16_384, 16_384),
+        (Resource::Msgqueue, 819_200, 819_200),
+        (Resource::Nice, 0, 0),
+        (Resource::Rtprio, 0, 0),
+        (Resource::Rttime, NO_LIMIT, NO_LIMIT),
+    ];
+    limits.into_iter().try_for_each(|(resource, soft, hard)| set_limit(resource, soft, hard))
+}
+
+/// At most what the owner may have.
+fn set_limit(resource: Resource, soft: u64, hard: u64) -> Result<(), StepError> {
+    let most = rustix::process::getrlimit(resource).maximum.unwrap_or(NO_LIMIT);
+    let (soft, hard) = (soft.min(most), hard.min(most));
+    let some = |value| (value != NO_LIMIT).then_some(value);
+    let new = Rlimit { current: some(soft), maximum: some(hard) };
+    rustix::process::setrlimit(resource, new).step("set limits")
 }
 
 fn drop_capabilities() -> Result<(), Errno> {
