@@ -361,13 +361,16 @@ fn print_json(thunk: ThunkName, planned: &PlannedCommand, ended: &Ended) -> Resu
 
 #[cfg(test)]
 mod tests {
+    use mesh_node::exec::Excess;
+
     use super::*;
 
     #[test]
     fn statuses_are_those_of_a_shell() {
+        let large = Exit::TooLarge(Excess::Files { files_max: 1 });
         let codes =
-            [Exit::Code(3), Exit::Signal(11), Exit::TimedOut, Exit::OutOfMemory].map(status);
-        assert_eq!(codes, [3, 139, 124, 137]);
+            [Exit::Code(3), Exit::Signal(11), Exit::TimedOut, Exit::OutOfMemory, large].map(status);
+        assert_eq!(codes, [3, 139, 124, 137, 153]);
     }
 
     #[test]

@@ -127,3 +127,45 @@ fn read_thunk(bytes: &[u8]) -> Option<Thunk> {
     let text = std::str::from_utf8(bytes).ok()?;
     text.trim_start().starts_with('{').then(|| Thunk::from_json(text).ok())?
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use mesh_store::StoreOptions;
+
+    use super::*;
+
+    /// Agrees so many times.
+    fn times(count: u32) -> impl Fn() -> io::Result<()> {
+        let left = Cell::new(count);
+        move || match left.get().checked_sub(1) {
+            Some(less) => {
+                left.set(less);
+                Ok(())
+            }
+            None => Err(io::ErrorKind::TimedOut.into()),
+        }
+    }
+
+    #[test]
+    fn what_is_given_up_leaves_nothing_behind() {
+        let place = tempfile::tempdir().unwrap();
+        let store = Store::open(StoreOptions::new(place.path().join("store"))).unwrap();
+        let large = place.path().join("large");
+        fs::write(&large, vec![7; 4 * limits::STORE_HELD_BYTES as usize]).unwrap();
+        let output = Output::required("/large".parse().unwrap());
+        let open = |path: &Path| OwnedFd::from(File::open(path).unwrap());
+        let tried = collect(&store, &output, open(&large), &times(1));
+        assert!(matches!(tried, Err(EngineError::Store(_))), "{tried:?}");
+        let directory = place.path().join("directory");
+        fs::create_dir(&directory).unwrap();
+        fs::rename(&large, directory.join("large")).unwrap();
+        assert!(collect(&store, &output, open(&directory), &times(2)).is_err());
+        let left =
+            |below: &str| fs::read_dir(place.path().join("store").join(below)).unwrap().count();
+        assert_eq!((left("tmp"), left("blobs")), (0, 0));
+        let whole = collect(&store, &output, open(&directory), &times(u32::MAX)).unwrap();
+        assert!(matches!(whole, Some(OutputObject::Tree(_))), "{whole:?}");
+    }
+}

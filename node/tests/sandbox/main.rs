@@ -61,6 +61,8 @@ fn run(name: &str, user: Option<u32>) -> Result<(), Failed> {
     }
     let output = command.output()?;
     if output.status.success() {
+        // Names of what was checked.
+        print!("{}", String::from_utf8_lossy(&output.stdout));
         return Ok(());
     }
     let errors = String::from_utf8_lossy(&output.stderr);

@@ -18,12 +18,12 @@ pub(super) struct View<'a> {
     pub(super) at: BTreeMap<AbsPath, ValueName>,
     links: BTreeMap<AbsPath, String>,
     /// How many places may still be looked at.
-    looks: Cell<u64>,
+    pub(super) looks: Cell<u64>,
 }
 
-/// Places that are looked at for one thunk: each directory around each directory on each path. Of thunks that
-/// fill [`limits::THUNK_BYTES`] with paths of ordinary depth a tenth of it; a second or so.
-const LOOKS: u64 = 20_000_000;
+/// Places that are looked at for one thunk: each directory around each directory on each path. A hundred thousand
+/// paths of ten directories come to half of it; it is a second or so.
+const LOOKS: u64 = 10_000_000;
 
 impl<'a> View<'a> {
     pub(super) fn new(spec: &ThunkSpec, trees: &'a dyn Trees) -> Result<Self, PlanError> {

@@ -426,6 +426,7 @@ pub(super) mod architecture {
     use seccompiler::TargetArch;
 
     pub(in super::super) const TARGET: TargetArch = TargetArch::aarch64;
-    pub(in super::super) const ALLOWED: &[libc::c_long] = &[];
+    pub(in super::super) const ALLOWED: &[libc::c_long] =
+        &[libc::SYS_getrlimit, libc::SYS_setrlimit];
     pub(in super::super) const FORBIDDEN: &[libc::c_long] = &[];
 }
