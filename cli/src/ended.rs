@@ -12,6 +12,9 @@ use crate::{exit, words};
 /// The signal of the kernel's out-of-memory killer.
 const SIGKILL: i32 = 9;
 
+/// The signal of a file that becomes too large.
+const SIGXFSZ: i32 = 25;
+
 /// The exit status that a shell would report.
 pub(crate) fn status(exit: Exit) -> u8 {
     let code = match exit {
@@ -19,6 +22,7 @@ pub(crate) fn status(exit: Exit) -> u8 {
         Exit::Signal(signal) => i32::from(exit::SIGNALLED) + signal,
         Exit::TimedOut => exit::TIMED_OUT.into(),
         Exit::OutOfMemory => i32::from(exit::SIGNALLED) + SIGKILL,
+        Exit::TooLarge(_) => i32::from(exit::SIGNALLED) + SIGXFSZ,
     };
     u8::try_from(code).unwrap_or(u8::MAX)
 }
@@ -45,6 +49,7 @@ impl Ran {
             Exit::Signal(signal) => add("signal", json!(signal)),
             Exit::TimedOut => add("timed_out", json!(true)),
             Exit::OutOfMemory => add("out_of_memory", json!(true)),
+            Exit::TooLarge(excess) => add("too_large", json!(excess.to_string())),
         };
         add("stdout", json!(stdout));
         add("stderr", json!(stderr));
@@ -61,13 +66,16 @@ impl Ran {
 
 #[cfg(test)]
 mod tests {
+    use mesh_node::exec::Excess;
+
     use super::*;
 
     #[test]
     fn statuses_are_those_of_a_shell() {
+        let large = Exit::TooLarge(Excess::Files { files_max: 1 });
         let codes =
-            [Exit::Code(3), Exit::Signal(11), Exit::TimedOut, Exit::OutOfMemory].map(status);
-        assert_eq!(codes, [3, 139, 124, 137]);
+            [Exit::Code(3), Exit::Signal(11), Exit::TimedOut, Exit::OutOfMemory, large].map(status);
+        assert_eq!(codes, [3, 139, 124, 137, 153]);
     }
 
     #[test]

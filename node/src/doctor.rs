@@ -89,6 +89,7 @@ fn check(probed: &Probed) -> Check {
         None => (Status::Works, "works".to_owned()),
         Some(errno) => {
             let text = std::io::Error::from_raw_os_error(errno).to_string();
+            let text = probed.step.iter().fold(text, |text, step| format!("cannot {step}: {text}"));
             (severity(&probed.name), text)
         }
     };
@@ -99,6 +100,11 @@ fn check(probed: &Probed) -> Check {
         (_, "system call filters") => "build the kernel with CONFIG_SECCOMP_FILTER",
         (_, "system call notification") => "placeholders opened by programs cannot be forced",
         (_, "loopback") => "programs cannot talk to themselves over the network",
+        (_, "memory scores") => {
+            "without memory the kernel may end other programs before it ends those of jobs"
+        }
+        (_, "a host name" | "host name namespaces") => "jobs see the name of this machine",
+        (_, "control group namespaces") => "jobs see what their control group is called",
         (_, "stop being root") => "run mesh as an ordinary user",
         _ => NAMESPACES_HINT,
     };
@@ -107,7 +113,12 @@ fn check(probed: &Probed) -> Check {
 
 fn severity(name: &str) -> Status {
     match name {
-        "loopback" | "system call notification" => Status::Limited,
+        "loopback"
+        | "system call notification"
+        | "memory scores"
+        | "a host name"
+        | "host name namespaces"
+        | "control group namespaces" => Status::Limited,
         _ => Status::Broken,
     }
 }

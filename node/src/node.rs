@@ -51,8 +51,10 @@ pub struct NodeOptions {
     pub network: SwarmConfig,
     /// Cores that others' thunks may keep busy.
     pub slots: u32,
-    /// Memory that one of them may take, in bytes.
+    /// Memory that one of them, and all together, may take, in bytes.
     pub memory_bytes: u64,
+    /// What the files and outputs of one of them may take, in bytes.
+    pub files_bytes: u64,
     /// Help only while nobody else uses the machine, and let thunks stand back behind everybody.
     pub only_when_idle: bool,
     /// The share of others' results that are computed once more here, in thousandths.
@@ -64,17 +66,23 @@ pub struct NodeOptions {
 impl Default for NodeOptions {
     /// All of this machine.
     fn default() -> Self {
-        let information = rustix::system::sysinfo();
-        let memory_bytes = information.totalram.saturating_mul(u64::from(information.mem_unit));
+        let memory_bytes = memory();
         Self {
             network: SwarmConfig::default(),
             slots: cores(),
             memory_bytes,
+            files_bytes: SandboxOptions::default().files_bytes,
             only_when_idle: false,
             check_permille: 0,
             policies: PolicyNames::default(),
         }
     }
+}
+
+/// Memory of this machine, in bytes.
+fn memory() -> u64 {
+    let information = rustix::system::sysinfo();
+    information.totalram.saturating_mul(u64::from(information.mem_unit))
 }
 
 /// Cores of this machine that this process may use.
@@ -144,7 +152,13 @@ impl Node {
     ) -> Result<StartedNode, NodeError> {
         // Thunks that do not stand back could not be told from what the owner does.
         let nice = if options.only_when_idle { STANDS_BACK } else { 0 };
-        let sandbox = SandboxOptions { nice, ready: options.slots, ..SandboxOptions::default() };
+        let sandbox = SandboxOptions {
+            files_bytes: options.files_bytes,
+            memory_bytes: Some(options.memory_bytes.min(memory() / 16 * 15)),
+            nice,
+            ready: options.slots,
+            ..SandboxOptions::default()
+        };
         let engine = SandboxEngine::start(store.clone(), sandbox)?;
         let platform = Platform::host().ok_or(NodeError::Platform)?;
         let key = membership.key().clone();

@@ -81,5 +81,6 @@ fn reason(outcome: &Outcome) -> String {
         Exit::Signal(signal) => format!("ended by signal {signal}"),
         Exit::TimedOut => "it ran out of time".to_owned(),
         Exit::OutOfMemory => "it ran out of memory".to_owned(),
+        Exit::TooLarge(excess) => excess.to_string(),
     }
 }

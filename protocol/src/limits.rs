@@ -65,6 +65,14 @@ pub const SANDBOX_MESSAGE_BYTES: usize = 16 * 1024;
 /// path in the sandbox and in the store.
 pub const SANDBOX_ORDER_BYTES: u64 = 48 * 1024 * 1024;
 
+/// Files and directories in the file system of one sandbox, and in the outputs of one job: each takes a kilobyte
+/// of the kernel's memory, or a file of the store. As many as [`TRANSFER_TREE_OBJECTS`].
+pub const SANDBOX_FILES: u64 = TRANSFER_TREE_OBJECTS as u64;
+
+/// Mounts in one sandbox: large files outside of trees, trees, and directories of outputs. Twice the objects on
+/// the largest link lines known; the kernel lets a namespace have 100,000.
+pub const SANDBOX_MOUNTS: usize = 60_000;
+
 /// Small files that an engine keeps in memory, so that headers read by every compile are opened once.
 pub const SMALL_FILES_BYTES: usize = 64 * 1024 * 1024;
 

@@ -257,7 +257,11 @@ impl Blobs {
         self.adopt(temporary, digest)
     }
 
-    pub(crate) fn put_file(&self, file: &File) -> Result<Digest, StoreError> {
+    pub(crate) fn put_file(
+        &self,
+        file: &File,
+        go_on: &dyn Fn() -> io::Result<()>,
+    ) -> Result<Digest, StoreError> {
         let given = Path::new("the given file");
         let is_file = file.metadata().at("look at", given)?.is_file();
         if is_file && let Some(bytes) = read_if_small(file).at("read", given)? {
@@ -269,16 +273,19 @@ impl Blobs {
         // A clone is a snapshot, so what is hashed is what is kept, as it is with a copy.
         let result = if !is_file {
             sys::read_stream(file, |bytes| {
+                go_on()?;
                 hasher.update(bytes);
                 (&mut &*target).write_all(bytes)
             })
         } else if sys::reflink(target, file) {
             sys::read_through(target, |bytes| {
+                go_on()?;
                 hasher.update(bytes);
                 Ok(())
             })
         } else {
             sys::read_through(file, |bytes| {
+                go_on()?;
                 hasher.update(bytes);
                 (&mut &*target).write_all(bytes)
             })

@@ -183,7 +183,16 @@ impl Store {
     /// Stores what is in an open file, from its beginning to its end, whatever its position.
     /// Shares blocks with it where the file system can; takes little memory.
     pub fn put_file(&self, file: &File) -> Result<Digest, StoreError> {
-        self.0.blobs.put_file(file)
+        self.0.blobs.put_file(file, &|| Ok(()))
+    }
+
+    /// The same, as long as `go_on` is no error: that is asked for each piece. Given up, nothing is left behind.
+    pub fn put_file_while(
+        &self,
+        file: &File,
+        go_on: &dyn Fn() -> std::io::Result<()>,
+    ) -> Result<Digest, StoreError> {
+        self.0.blobs.put_file(file, go_on)
     }
 
     /// Is the object here, with the right length? Marks it as used, so that it stays as long as

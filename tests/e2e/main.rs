@@ -35,6 +35,7 @@ mod sharing;
 mod sim;
 mod store;
 mod terminal;
+mod tools;
 mod trace;
 mod variables;
 mod versions;

@@ -42,7 +42,12 @@ use std::process::{Command, Output, Stdio};
 pub struct Mesh {
     home: tempfile::TempDir,
     host: Option<Host>,
+    /// `mesh` of another user, whom this one may become.
+    other: Option<PathBuf>,
 }
+
+/// The ordinary user that root becomes.
+const NOBODY: u32 = 65534;
 
 /// What a finished command left.
 #[derive(Debug)]
@@ -66,7 +71,23 @@ impl Default for Mesh {
 impl Mesh {
     /// A user with an empty home.
     pub fn new() -> Self {
-        Self { home: tempfile::tempdir().expect("a temporary directory can be made"), host: None }
+        let home = tempfile::tempdir().expect("a temporary directory can be made");
+        Self { home, host: None, other: None }
+    }
+
+    /// An ordinary user with an empty home, where this one is root. None where it is not; that is said.
+    pub fn ordinary() -> Option<Self> {
+        if !rustix::process::geteuid().is_root() {
+            skip::unable("only root can become somebody else");
+            return None;
+        }
+        let mut mesh = Self::new();
+        std::os::unix::fs::chown(mesh.home(), Some(NOBODY), Some(NOBODY)).expect("root gives away");
+        // Where this one is built others may not come.
+        let own = mesh.home().join("mesh");
+        std::fs::copy(binary(), &own).expect("a program can be copied");
+        mesh.other = Some(own);
+        Some(mesh)
     }
 
     /// A user with an empty home on a host of a [`Network`].
@@ -86,7 +107,10 @@ impl Mesh {
 
     /// `mesh` with these arguments, ready to be started.
     pub fn command<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Command {
-        let mut command = self.program(binary());
+        let mut command = match &self.other {
+            Some(own) => self.program(own),
+            None => self.program(binary()),
+        };
         command.args(arguments).env("MESH_HOME", self.home()).stdin(Stdio::null());
         command
     }
@@ -97,16 +121,24 @@ impl Mesh {
         arguments: impl IntoIterator<Item = A>,
     ) -> Command {
         let mut command = self.program("setpriv");
-        command.args(["--pdeathsig", "KILL", "--"]).arg(binary()).args(arguments);
+        command.args(["--pdeathsig", "KILL", "--"]);
+        command.arg(self.other.clone().unwrap_or_else(binary)).args(arguments);
         command.env("MESH_HOME", self.home()).stdin(Stdio::null());
         command
     }
 
     fn program(&self, program: impl AsRef<OsStr>) -> Command {
-        match &self.host {
-            Some(host) => host.command(program),
-            None => Command::new(program),
-        }
+        let mut command = match (&self.host, &self.other) {
+            (Some(host), _) => return host.command(program),
+            (None, None) => return Command::new(program),
+            (None, Some(_)) => Command::new("setpriv"),
+        };
+        let user = NOBODY.to_string();
+        command
+            .args(["--reuid", &user, "--regid", &user, "--clear-groups", "--"])
+            .arg(program.as_ref());
+        command.env_remove("HOME").current_dir("/");
+        command
     }
 
     /// Runs `mesh` to its end.

@@ -29,7 +29,15 @@ impl Members {
     /// So many nodes on loopback, all of which see each other.
     #[track_caller]
     pub fn on_loopback(count: usize) -> Self {
-        let mut members = Self::empty((0..count).map(|_| Mesh::new()).collect(), None);
+        Self::of((0..count).map(|_| Mesh::new()).collect(), &[])
+    }
+
+    /// A node on loopback for each of these homes, all with these arguments, all of which see each other.
+    #[track_caller]
+    pub fn of(homes: Vec<Mesh>, arguments: &[&str]) -> Self {
+        let count = homes.len();
+        let mut members = Self::empty(homes, None);
+        members.pass(arguments);
         members.found();
         (1..count).for_each(|number| members.admit(number));
         members.wait_until_all_connected();

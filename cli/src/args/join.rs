@@ -37,9 +37,14 @@ pub(crate) struct JoinArgs {
     /// those whom it does not know well; who is found to lie gets nothing any more
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(0..=i64::from(PERCENT_MAX)))]
     pub(crate) check: Option<u32>,
-    /// Memory that one of others' thunks may take (default: all): a number of bytes, or one with K, M, G or T
+    /// Memory that others' thunks may take, each and all together (default: all): a number of bytes, or one with
+    /// K, M, G or T
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) memory: Option<u64>,
+    /// What the files that one of others' thunks makes may take, and what it leaves (default: half of the memory
+    /// of this machine): a size, as for --memory
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) files: Option<u64>,
     /// Go on in the background once it is a member; what it says goes to MESH_HOME/node.log
     #[arg(long)]
     pub(crate) detach: bool,

@@ -74,6 +74,8 @@ pub(crate) struct BuildOptions {
     pub(crate) at: Where,
     /// Interpose tools that are called by their paths as well, where the system allows it.
     pub(crate) bind: bool,
+    /// For the sandboxes of thunks that run here.
+    pub(crate) sandbox: SandboxOptions,
 }
 
 /// What came of it.
@@ -106,7 +108,7 @@ pub(crate) fn run(
     journal::clean_all(&builds).map_err(CliError::io(&builds))?;
     let runtime = threads::start()?;
     let ended = runtime.block_on(async {
-        let engine = SandboxEngine::start(store.clone(), SandboxOptions::default());
+        let engine = SandboxEngine::start(store.clone(), options.sandbox.clone());
         let engine = match engine {
             Ok(engine) => Arc::new(engine),
             Err(error) => return plain(options, console, &error).await,

@@ -57,6 +57,7 @@ fn options(command: Vec<OsString>, settings: &BuildSettings) -> BuildOptions {
         targets: None,
         at: Where::of(settings),
         bind: settings.bind.value,
+        sandbox: settings.sandbox(),
     }
 }
 

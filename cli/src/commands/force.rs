@@ -7,7 +7,7 @@ mod names;
 use std::sync::Arc;
 
 use mesh_node::driver::{Driver, Progress, Watcher};
-use mesh_node::exec::{Exit, Outcome, SandboxEngine, SandboxOptions};
+use mesh_node::exec::{Exit, Outcome, SandboxEngine};
 use mesh_protocol::graph::Cause;
 use mesh_protocol::name::ThunkName;
 use mesh_protocol::sched::force::{Event, ForceError, ForcePolicy};
@@ -66,7 +66,7 @@ async fn start(
     settings: &BuildSettings,
     console: &Console,
 ) -> Result<Forced, CliError> {
-    let engine = SandboxEngine::start(store.clone(), SandboxOptions::default())
+    let engine = SandboxEngine::start(store.clone(), settings.sandbox())
         .map_err(|error| CliError::new(exit::UNAVAILABLE, error).hint("mesh doctor says more"))?;
     let (at, home) = (Where::of(settings), home::directory()?);
     let policy = ForcePolicy { keep_going: settings.keep_going.value, ..ForcePolicy::default() };

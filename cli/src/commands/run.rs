@@ -12,7 +12,7 @@ use mesh_cli::frontend::{
     ReadError, Settings, StoreFiles, Unseen, regular_file,
 };
 use mesh_node::driver::{Progress, Watcher};
-use mesh_node::exec::{Exit, Outcome, SandboxEngine, SandboxOptions};
+use mesh_node::exec::{Exit, Outcome, SandboxEngine};
 use mesh_protocol::graph::Cause;
 use mesh_protocol::name::{OutputRef, Tag, ThunkName, ValueName};
 use mesh_protocol::sched::force::ForcePolicy;
@@ -227,7 +227,7 @@ async fn execute(
     name: ThunkName,
     planned: &PlannedCommand,
 ) -> Result<Ended, CliError> {
-    let engine = SandboxEngine::start(store.clone(), SandboxOptions::default())
+    let engine = SandboxEngine::start(store.clone(), settings.sandbox())
         .map_err(|error| CliError::new(exit::UNAVAILABLE, error).hint("mesh doctor says more"))?;
     let outcome = Arc::new(Mutex::new(None));
     let watcher = watcher(console.clone(), Arc::clone(&outcome));
@@ -312,6 +312,9 @@ fn finish(
     match ended.ran.exit {
         Exit::TimedOut => stderr::write_line("mesh: the command ran out of time"),
         Exit::OutOfMemory => stderr::write_line("mesh: the command ran out of memory"),
+        Exit::TooLarge(excess) => {
+            stderr::write_line(format_args!("mesh: the command failed: {excess}"))
+        }
         Exit::Code(_) | Exit::Signal(_) => {}
     }
     let code = status(ended.ran.exit);

@@ -1,5 +1,6 @@
 //! What is in effect: flags over the environment over the file over defaults.
 
+use mesh_node::exec::SandboxOptions;
 use mesh_node::net::swarm::SwarmConfig;
 use mesh_node::node::{NodeOptions, cores};
 use mesh_protocol::sched::named::PolicyNames;
@@ -49,6 +50,7 @@ pub(crate) struct JoinSettings {
     pub(crate) mdns: Setting<bool>,
     pub(crate) slots: Setting<u32>,
     pub(crate) memory_bytes: Setting<u64>,
+    pub(crate) files_bytes: Setting<u64>,
     pub(crate) only_when_idle: Setting<bool>,
     pub(crate) check_percent: Setting<u32>,
     pub(crate) idle_exit: Setting<IdleExit>,
@@ -67,6 +69,7 @@ impl JoinSettings {
             mdns: Setting::pick(mdns, &keys.mdns, || true),
             slots: Setting::pick(args.slots, &keys.slots, || default.slots),
             memory_bytes: Setting::pick(args.memory, &keys.memory_bytes, || default.memory_bytes),
+            files_bytes: Setting::pick(args.files, &keys.files_bytes, || default.files_bytes),
             only_when_idle: Setting::pick(args.only_when_idle, &keys.only_when_idle, || false),
             check_percent: Setting::pick(args.check, &keys.check_percent, || 0),
             idle_exit: Setting::pick(args.idle_exit, &keys.idle_exit, || IdleExit::Never),
@@ -91,6 +94,7 @@ impl JoinSettings {
             network,
             slots: self.slots.value,
             memory_bytes: self.memory_bytes.value,
+            files_bytes: self.files_bytes.value,
             only_when_idle: self.only_when_idle.value,
             check_permille: 10 * self.check_percent.value,
             policies: PolicyNames {
@@ -110,6 +114,7 @@ impl JoinSettings {
             self.mdns.row("join.mdns", plain),
             self.slots.row("join.slots", |slots| json!(slots)),
             self.memory_bytes.row("join.memory", |bytes| json!(bytes)),
+            self.files_bytes.row("join.files", |bytes| json!(bytes)),
             self.only_when_idle.row("join.only-when-idle", plain),
             self.check_percent.row("join.check", |percent| json!(percent)),
             self.idle_exit.row("join.idle-exit", idle_exit),
@@ -165,6 +170,7 @@ pub(crate) struct BuildSettings {
     pub(crate) local: Setting<bool>,
     pub(crate) keep_going: Setting<bool>,
     pub(crate) eager: Setting<bool>,
+    pub(crate) files_bytes: Setting<u64>,
     pub(crate) bind: Setting<bool>,
     pub(crate) quiet: Setting<bool>,
 }
@@ -177,9 +183,17 @@ impl BuildSettings {
             local: Setting::pick(flags.local, &keys.local, || false),
             keep_going: Setting::pick(flags.keep_going, &keys.keep_going, || false),
             eager: Setting::pick(flags.eager, &keys.eager, || false),
+            files_bytes: Setting::pick(None, &keys.files_bytes, || {
+                SandboxOptions::default().files_bytes
+            }),
             bind: bind(config, flags.no_bind),
             quiet: Setting::pick(flags.quiet, &keys.quiet, || false),
         }
+    }
+
+    /// For the sandboxes of thunks that run here.
+    pub(crate) fn sandbox(&self) -> SandboxOptions {
+        SandboxOptions { files_bytes: self.files_bytes.value, ..SandboxOptions::default() }
     }
 
     pub(crate) fn rows(&self) -> Vec<Row> {
@@ -188,6 +202,7 @@ impl BuildSettings {
             self.local.row("build.local", plain),
             self.keep_going.row("build.keep-going", plain),
             self.eager.row("build.eager", plain),
+            self.files_bytes.row("build.files", |bytes| json!(bytes)),
             self.bind.row("build.bind", plain),
             self.quiet.row("build.quiet", plain),
         ]

@@ -42,6 +42,7 @@ pub(super) struct JoinKeys {
     pub(super) mdns: Key<bool>,
     pub(super) slots: Key<u32>,
     pub(super) memory_bytes: Key<u64>,
+    pub(super) files_bytes: Key<u64>,
     pub(super) only_when_idle: Key<bool>,
     pub(super) check_percent: Key<u32>,
     pub(super) idle_exit: Key<IdleExit>,
@@ -57,6 +58,7 @@ pub(super) struct BuildKeys {
     pub(super) local: Key<bool>,
     pub(super) keep_going: Key<bool>,
     pub(super) eager: Key<bool>,
+    pub(super) files_bytes: Key<u64>,
     pub(super) bind: Key<bool>,
     pub(super) quiet: Key<bool>,
 }
@@ -106,6 +108,7 @@ impl JoinKeys {
             mdns: flag(&table, "mdns")?,
             slots: number(&table, "slots", SLOTS)?,
             memory_bytes: keep(&table, "memory", table.parsed("memory", SIZE, parse_size)?),
+            files_bytes: keep(&table, "files", table.parsed("files", SIZE, parse_size)?),
             only_when_idle: flag(&table, "only-when-idle")?,
             check_percent: number(&table, "check", 0..=u64::from(PERCENT_MAX))?,
             idle_exit: keep(
@@ -145,6 +148,7 @@ impl BuildKeys {
             local: flag(&table, "local")?,
             keep_going: flag(&table, "keep-going")?,
             eager: flag(&table, "eager")?,
+            files_bytes: keep(&table, "files", table.parsed("files", SIZE, parse_size)?),
             bind: flag(&table, "bind")?,
             quiet: flag(&table, "quiet")?,
         };

@@ -17,7 +17,7 @@ use mesh_protocol::wire::claim::Timeline;
 use super::session::{TO_BUILD, TO_NODE, ToBuild, ToNode};
 use super::*;
 use crate::claims::{News, Trip};
-use crate::exec::{Exit, Outcome};
+use crate::exec::{Excess, Exit, Outcome};
 
 const PEER: PeerId = PeerId([7; 32]);
 const TICKET: TicketId = TicketId([8; 16]);
@@ -207,7 +207,9 @@ fn to_build() -> Vec<ToBuild> {
         | ToBuild::Load(..)
         | ToBuild::Learned(..) => {}
     }
-    let exits = [Exit::Code(1), Exit::Signal(2), Exit::TimedOut, Exit::OutOfMemory];
+    let excesses = [Excess::Bytes { bytes: 2, bytes_max: 1 }, Excess::Files { files_max: 1 }];
+    let ends = [Exit::Code(1), Exit::Signal(2), Exit::TimedOut, Exit::OutOfMemory];
+    let exits = ends.into_iter().chain(excesses.map(Exit::TooLarge));
     let outcome = |exit| Outcome {
         exit,
         outputs: outputs(),

@@ -12,6 +12,7 @@ pub mod engine;
 pub mod plan;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -107,6 +108,38 @@ pub enum Exit {
     TimedOut,
     /// By the kernel or us: it held more memory than it may.
     OutOfMemory,
+    /// By itself, but what it left is too large to be kept.
+    TooLarge(Excess),
+}
+
+/// What outputs have too much of, all together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Excess {
+    /// Lengths of files, in bytes, holes included: at least this many.
+    Bytes {
+        /// What there is.
+        bytes: u64,
+        /// What may be.
+        bytes_max: u64,
+    },
+    /// Files and directories.
+    Files {
+        /// What may be.
+        files_max: u64,
+    },
+}
+
+impl fmt::Display for Excess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bytes { bytes, bytes_max } => {
+                write!(f, "its outputs have {bytes} bytes or more, where {bytes_max} are allowed")
+            }
+            Self::Files { files_max } => {
+                write!(f, "its outputs are more than the {files_max} files that are allowed")
+            }
+        }
+    }
 }
 
 /// Why a machine could not run a job.
@@ -129,6 +162,9 @@ pub enum EngineError {
     /// A system call on the way failed.
     #[error("running a job: {0}")]
     System(#[from] std::io::Error),
+    /// The job was ended for want of memory, below the bound that its thunk has, if any.
+    #[error("it needs more memory than is left of the {0} bytes that this node gives its jobs")]
+    Memory(u64),
     /// No machine can run this thunk.
     #[error("the thunk cannot be run: {0}")]
     Refused(#[source] plan::PlanError),

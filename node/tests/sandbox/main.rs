@@ -7,6 +7,7 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod ends;
+mod hostile;
 mod inputs;
 mod mesh;
 mod outputs;
@@ -28,7 +29,9 @@ const CASE: &str = "--case";
 
 fn main() {
     mesh_node::exec::run_launcher_if_asked();
-    let cases = [sees::CASES, inputs::CASES, outputs::CASES, ends::CASES, mesh::CASES].concat();
+    let cases =
+        [sees::CASES, inputs::CASES, outputs::CASES, ends::CASES, mesh::CASES, hostile::CASES]
+            .concat();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [ends::VICTIM] => return ends::be_the_victim(),
@@ -58,6 +61,8 @@ fn run(name: &str, user: Option<u32>) -> Result<(), Failed> {
     }
     let output = command.output()?;
     if output.status.success() {
+        // Names of what was checked.
+        print!("{}", String::from_utf8_lossy(&output.stdout));
         return Ok(());
     }
     let errors = String::from_utf8_lossy(&output.stderr);

@@ -3,6 +3,7 @@
 
 mod liar;
 mod peer;
+mod thunks;
 
 use std::collections::BTreeSet;
 use std::future::Future;

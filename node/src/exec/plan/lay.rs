@@ -26,7 +26,7 @@ struct Laying<'a> {
     /// Everything that is made by hand, at its real place.
     entries: BTreeMap<AbsPath, Entry>,
     /// Files that are mounted on stubs.
-    mounts: Vec<Mount>,
+    mounts: BTreeMap<AbsPath, MountKind>,
     /// Where files that are not part of a tree stand first.
     first: BTreeMap<(ValueName, bool), AbsPath>,
     /// Length of the files that are copied because they stand somewhere else already.
@@ -43,7 +43,7 @@ pub(super) fn lay(
     let mut laying = Laying {
         view,
         entries: BTreeMap::new(),
-        mounts: Vec::new(),
+        mounts: BTreeMap::new(),
         first: BTreeMap::new(),
         twice_bytes: 0,
         writable: BTreeSet::new(),
@@ -117,12 +117,11 @@ impl Laying<'_> {
             return self.claim(place, entry);
         }
         let what = MountKind::File { value: name.digest(), executable };
-        let mount = Mount { at: place.clone(), what };
-        if !self.mounts.contains(&mount) {
-            self.claim(place, Entry::Stub)?;
-            self.mounts.push(mount);
+        self.claim(place.clone(), Entry::Stub)?;
+        match self.mounts.insert(place.clone(), what.clone()) {
+            Some(other) if other != what => Err(PlanError::Conflict(place)),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// Does a large file stand somewhere else already? Mounted twice, it would be one file with two names,
@@ -142,8 +141,9 @@ impl Laying<'_> {
 
     /// What the trees that will be mounted (not copied) say about a place, and which says it.
     fn covered(&self, place: &AbsPath) -> Result<Option<(AbsPath, TreeEntry)>, PlanError> {
-        let mut root = Some(place.clone());
+        let mut root = Some(place.clone()).filter(|_| !self.view.at.is_empty());
         while let Some(at) = root {
+            self.view.look(place)?;
             if let Some(&name) = self.view.at.get(&at)
                 && !self.copied.contains(&at)
                 && let Some(entry) = self.view.lookup_in(name, &at, place)?
@@ -194,43 +194,50 @@ impl Laying<'_> {
     /// Copies the trees that are small, and those that the job changes, inner ones first.
     fn copy_trees(&mut self) -> Result<(), PlanError> {
         let trees: Vec<_> = self.view.at.iter().map(|(at, name)| (at.clone(), *name)).collect();
+        // One tree may stand at many places: all copies together are bounded, the others are mounted.
+        let mut left = limits::THUNK_ENTRIES;
         for (at, name) in &trees {
             if at.is_root() || self.copied.contains(at) {
                 continue;
             }
-            if self.is_small(*name)? {
+            if let Some(entries) = self.entries_if_small(*name)?
+                && let Some(rest) = left.checked_sub(entries)
+            {
+                left = rest;
                 self.copied.insert(at.clone());
             }
         }
+        // Those that the job changes have to be copied.
+        let mut left = 2 * limits::THUNK_ENTRIES;
         for (at, name) in trees.iter().rev() {
             if self.copied.contains(at) {
                 let writable = self.writable.contains(at);
-                let mut left = limits::THUNK_ENTRIES;
                 self.copy_tree(at.clone(), *name, writable, at, &mut left)?;
             }
         }
         Ok(())
     }
 
-    fn is_small(&self, root: ValueName) -> Result<bool, PlanError> {
+    /// How many entries a tree has, if these are few and small.
+    fn entries_if_small(&self, root: ValueName) -> Result<Option<usize>, PlanError> {
         let (mut todo, mut entries) = (vec![root], 0);
         while let Some(name) = todo.pop() {
             let tree = self.view.tree(name)?;
             entries += 1 + tree.entries().len();
             if entries > COPY_TREE_ENTRIES {
-                return Ok(false);
+                return Ok(None);
             }
             for (_, entry) in tree.entries() {
                 match entry {
                     TreeEntry::File { name, .. } if name.digest().length > COPY_FILE_BYTES => {
-                        return Ok(false);
+                        return Ok(None);
                     }
                     TreeEntry::Directory(name) => todo.push(*name),
                     _ => {}
                 }
             }
         }
-        Ok(true)
+        Ok(Some(entries))
     }
 
     fn copy_tree(
@@ -273,7 +280,8 @@ impl Laying<'_> {
     fn finish(mut self) -> Result<(Vec<Layer>, Vec<Mount>), PlanError> {
         self.drop_what_trees_have()?;
         let mut layers = vec![self.layer(AbsPath::root())?];
-        let mut mounts = std::mem::take(&mut self.mounts);
+        let files = std::mem::take(&mut self.mounts).into_iter();
+        let mut mounts: Vec<Mount> = files.map(|(at, what)| Mount { at, what }).collect();
         for (at, name) in &self.view.at {
             if at.is_root() || self.copied.contains(at) {
                 continue;
@@ -293,14 +301,18 @@ impl Laying<'_> {
             mounts.push(Mount { at: AbsPath::root(), what: MountKind::Overlay(0) });
         }
         self.fill(&mut layers);
+        let layered: BTreeSet<&AbsPath> = layers.iter().map(|layer| &layer.at).collect();
         for at in &self.writable {
-            if !layers.iter().any(|layer| layer.at == *at) {
+            if !layered.contains(at) {
                 mounts.push(Mount { at: at.clone(), what: MountKind::Writable });
             }
         }
         for (path, what) in [("/dev", MountKind::Devices), ("/proc", MountKind::Processes)] {
             let at = path.parse().map_err(|_| PlanError::Links(AbsPath::root()))?;
             mounts.push(Mount { at, what });
+        }
+        if mounts.len() > limits::SANDBOX_MOUNTS {
+            return Err(PlanError::Mounts(limits::SANDBOX_MOUNTS));
         }
         mounts.sort_by(|a, b| a.at.components().cmp(b.at.components()));
         Ok((layers, mounts))
@@ -329,11 +341,13 @@ impl Laying<'_> {
     }
 
     fn something_below(&self, at: &AbsPath) -> bool {
-        let below = |place: &AbsPath| place.is_below(at);
-        self.entries.keys().any(below)
-            || self.writable.contains(at)
-            || self.writable.iter().any(below)
-            || self.view.at.keys().any(below)
+        // The first text that can be below: where that is too long, nothing is.
+        let Ok(first) = at.join("\u{1}") else { return self.writable.contains(at) };
+        let is_below = |place: Option<&AbsPath>| place.is_some_and(|place| place.is_below(at));
+        self.writable.contains(at)
+            || is_below(self.writable.range(&first..).next())
+            || is_below(self.entries.range(&first..).next().map(|(place, _)| place))
+            || is_below(self.view.at.range(&first..).next().map(|(place, _)| place))
     }
 
     /// The layer over the mounted trees that say something about `at`, inner ones first.
@@ -355,11 +369,17 @@ impl Laying<'_> {
 
     /// Gives every entry to the innermost layer around it.
     fn fill(&self, layers: &mut [Layer]) {
+        let places = layers.iter().enumerate().map(|(index, layer)| (layer.at.clone(), index));
+        let places: BTreeMap<AbsPath, usize> = places.collect();
         for (place, entry) in &self.entries {
-            let around = layers.iter_mut().filter(|layer| place.is_below(&layer.at));
-            if let Some(layer) = around.max_by_key(|layer| layer.at.components().count()) {
-                let path = relative(place, &layer.at).to_owned();
-                layer.entries.insert(path, entry.clone());
+            let mut around = place.parent();
+            while let Some(at) = around {
+                if let Some(&index) = places.get(&at) {
+                    let path = relative(place, &at).to_owned();
+                    layers[index].entries.insert(path, entry.clone());
+                    break;
+                }
+                around = at.parent();
             }
         }
     }

@@ -15,6 +15,7 @@ mod resolve;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use mesh_protocol::codec::CodecError;
 use mesh_protocol::name::{Digest, ValueName};
 use mesh_protocol::path::AbsPath;
 use mesh_protocol::thunk::{Platform, Thunk};
@@ -165,6 +166,26 @@ pub enum PlanError {
     /// A tree that has to be copied (the job changes it) has too many entries.
     #[error("the tree at {0} is too large to be changed in place")]
     TooLarge(AbsPath),
+    /// What would be copied into the sandbox does not fit.
+    #[error("its small inputs come to {bytes} bytes, where {bytes_max} are allowed")]
+    Copies {
+        /// What they come to, at all their paths.
+        bytes: u64,
+        /// What the files of a job may take.
+        bytes_max: u64,
+    },
+    /// Looking its paths up would take too long.
+    #[error("its paths are too many and too deep, down to {0}")]
+    Depth(AbsPath),
+    /// More than the kernel bears.
+    #[error("its large inputs stand at more than {0} places: put them into a tree")]
+    Mounts(usize),
+    /// What a sandbox is told to build is too long.
+    #[error("its inputs are too many")]
+    Order(#[source] CodecError),
+    /// The kernel cannot build it.
+    #[error("no sandbox can be built for it")]
+    Build(#[source] super::Failure),
     /// For another kind of machine.
     #[error("the thunk is for {0:?}, which this machine is not")]
     Platform(Platform),

@@ -1,5 +1,6 @@
 //! Looking into the trees of a thunk: what stands at a path, and where links lead.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -16,11 +17,18 @@ pub(super) struct View<'a> {
     /// By path, links followed.
     pub(super) at: BTreeMap<AbsPath, ValueName>,
     links: BTreeMap<AbsPath, String>,
+    /// How many places may still be looked at.
+    pub(super) looks: Cell<u64>,
 }
+
+/// Places that are looked at for one thunk: each directory around each directory on each path. A hundred thousand
+/// paths of ten directories come to half of it; it is a second or so.
+const LOOKS: u64 = 10_000_000;
 
 impl<'a> View<'a> {
     pub(super) fn new(spec: &ThunkSpec, trees: &'a dyn Trees) -> Result<Self, PlanError> {
-        let mut view = Self { trees, at: BTreeMap::new(), links: BTreeMap::new() };
+        let (at, links) = (BTreeMap::new(), BTreeMap::new());
+        let mut view = Self { trees, at, links, looks: Cell::new(LOOKS) };
         // Sorted by path: a tree is placed before those inside it ask what its links say.
         for (path, input) in &spec.inputs {
             if input.mode != InputMode::Tree {
@@ -91,10 +99,18 @@ impl<'a> View<'a> {
         }
     }
 
+    /// Counts one look at a place.
+    pub(super) fn look(&self, place: &AbsPath) -> Result<(), PlanError> {
+        let left = self.looks.get().checked_sub(1);
+        self.looks.set(left.ok_or_else(|| PlanError::Depth(place.clone()))?);
+        Ok(())
+    }
+
     /// What the trees say stands at a place (links followed already); inner trees first.
     pub(super) fn lookup(&self, place: &AbsPath) -> Result<Option<TreeEntry>, PlanError> {
-        let mut root = Some(place.clone());
+        let mut root = Some(place.clone()).filter(|_| !self.at.is_empty());
         while let Some(at) = root {
+            self.look(place)?;
             if let Some(&name) = self.at.get(&at)
                 && let Some(entry) = self.lookup_in(name, &at, place)?
             {

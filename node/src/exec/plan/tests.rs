@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use mesh_protocol::limits;
 use mesh_protocol::name::{Tag, ValueName};
 use mesh_protocol::path::AbsPath;
 use mesh_protocol::thunk::{Function, Input, Limits, Output, Platform, Thunk, ThunkSpec};
 use mesh_protocol::tree::{Tree, TreeEntry};
 
-use super::{Entry, ExecPlan, MountKind, PlanError, Trees};
+use super::resolve::View;
+use super::{COPY_TREE_ENTRIES, Entry, ExecPlan, MountKind, PlanError, Trees};
 
 #[derive(Default)]
 struct World {
@@ -190,4 +192,51 @@ fn what_cannot_be_planned() {
         let refused = plan(&[(reserved, Input::file(small))]);
         assert!(matches!(refused, PlanError::Reserved(_)), "{refused}");
     }
+}
+
+#[test]
+fn two_large_files_cannot_stand_at_one_place() {
+    let mut world = World::default();
+    let (one, other) = (world.file("one", 900_000), world.file("other", 900_001));
+    let tree = world.add_tree("tree", &[("l", TreeEntry::Symlink("d".to_owned()))]);
+    let inputs =
+        [("/t", Input::tree(tree)), ("/t/d/x", Input::file(one)), ("/t/l/x", Input::file(other))];
+    let thunk = Thunk::try_from(spec(&inputs, "/home/out")).unwrap();
+    let conflict = ExecPlan::new(&thunk, &world).unwrap_err();
+    assert!(matches!(conflict, PlanError::Conflict(_)), "{conflict}");
+}
+
+/// A small tree is cheaper to copy than to mount, a thousand of them are not.
+#[test]
+fn copies_of_trees_are_bounded_all_together() {
+    let mut world = World::default();
+    let small = world.file("small", 10);
+    let names: Vec<String> = (0..COPY_TREE_ENTRIES - 1).map(|n| n.to_string()).collect();
+    let entries: Vec<_> = names.iter().map(|name| (name.as_str(), file(small))).collect();
+    let tree = world.add_tree("tree", &entries);
+    let mut spec = spec(&[], "/home/out");
+    let places = 2 * limits::THUNK_ENTRIES / COPY_TREE_ENTRIES;
+    for number in 0..places {
+        spec.inputs.insert(path(&format!("/t/{number}")), Input::tree(tree));
+    }
+    let plan = ExecPlan::new(&Thunk::try_from(spec).unwrap(), &world).unwrap();
+    let copied = plan.layers[0].entries.len();
+    assert!(
+        (limits::THUNK_ENTRIES / 2..=limits::THUNK_ENTRIES + places).contains(&copied),
+        "{copied}"
+    );
+    let is_tree = |mount: &&super::Mount| matches!(mount.what, MountKind::Tree(_));
+    assert!(plan.mounts.iter().filter(is_tree).count() >= places / 3);
+}
+
+#[test]
+fn looking_up_ends() {
+    let mut world = World::default();
+    let tree = world.add_tree("tree", &[]);
+    let spec = spec(&[("/t", Input::tree(tree))], "/home/out");
+    let view = View::new(&spec, &world).unwrap();
+    view.looks.set(100);
+    let deep = path(&"/d".repeat(1_000));
+    let error = view.directory(&deep).unwrap_err();
+    assert!(matches!(&error, PlanError::Depth(_)), "{error}");
 }

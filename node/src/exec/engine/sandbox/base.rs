@@ -5,8 +5,10 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{CWD, Gid, Mode, OFlags, StatVfsMountFlags, Uid};
+use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags, MoveMountFlags, UnmountFlags};
 use rustix::process::DumpableBehavior;
+use rustix::thread::CapabilitySet;
 
 use super::build;
 use super::message::{Step, StepError};
@@ -55,14 +57,57 @@ pub(super) fn drop_root() -> Result<(), StepError> {
 /// is a mount of it on which its owner is the user of jobs.
 pub(super) fn enter(single: &SingleThreaded, mapped: Option<OwnedFd>) -> Result<(), StepError> {
     let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
+    let counted = counts();
     process::unshare(libc::CLONE_NEWUSER, single).step("make a user namespace")?;
     map(user, group)?;
-    let flags = libc::CLONE_NEWNS | libc::CLONE_NEWUTS;
-    process::unshare(flags, single).step("make a mount namespace")?;
-    rustix::system::sethostname(HOST_NAME).step("set the host name")?;
+    bound_counts(&counted);
+    process::unshare(libc::CLONE_NEWNS, single).step("make a mount namespace")?;
+    // Containers may forbid it. Jobs see another name then, and nothing else of the host by it.
+    let _ = name_host(single);
+    drop_bounding_set().step("empty the bounding set of capabilities")?;
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     rustix::mount::mount_change("/", private).step("make mounts private")?;
     lay(mapped)
+}
+
+/// Gives this process a host name of its own.
+pub(super) fn name_host(single: &SingleThreaded) -> Result<(), StepError> {
+    process::unshare(libc::CLONE_NEWUTS, single).step("make a host name namespace")?;
+    rustix::system::sethostname(HOST_NAME).step("set the host name")
+}
+
+/// What the kernel counts for each user and lets a user namespace bound: `/proc/sys/user`, see namespaces(7).
+const COUNTED: [&str; 2] = ["max_inotify_instances", "max_inotify_watches"];
+
+fn counts() -> Vec<(&'static str, Option<u64>)> {
+    let read = |name| std::fs::read_to_string(format!("/proc/sys/user/{name}"));
+    COUNTED.map(|name| (name, read(name).ok().and_then(|text| text.trim().parse().ok()))).into()
+}
+
+/// Leaves half of what the owner of the machine has to the owner, whatever all jobs together do. Containers
+/// that show `/proc/sys` read-only leave it to jobs.
+fn bound_counts(counts: &[(&str, Option<u64>)]) {
+    for (name, count) in counts {
+        if let Some(count) = count {
+            let half = (count / 2).to_string();
+            let _ = std::fs::write(format!("/proc/sys/user/{name}"), half);
+        }
+    }
+    // Jobs make none.
+    let _ = std::fs::write("/proc/sys/user/max_user_namespaces", "0");
+}
+
+/// No program that a job executes can come by a capability, whatever its file says.
+fn drop_bounding_set() -> Result<(), Errno> {
+    for number in 0..u64::BITS {
+        let capability = CapabilitySet::from_bits_retain(1 << number);
+        match rustix::thread::remove_capability_from_bounding_set(capability) {
+            // The kernel has no more.
+            Err(Errno::INVAL) => return Ok(()),
+            dropped => dropped?,
+        }
+    }
+    Ok(())
 }
 
 /// Says who this process is in its new user namespace, given who it was.
@@ -84,7 +129,7 @@ fn lay(mapped: Option<OwnedFd>) -> Result<(), StepError> {
     let store =
         rustix::fs::open(".", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
             .step("open the store")?;
-    let mut ground = Err(rustix::io::Errno::NOENT);
+    let mut ground = Err(Errno::NOENT);
     for path in GROUNDS {
         ground = rustix::mount::mount("tmpfs", path, "tmpfs", flags, options).map(|()| path);
         if ground.is_ok() {
@@ -163,6 +208,9 @@ fn lay_devices(devices: &[(&str, rustix::fd::OwnedFd)]) -> Result<(), StepError>
         let create = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
         rustix::fs::open(&path, create, Mode::from_raw_mode(0o444)).step_at("make", &path)?;
         rustix::mount::mount_bind(through(fd), &path).step_at("bind device", &path)?;
+        // A device can be written to all the same. What cannot be changed is its node, which is the host's.
+        let read_only = MountFlags::BIND | MountFlags::RDONLY | kept_flags(&path)?;
+        rustix::mount::mount_remount(&path, read_only, c"").step_at("make read-only", &path)?;
     }
     for (name, target) in LINKS {
         rustix::fs::symlink(target, format!("dev/{name}")).step_at("link", name)?;

@@ -6,9 +6,10 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{BufReader, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 
+use mesh_protocol::limits;
 use mesh_store::OBJECT_MTIME_S;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, Timespec, Timestamps};
 use rustix::mount::{MountFlags, UnmountFlags};
@@ -22,7 +23,8 @@ const ROOT: &str = "root";
 /// Makes the file system in memory that will hold what a job writes, and enters it: what does not depend on
 /// the job.
 pub(super) fn begin(files_bytes: u64) -> Result<(), StepError> {
-    let options = format!("mode=0755,size={files_bytes}");
+    let inodes = limits::SANDBOX_FILES;
+    let options = format!("mode=0755,size={files_bytes},nr_inodes={inodes}");
     let flags = MountFlags::NOSUID | MountFlags::NODEV;
     let options = std::ffi::CString::new(options).step("make options")?;
     rustix::mount::mount("tmpfs", base::WORK, "tmpfs", flags, options.as_c_str())
@@ -33,13 +35,53 @@ pub(super) fn begin(files_bytes: u64) -> Result<(), StepError> {
     set_time("shm")
 }
 
-/// Builds everything that the order says and makes it the root. `packed` holds the small files.
+/// Lets the file system in memory hold less than it was made for.
+pub(super) fn shrink(files_bytes: u64) -> Result<(), StepError> {
+    let options = std::ffi::CString::new(format!("size={files_bytes}")).step("make options")?;
+    let flags = MountFlags::NOSUID | MountFlags::NODEV;
+    rustix::mount::mount_remount(base::WORK, flags, options.as_c_str())
+        .step("bound the file system in memory")
+}
+
+/// The small files of a job. Each is read once in the order of the order; one that stands at several paths is
+/// gone back to.
+struct Packed<'f> {
+    file: BufReader<&'f mut File>,
+    at: u64,
+}
+
+impl Packed<'_> {
+    fn read(&mut self, offset: u64, length: u64, buffer: &mut Vec<u8>) -> std::io::Result<()> {
+        buffer.clear();
+        if length == 0 {
+            return Ok(());
+        }
+        self.file.seek_relative(offset.wrapping_sub(self.at) as i64)?;
+        let read = Read::by_ref(&mut self.file).take(length).read_to_end(buffer)? as u64;
+        self.at = offset + read;
+        if read == length { Ok(()) } else { Err(std::io::ErrorKind::UnexpectedEof.into()) }
+    }
+}
+
+/// Builds everything that the order says and makes it the root. `packed` holds the small files, from where it
+/// stands on.
 pub(super) fn build(order: &Order, packed: &mut File) -> Result<(), StepError> {
-    let mut packed = std::io::BufReader::with_capacity(256 * 1024, packed);
+    let mut packed = Packed { file: BufReader::with_capacity(256 * 1024, packed), at: 0 };
     for (index, layer) in order.layers.iter().enumerate() {
         fill(index, layer, &mut packed)?;
     }
     mount_all(order)?;
+    enter()
+}
+
+/// Builds what every sandbox has: devices, processes, a directory that can be written to.
+pub(super) fn build_empty() -> Result<(), StepError> {
+    for (path, mode) in [("dev", 0o755), ("proc", 0o755), ("tmp", 0o1777)] {
+        make_directory(&format!("{ROOT}/{path}"), mode)?;
+    }
+    rustix::mount::mount_bind(ROOT, ROOT).step("bind the root")?;
+    mount_last("dev", &MountOrder::Devices)?;
+    mount_last("proc", &MountOrder::Processes)?;
     enter()
 }
 
@@ -48,7 +90,7 @@ fn directory_of(index: usize, layer: &LayerOrder) -> String {
     if layer.lower.is_empty() { ROOT.to_owned() } else { format!("upper{index}") }
 }
 
-fn fill(index: usize, layer: &LayerOrder, packed: &mut impl Read) -> Result<(), StepError> {
+fn fill(index: usize, layer: &LayerOrder, packed: &mut Packed<'_>) -> Result<(), StepError> {
     let directory = directory_of(index, layer);
     if !layer.lower.is_empty() {
         make_directory(&directory, 0o755)?;
@@ -69,9 +111,8 @@ fn fill(index: usize, layer: &LayerOrder, packed: &mut impl Read) -> Result<(), 
                 rustix::fs::symlink(target, &full).step_at("link", &full)?;
                 set_time(&full)?;
             }
-            EntryOrder::Packed { mode, length } => {
-                buffer.clear();
-                packed.take(*length).read_to_end(&mut buffer).step_at("read", &full)?;
+            EntryOrder::Packed { mode, offset, length } => {
+                packed.read(*offset, *length, &mut buffer).step_at("read", &full)?;
                 make_file(&full, *mode, &mut buffer.as_slice())?;
             }
             EntryOrder::Stored { mode, path } => {

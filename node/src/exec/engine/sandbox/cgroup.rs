@@ -18,6 +18,7 @@ use rustix::fs::{Access, AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::base::NOBODY;
+use super::message::OutOfMemory;
 
 const DIRECTORY: OFlags =
     OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
@@ -27,6 +28,9 @@ const LOCKABLE: OFlags =
 /// What a job may find charged to its group that it did not cause. Whoever had it before was the first to
 /// read a file, say, and the kernel still has its pages.
 const RESIDUE_MAX_BYTES: u64 = 4 << 20;
+
+/// What the kernel charges a group at once, at most: a huge page.
+const CHARGED_AT_ONCE_BYTES: u64 = 2 << 20;
 
 /// The directory that holds the launcher itself, in version 2.
 const LEAF: &str = "launcher";
@@ -159,11 +163,17 @@ impl Groups {
         Self(Vec::new())
     }
 
-    /// Makes the launcher's groups wherever that is possible. To be called before it stops being
-    /// root.
-    pub(super) fn prepare() -> Self {
+    /// Makes the launcher's groups wherever that is possible, with a bound on what all jobs take together. To
+    /// be called before it stops being root.
+    pub(super) fn prepare(memory_bytes: Option<u64>) -> Self {
         let made = places().into_iter().filter_map(|(kind, own)| prepare(kind, &own));
-        Self(made.collect())
+        let mut made: Vec<Hierarchy> = made.collect();
+        if let Some(bytes) = memory_bytes {
+            made.retain(|Hierarchy { kind, directory }| {
+                bound_memory(*kind, directory, bytes).is_ok()
+            });
+        }
+        Self(made)
     }
 
     /// What they bound, for people.
@@ -320,7 +330,7 @@ impl JobGroup {
                 };
                 let is_reset = write(directory, "memory.max_usage_in_bytes", "0").is_ok();
                 self.residue_bytes = residue;
-                is_reset && !self.out_of_memory()
+                is_reset && self.out_of_memory() == OutOfMemory::No
             }
         }
     }
@@ -349,23 +359,14 @@ impl JobGroup {
                 let _ = write(directory, "memory.memsw.limit_in_bytes", "-1");
                 write(directory, "memory.limit_in_bytes", "-1")?;
             }
-            if let (Some(file), Some(bytes)) = (kind.memory_file(), memory_bytes) {
-                write(directory, file, &bytes.to_string())?;
-                self.bound_swap(*kind, directory, bytes);
+            if let Some(bytes) = memory_bytes {
+                bound_memory(*kind, directory, bytes)?;
             }
             if *kind != Kind::Memory1 {
                 write(directory, "pids.max", &(processes + 1).to_string())?;
             }
         }
         Ok(())
-    }
-
-    /// Swap counts as memory. Kernels without swap accounting lack these files.
-    fn bound_swap(&self, kind: Kind, directory: &OwnedFd, bytes: u64) {
-        let _ = match kind {
-            Kind::Memory1 => write(directory, "memory.memsw.limit_in_bytes", &bytes.to_string()),
-            _ => write(directory, "memory.swap.max", "0"),
-        };
     }
 
     /// The most memory that the job held, if the kernel tells.
@@ -375,20 +376,57 @@ impl JobGroup {
         Some(peak.saturating_sub(self.residue_bytes))
     }
 
-    /// Has a process been killed because the bound was reached?
-    pub(super) fn out_of_memory(&self) -> bool {
-        let kills = |(kind, directory): &(Kind, OwnedFd)| {
-            let text = read(directory, kind.kills_file()?)?;
-            text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.parse::<u64>().ok())
-        };
-        self.parts.iter().filter_map(kills).any(|count| count > 0)
+    /// Has a process been killed for want of memory, and was that the bound of this group?
+    pub(super) fn out_of_memory(&self) -> OutOfMemory {
+        for (kind, directory) in &self.parts {
+            let Some(file) = kind.kills_file() else { continue };
+            if read_count(directory, file, "oom_kill ") > 0 {
+                return match has_met_its_bound(*kind, directory) {
+                    true => OutOfMemory::AtItsBound,
+                    false => OutOfMemory::BelowItsBound,
+                };
+            }
+        }
+        OutOfMemory::No
     }
+}
+
+/// Did the group itself want more than it may have? Version 1 has a count of that, too, which stays zero when
+/// it is swap and memory together that are bounded (Linux 6.18).
+fn has_met_its_bound(kind: Kind, directory: &OwnedFd) -> bool {
+    match kind {
+        Kind::Both2 => read_count(directory, "memory.events", "oom ") > 0,
+        _ => {
+            let bound = read_number(directory, "memory.limit_in_bytes");
+            let peak = read_number(directory, "memory.max_usage_in_bytes");
+            bound.zip(peak).is_some_and(|(bound, peak)| peak + CHARGED_AT_ONCE_BYTES >= bound)
+        }
+    }
+}
+
+/// Bounds a group, and what is in it, if it is one that counts memory.
+fn bound_memory(kind: Kind, directory: &OwnedFd, bytes: u64) -> Result<(), Errno> {
+    let Some(file) = kind.memory_file() else { return Ok(()) };
+    write(directory, file, &bytes.to_string())?;
+    // Swap counts as memory. Kernels without swap accounting lack these files.
+    let _ = match kind {
+        Kind::Memory1 => write(directory, "memory.memsw.limit_in_bytes", &bytes.to_string()),
+        _ => write(directory, "memory.swap.max", "0"),
+    };
+    Ok(())
 }
 
 fn write(directory: &OwnedFd, file: &str, text: &str) -> Result<(), Errno> {
     let flags = OFlags::WRONLY | OFlags::CLOEXEC;
     let fd = rustix::fs::openat(directory, file, flags, Mode::empty())?;
     rustix::io::write(fd, text.as_bytes()).map(drop)
+}
+
+/// The number behind a word, in a file of such lines; zero where there is none.
+fn read_count(directory: &OwnedFd, file: &str, word: &str) -> u64 {
+    let text = read(directory, file).unwrap_or_default();
+    let number = text.lines().find_map(|line| line.strip_prefix(word)?.parse().ok());
+    number.unwrap_or_default()
 }
 
 fn read_number(directory: &OwnedFd, file: &str) -> Option<u64> {

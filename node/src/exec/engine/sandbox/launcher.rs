@@ -6,8 +6,8 @@
 //!
 //! ```text
 //!   engine ──Setup──▶ launcher ──Ready──▶ engine
-//!   engine ──(job socket, order, stdin, stdout, stderr)──▶ launcher ──clone──▶ init (pid 1)
-//!                                                     init ◀──job socket──▶ engine
+//!   engine ──(job socket, order, stdout, stderr)──▶ launcher ──clone──▶ init (pid 1)
+//!                                              init ◀──job socket──▶ engine
 //! ```
 //!
 //! It ends when the engine's end of the socket closes or the thread that started it ends, and the
@@ -27,18 +27,20 @@ use super::base;
 use super::cgroup::{Groups, JobGroup};
 use super::filter::{self, JobFilter};
 use super::init::{self, Assignment, Ground, JobEnds};
-use super::message::{self, Event, Ready, Setup, Step, StepError};
+use super::message::{self, Event, OutOfMemory, Ready, Setup, Step, StepError};
 use super::network::JobNetwork;
 use super::owners;
 use super::probe::{self, PROBE_NAME};
 use super::process::{self, Cloned, SingleThreaded};
+use super::program::set_limits_of_all;
 
 /// What the launcher is called, in `argv[0]`.
 pub(super) const LAUNCHER_NAME: &str = "mesh-launcher";
 
 /// Every sandbox gets these for itself, and a network; the user, mount and host-name namespaces around them are
 /// the launcher's.
-const NAMESPACES: libc::c_int = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC;
+pub(super) const NAMESPACES: libc::c_int =
+    libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC;
 
 /// For so many jobs at most first processes are made ahead: when many begin together on many members of one
 /// machine, they would wait for each other there.
@@ -119,6 +121,24 @@ struct Running {
     pidfd: OwnedFd,
     group: JobGroup,
     network: JobNetwork,
+    /// To the engine, once there is a job: if the first process cannot tell how that ended, the launcher does.
+    socket: Option<OwnedFd>,
+    /// Has a signal ended it?
+    is_killed: bool,
+}
+
+impl Running {
+    /// Says so if this first process was killed for want of memory: it could not.
+    fn tell_if_overwhelmed(&self) {
+        let out_of_memory = self.group.out_of_memory();
+        if let Some(socket) = &self.socket
+            && self.is_killed
+            && out_of_memory != OutOfMemory::No
+        {
+            // If the engine has given the job up, nobody is to hear it.
+            let _ = message::send(socket, &Event::Overwhelmed(out_of_memory), &[]);
+        }
+    }
 }
 
 /// A first process that was made ahead, and where it waits for its job.
@@ -159,7 +179,11 @@ impl Launcher {
         // Jobs inherit it.
         rustix::process::nice(setup.nice.into()).step("stand back behind other processes")?;
         rustix::process::chdir(&*setup.store).step_at("enter the store", &setup.store)?;
-        let groups = if setup.control_groups { Groups::prepare() } else { Groups::none() };
+        let groups = match setup.control_groups {
+            true => Groups::prepare(setup.memory_bytes),
+            false => Groups::none(),
+        };
+        set_limits_of_all()?;
         let store = owners::mapped_store(&single);
         base::drop_root()?;
         base::enter(&single, store)?;
@@ -195,14 +219,18 @@ impl Launcher {
                 }
                 Woken::Work => match message::receive::<()>(&control)? {
                     Some(((), fds)) => JobEnds::new(fds).and_then(|job| self.launch(job)),
-                    None => return Ok(()),
+                    None => {
+                        self.end_all();
+                        return Ok(());
+                    }
                 },
             };
             if let Some((assignment, group)) = child {
-                // The child. Were this left open here, nobody would see the launcher's end of it
+                // The child. Were these left open here, nobody would see the launcher's ends of them
                 // close.
                 drop(control);
                 drop(self.waiting);
+                drop(self.running);
                 init::run(
                     assignment,
                     &Ground {
@@ -213,6 +241,22 @@ impl Launcher {
                     },
                 );
             }
+        }
+    }
+
+    /// Ends every job, and removes the groups: whoever is left in one would keep it there for good.
+    fn end_all(&mut self) {
+        let waiting = self.waiting.drain(..).map(|waiting| waiting.first);
+        let first: Vec<Running> =
+            std::mem::take(&mut self.running).into_values().chain(waiting).collect();
+        for running in &first {
+            // One that has ended is as good.
+            let _ = rustix::process::pidfd_send_signal(&running.pidfd, Signal::KILL);
+        }
+        while let Ok(Some(_)) = process::reap(true) {}
+        let groups = first.iter().map(|running| &running.group);
+        for group in groups.chain(&self.idle_groups).chain(&self.leftover) {
+            self.groups.remove(group);
         }
     }
 
@@ -234,8 +278,14 @@ impl Launcher {
     }
 
     fn take_away(&mut self, pid: i32) {
-        while let Ok(Some(_)) = process::reap(false) {}
-        if let Some(Running { mut group, network, .. }) = self.running.remove(&pid) {
+        while let Ok(Some(reaped)) = process::reap(false) {
+            if let Some(running) = self.running.get_mut(&reaped.pid) {
+                running.is_killed = reaped.status & 0x7f != 0;
+            }
+        }
+        if let Some(running) = self.running.remove(&pid) {
+            running.tell_if_overwhelmed();
+            let Running { mut group, network, .. } = running;
             match self.groups.renew(&mut group) {
                 true => self.idle_groups.push(group),
                 false => self.leftover.push(group),
@@ -287,7 +337,8 @@ impl Launcher {
         None
     }
 
-    fn started(&mut self, job: &JobEnds, pid: i32, first: Running) {
+    fn started(&mut self, job: &JobEnds, pid: i32, mut first: Running) {
+        first.socket = rustix::io::fcntl_dupfd_cloexec(&job.socket, 0).ok();
         // A send fails only if the engine has given the job up: its init will notice too.
         let _ = message::send(&job.socket, &Event::Started, &[first.pidfd.as_fd()]);
         self.running.insert(pid, first);
@@ -304,7 +355,8 @@ impl Launcher {
         match cloned {
             Ok((Cloned::Child, _)) => Ok(Made::Child(group)),
             Ok((Cloned::Parent { pid, pidfd }, network)) => {
-                Ok(Made::Parent(pid, Running { pidfd, group, network }))
+                let (socket, is_killed) = (None, false);
+                Ok(Made::Parent(pid, Running { pidfd, group, network, socket, is_killed }))
             }
             Err(error) => {
                 self.leftover.push(group);

@@ -9,7 +9,7 @@ use std::io::{IoSlice, IoSliceMut, Read, Seek, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use mesh_protocol::codec::{self, Format};
+use mesh_protocol::codec::{self, CodecError, Format};
 use mesh_protocol::limits;
 use rustix::fs::MemfdFlags;
 use rustix::io::Errno;
@@ -19,6 +19,8 @@ use rustix::net::{
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+
+use crate::exec::Excess;
 
 /// File descriptors beside one message; the kernel takes 253.
 pub(super) const FDS_PER_MESSAGE: usize = 64;
@@ -69,6 +71,8 @@ pub(super) struct Setup {
     pub(super) nice: u8,
     /// The most that a sandbox's own files may take.
     pub(super) files_bytes: u64,
+    /// The most memory that all jobs together may take.
+    pub(super) memory_bytes: Option<u64>,
     /// For how many jobs first processes are made ahead.
     pub(super) ready: u32,
 }
@@ -94,6 +98,10 @@ pub(super) enum Event {
     Failed(StepError),
     /// The program has ended, and so has everything it left behind.
     Ended(Ended),
+    /// The first process itself was killed for want of memory.
+    Overwhelmed(OutOfMemory),
+    /// The outputs are too large. None of them comes.
+    Excess(Excess),
     /// Outputs, by index; the descriptors come along in the same order.
     Outputs {
         found: Vec<u32>,
@@ -107,10 +115,21 @@ pub(super) enum Event {
 pub(super) struct Ended {
     /// As `wait` gives it.
     pub(super) status: i32,
-    /// Did a process end because there was no more memory for the job?
-    pub(super) out_of_memory: bool,
+    /// Did a process end because there was no more memory?
+    pub(super) out_of_memory: OutOfMemory,
     pub(super) cpu_us: u64,
     pub(super) memory_peak_bytes: u64,
+}
+
+/// Was there memory enough?
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(super) enum OutOfMemory {
+    /// It was.
+    No,
+    /// The job wanted more than its thunk allows it.
+    AtItsBound,
+    /// There was no more for all jobs together, or on the machine.
+    BelowItsBound,
 }
 
 /// What the first process of a job has to do.
@@ -123,7 +142,16 @@ pub(super) struct Order {
     pub(super) environment: Vec<String>,
     pub(super) working_directory: String,
     pub(super) outputs: Vec<String>,
+    /// What it reads on standard input: a file of the store.
+    pub(super) stdin: Option<String>,
+    /// The bound of the thunk.
     pub(super) memory_bytes: Option<u64>,
+    /// The bound where no control group keeps one.
+    pub(super) watched_bytes: Option<u64>,
+    /// The most that its files may take.
+    pub(super) files_bytes: u64,
+    /// The most that its outputs may come to, holes in files included.
+    pub(super) outputs_bytes: u64,
     pub(super) processes: u64,
 }
 
@@ -142,9 +170,10 @@ pub(super) enum EntryOrder {
     Directory {
         mode: u32,
     },
-    /// The next that many bytes of the order's memory file.
+    /// Bytes of the order's memory file, from behind the order on.
     Packed {
         mode: u32,
+        offset: u64,
         length: u64,
     },
     /// A copy of a file of the store.
@@ -226,13 +255,17 @@ pub(super) fn receive<T: Serialize + DeserializeOwned>(
     Ok(Some((message, fds)))
 }
 
-/// Puts an order and the small files behind it into a memory file.
-pub(super) fn write_order(order: &Order, packed: &[impl AsRef<[u8]>]) -> std::io::Result<OwnedFd> {
-    let bytes = codec::encode(ORDER, order).map_err(std::io::Error::other)?;
+/// The encoding of an order; an error if it is too long.
+pub(super) fn encode_order(order: &Order) -> Result<Vec<u8>, CodecError> {
+    codec::encode(ORDER, order)
+}
+
+/// Puts an encoded order and the small files behind it into a memory file.
+pub(super) fn write_order(order: &[u8], packed: &[impl AsRef<[u8]>]) -> std::io::Result<OwnedFd> {
     let fd = rustix::fs::memfd_create("mesh-order", MemfdFlags::CLOEXEC)?;
     let mut file = std::io::BufWriter::with_capacity(256 * 1024, File::from(fd));
-    file.write_all(&(bytes.len() as u64).to_le_bytes())?;
-    file.write_all(&bytes)?;
+    file.write_all(&(order.len() as u64).to_le_bytes())?;
+    file.write_all(order)?;
     for piece in packed {
         file.write_all(piece.as_ref())?;
     }

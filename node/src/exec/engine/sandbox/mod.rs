@@ -18,9 +18,12 @@ mod launcher;
 mod message;
 mod network;
 mod order;
+mod outputs;
 mod owners;
 mod probe;
 mod process;
+mod program;
+mod score;
 mod supervise;
 
 pub(crate) use cgroup::survey;
@@ -32,6 +35,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use mesh_store::Store;
 
@@ -45,8 +49,11 @@ use super::super::{Engine, EngineError, Failure, Job, RunFuture, Turn};
 pub struct SandboxOptions {
     /// Use control groups where this machine lets us.
     pub control_groups: bool,
-    /// The most that the files a job makes may take: they are kept in memory.
+    /// The most that the files a job makes may take, which are kept in memory; and the most that its outputs
+    /// may come to, where holes count.
     pub files_bytes: u64,
+    /// The most memory that all jobs together may hold, files included; none: as much as there is.
+    pub memory_bytes: Option<u64>,
     /// The most processes of one job at once.
     pub processes_max: u64,
     /// How far jobs stand back behind other processes: 0 (not at all) to 19 (nice(2)).
@@ -59,8 +66,14 @@ impl Default for SandboxOptions {
     fn default() -> Self {
         let information = rustix::system::sysinfo();
         let memory = information.totalram.saturating_mul(u64::from(information.mem_unit));
-        let files_bytes = memory / 2;
-        Self { control_groups: true, files_bytes, processes_max: 4096, nice: 0, ready: 0 }
+        Self {
+            control_groups: true,
+            files_bytes: memory / 2,
+            memory_bytes: None,
+            processes_max: 4096,
+            nice: 0,
+            ready: 0,
+        }
     }
 }
 
@@ -84,8 +97,10 @@ impl SandboxEngine {
             let text = format!("use a store at {}: its path is not UTF-8", root.display());
             return Err(EngineError::Start(Failure::from(text)));
         };
-        let SandboxOptions { control_groups, files_bytes, nice, ready, .. } = options;
-        let setup = Setup { store: root.to_owned(), control_groups, nice, files_bytes, ready };
+        let SandboxOptions { control_groups, files_bytes, memory_bytes, nice, ready, .. } = options;
+        let store_root = root.to_owned();
+        let setup =
+            Setup { store: store_root, control_groups, nice, files_bytes, memory_bytes, ready };
         let (launcher, control_groups) = Launcher::start(&setup)?;
         let sources = Sources::new(store);
         Ok(Self(Arc::new(Shared { sources, options, control_groups, launcher })))
@@ -102,8 +117,11 @@ impl Engine for SandboxEngine {
         let shared = Arc::clone(&self.0);
         Box::pin(async move {
             let (cancelled, _guard) = cancellation()?;
-            blocking(move || launch(&shared, &job)?.finish(shared.sources.store(), &cancelled))
-                .await
+            let turn = Instant::now();
+            blocking(move || {
+                launch(&shared, &job)?.finish(shared.sources.store(), &cancelled, turn)
+            })
+            .await
         })
     }
 
@@ -111,10 +129,14 @@ impl Engine for SandboxEngine {
         let shared = Arc::clone(&self.0);
         Box::pin(async move {
             let launches = Arc::clone(&shared);
-            let running = blocking(move || launch(&launches, &job)).await;
-            turn.come().await;
+            let launched = blocking(move || launch(&launches, &job));
+            let came = async {
+                turn.come().await;
+                Instant::now()
+            };
+            let (running, turn) = tokio::join!(launched, came);
             let (cancelled, _guard) = cancellation()?;
-            blocking(move || running?.finish(shared.sources.store(), &cancelled)).await
+            blocking(move || running?.finish(shared.sources.store(), &cancelled, turn)).await
         })
     }
 }
@@ -138,9 +160,9 @@ fn system(errno: rustix::io::Errno) -> EngineError {
 
 /// Has the sandbox of a job made. Its program waits for [`Running::finish`].
 fn launch(shared: &Shared, job: &Job) -> Result<Running, EngineError> {
-    let prepared = order::prepare(&job.thunk, &shared.sources, &shared.options)?;
+    let order = order::prepare(&job.thunk, &shared.sources, &shared.options)?;
     let send = |fds: &[BorrowedFd<'_>]| message::send(&shared.launcher.control, &(), fds);
-    Running::launch(prepared, Arc::clone(&job.thunk), send)
+    Running::launch(order, Arc::clone(&job.thunk), shared.options.memory_bytes, send)
 }
 
 /// The launcher, seen from the engine.

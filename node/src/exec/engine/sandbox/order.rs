@@ -1,6 +1,6 @@
 //! From the plan to the order: names become paths in the store, small files come along.
 
-use std::fs::File;
+use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
@@ -16,30 +16,30 @@ use super::message::{self, EntryOrder, LayerOrder, MountOrder, Order};
 use crate::exec::plan::{COPY_FILE_BYTES, Entry, ExecPlan, Layer, MountKind, PlanError};
 use crate::exec::{EngineError, Failure};
 
-/// What the launcher is given for one job.
-pub(super) struct Prepared {
-    /// The order with the small files behind it.
-    pub(super) order: OwnedFd,
-    pub(super) stdin: OwnedFd,
-}
-
-/// Plans a job and finds everything it needs in the store.
+/// Plans a job and finds everything it needs in the store: the order with the small files behind it.
 pub(super) fn prepare(
     thunk: &Thunk,
     sources: &Sources,
     options: &SandboxOptions,
-) -> Result<Prepared, EngineError> {
+) -> Result<OwnedFd, EngineError> {
     let limits = &thunk.spec().limits;
     if Platform::host() != Some(limits.platform) {
         return Err(PlanError::Platform(limits.platform).into());
     }
     let plan = ExecPlan::new(thunk, sources)?;
-    let mut filling = Filling { sources, packed: Vec::new() };
+    let mut filling = Filling::new(sources);
     let layers = plan.layers.iter().map(|layer| filling.layer(layer)).collect::<Result<_, _>>()?;
     let mount = |mount: &crate::exec::plan::Mount| {
         Ok((mount.at.below_root().to_owned(), filling.mount(&mount.what)?))
     };
     let mounts = plan.mounts.iter().map(mount).collect::<Result<_, EngineError>>()?;
+    let stdin = plan.stdin.map(|name| filling.blob(name.digest(), false)).transpose()?;
+    let watched_bytes = [limits.memory_bytes, options.memory_bytes].into_iter().flatten().min();
+    let files_bytes = options.files_bytes.min(watched_bytes.unwrap_or(u64::MAX));
+    if filling.copied_bytes > files_bytes {
+        let bytes = filling.copied_bytes;
+        return Err(PlanError::Copies { bytes, bytes_max: files_bytes }.into());
+    }
     let order = Order {
         layers,
         mounts,
@@ -48,19 +48,15 @@ pub(super) fn prepare(
         environment: plan.environment,
         working_directory: plan.working_directory.into(),
         outputs: plan.outputs.iter().map(AbsPath::to_string).collect(),
+        stdin,
         memory_bytes: limits.memory_bytes,
+        watched_bytes,
+        files_bytes,
+        outputs_bytes: options.files_bytes,
         processes: options.processes_max,
     };
-    let order = message::write_order(&order, &filling.packed)?;
-    Ok(Prepared { order, stdin: stdin(plan.stdin, sources.store())? })
-}
-
-fn stdin(name: Option<ValueName>, store: &Store) -> Result<OwnedFd, EngineError> {
-    let file = match name {
-        Some(name) => store.open_blob(name.digest()).map_err(store_error)?,
-        None => File::open("/dev/null")?,
-    };
-    Ok(file.into())
+    let order = message::encode_order(&order).map_err(PlanError::Order)?;
+    Ok(message::write_order(&order, &filling.packed)?)
 }
 
 fn store_error(error: impl Into<Failure>) -> EngineError {
@@ -70,9 +66,19 @@ fn store_error(error: impl Into<Failure>) -> EngineError {
 struct Filling<'a> {
     sources: &'a Sources,
     packed: Vec<Arc<[u8]>>,
+    packed_bytes: u64,
+    /// Where each of them is: one that stands at many paths is packed once.
+    offsets: HashMap<Digest, u64>,
+    /// What the files made in the sandbox come to.
+    copied_bytes: u64,
 }
 
-impl Filling<'_> {
+impl<'a> Filling<'a> {
+    fn new(sources: &'a Sources) -> Self {
+        let (packed, offsets) = (Vec::new(), HashMap::new());
+        Self { sources, packed, packed_bytes: 0, offsets, copied_bytes: 0 }
+    }
+
     fn layer(&mut self, layer: &Layer) -> Result<LayerOrder, EngineError> {
         let lower = layer.lower.iter().map(|lower| {
             let directory = self.tree(lower.tree)?;
@@ -95,7 +101,7 @@ impl Filling<'_> {
         Ok(match entry {
             Entry::Directory => EntryOrder::Directory { mode: 0o755 },
             Entry::Temporary => EntryOrder::Directory { mode: 0o1777 },
-            Entry::Stub => EntryOrder::Packed { mode: 0o444, length: 0 },
+            Entry::Stub => EntryOrder::Packed { mode: 0o444, offset: 0, length: 0 },
             Entry::Symlink(target) => EntryOrder::Symlink(target.clone()),
             Entry::File { value, executable, writable } => {
                 let mode = match (writable, executable) {
@@ -110,13 +116,19 @@ impl Filling<'_> {
     }
 
     fn file(&mut self, value: Digest, mode: u32) -> Result<EntryOrder, EngineError> {
+        self.copied_bytes = self.copied_bytes.saturating_add(value.length);
         if value.length > COPY_FILE_BYTES {
             return Ok(EntryOrder::Stored { mode, path: self.blob(value, false)? });
         }
-        let bytes = self.sources.small_file(value)?;
-        let length = bytes.len() as u64;
-        self.packed.push(bytes);
-        Ok(EntryOrder::Packed { mode, length })
+        let length = value.length;
+        if let Some(&offset) = self.offsets.get(&value) {
+            return Ok(EntryOrder::Packed { mode, offset, length });
+        }
+        let offset = self.packed_bytes;
+        self.packed.push(self.sources.small_file(value)?);
+        self.packed_bytes += length;
+        self.offsets.insert(value, offset);
+        Ok(EntryOrder::Packed { mode, offset, length })
     }
 
     fn mount(&self, what: &MountKind) -> Result<MountOrder, EngineError> {

@@ -8,11 +8,13 @@ use rustix::io::Errno;
 use rustix::mount::MountFlags;
 use serde::{Deserialize, Serialize};
 
-use super::base;
 use super::filter::{self, JobFilter};
-use super::launcher::begin;
+use super::launcher::{NAMESPACES as NAMESPACES_OF_JOBS, begin};
 use super::message::{self, Step, StepError};
+use super::network::JobNetwork;
 use super::process::{self, Cloned, SingleThreaded};
+use super::score::Score;
+use super::{base, build};
 
 /// What the probing process is called, in `argv[0]`.
 pub(super) const PROBE_NAME: &str = "mesh-probe";
@@ -24,6 +26,8 @@ pub(crate) struct Probed {
     pub(crate) name: String,
     /// The error number; none: it works.
     pub(crate) errno: Option<i32>,
+    /// At which step of several.
+    pub(crate) step: Option<String>,
 }
 
 const NAMESPACES: [(&str, libc::c_int); 7] = [
@@ -81,9 +85,18 @@ pub(super) fn run() -> i32 {
     try_it(&mut probed, &single, "system call notification", 0, || {
         process::has_user_notification().step("ask")
     });
+    try_it(&mut probed, &single, "memory scores", 0, || {
+        if Score::open().works() { Ok(()) } else { Err(Errno::ACCESS).step("raise and lower") }
+    });
+    try_it(&mut probed, &single, "a host name", 0, || base::name_host(&single));
     if let Err(error) = dropped {
-        probed.push(Probed { name: "stop being root".to_owned(), errno: Some(error.errno) });
+        probed.push(Probed {
+            name: "stop being root".to_owned(),
+            errno: Some(error.errno),
+            step: None,
+        });
     }
+    probed.push(whole(&single));
     i32::from(message::send(&control, &probed, &[]).is_err())
 }
 
@@ -107,7 +120,73 @@ fn try_it(
         },
         Err(errno) => errno.raw_os_error(),
     };
-    probed.push(Probed { name: name.to_owned(), errno: (errno != 0).then_some(errno) });
+    probed.push(Probed { name: name.to_owned(), errno: (errno != 0).then_some(errno), step: None });
+}
+
+/// Makes one sandbox as the engine makes all, with nothing in it, over a directory that stands for the store.
+fn whole(single: &SingleThreaded) -> Probed {
+    let name = "a whole sandbox".to_owned();
+    let failed = |error: StepError| Probed {
+        name: name.clone(),
+        errno: Some(error.errno),
+        step: Some(error.step),
+    };
+    let (near, far) = match message::socket_pair().step("make a socket") {
+        Ok(pair) => pair,
+        Err(error) => return failed(error),
+    };
+    match process::clone(0, single) {
+        Ok(Cloned::Child) => {
+            drop(near);
+            let made = rustix::process::chdir("/").step("enter /").and_then(|()| make(single));
+            let sent = message::send(&far, &made.err(), &[]);
+            process::exit(i32::from(sent.is_err()));
+        }
+        Ok(Cloned::Parent { .. }) => drop(far),
+        Err(errno) => {
+            return failed(StepError {
+                step: "make a process".to_owned(),
+                errno: errno.raw_os_error(),
+            });
+        }
+    }
+    let received = message::receive::<Option<StepError>>(&near);
+    // It has said all that it had to say.
+    let _ = process::reap(true);
+    match received {
+        Ok(Some((None, _))) => Probed { name, errno: None, step: None },
+        Ok(Some((Some(error), _))) => failed(error),
+        Ok(None) => failed(StepError {
+            step: "hear how it went".to_owned(),
+            errno: Errno::PIPE.raw_os_error(),
+        }),
+        Err(errno) => {
+            failed(StepError { step: "hear how it went".to_owned(), errno: errno.raw_os_error() })
+        }
+    }
+}
+
+/// What the launcher does once, and then what the first process of a sandbox does.
+fn make(single: &SingleThreaded) -> Result<(), StepError> {
+    base::enter(single, None)?;
+    let filter = JobFilter::compile().map_err(|_| Errno::INVAL).step("compile the filter")?;
+    filter::install_for_launcher().map_err(|_| Errno::NOSYS).step("filter system calls")?;
+    JobNetwork::make(single).step("make a network namespace")?;
+    match process::clone(NAMESPACES_OF_JOBS, single).step("make a process")? {
+        Cloned::Child => {
+            let built = build::begin(1 << 20).and_then(|()| build::build_empty());
+            let done =
+                built.and_then(|()| filter.install().map_err(|_| Errno::NOSYS).step("filter"));
+            process::exit(done.map_or_else(|error| error.errno, |()| 0));
+        }
+        Cloned::Parent { .. } => {}
+    }
+    match process::reap(true).step("wait for it")? {
+        Some(ended) if ended.status != 0 => {
+            Err(Errno::from_raw_os_error(ended.status >> 8)).step("build a file system")
+        }
+        _ => Ok(()),
+    }
 }
 
 fn mount_memory() -> Result<(), StepError> {

@@ -21,9 +21,9 @@ use rustix::pipe::PipeFlags;
 use rustix::process::Signal;
 
 use super::base::NOBODY;
-use super::message::{self, Ended, Event};
-use super::order::Prepared;
-use crate::exec::{EngineError, Exit, Outcome, collect};
+use super::message::{self, Ended, Event, OutOfMemory, StepError};
+use crate::exec::plan::PlanError;
+use crate::exec::{EngineError, Excess, Exit, Outcome, collect};
 
 /// How long the first process may take to end the others when the time is up.
 const GRACE: Duration = Duration::from_secs(5);
@@ -77,6 +77,8 @@ impl Stream {
 /// A job whose sandbox the launcher has been asked for. Dropped before its end, it ends too.
 pub(super) struct Running {
     thunk: Arc<Thunk>,
+    /// What all jobs together may hold.
+    memory_bytes: Option<u64>,
     socket: OwnedFd,
     pidfd: Option<OwnedFd>,
     stdout: Stream,
@@ -86,6 +88,7 @@ pub(super) struct Running {
     timed_out: bool,
     ended: Option<(Ended, Duration)>,
     outputs: BTreeMap<Tag, OutputObject>,
+    excess: Option<Excess>,
     complete: bool,
 }
 
@@ -100,14 +103,15 @@ struct Found {
 impl Running {
     /// Hands a job to the launcher.
     pub(super) fn launch(
-        prepared: Prepared,
+        order: OwnedFd,
         thunk: Arc<Thunk>,
+        memory_bytes: Option<u64>,
         send: impl FnOnce(&[BorrowedFd<'_>]) -> Result<(), Errno>,
     ) -> Result<Self, EngineError> {
         let (near, far) = message::socket_pair().map_err(std::io::Error::from)?;
         let (stdout, stdout_write) = Stream::open().map_err(std::io::Error::from)?;
         let (stderr, stderr_write) = Stream::open().map_err(std::io::Error::from)?;
-        let fds = [&far, &prepared.order, &prepared.stdin, &stdout_write, &stderr_write];
+        let fds = [&far, &order, &stdout_write, &stderr_write];
         match send(&fds.map(|fd| fd.as_fd())) {
             Ok(()) => {}
             Err(Errno::PIPE | Errno::CONNRESET) => return Err(EngineError::Died),
@@ -115,6 +119,7 @@ impl Running {
         }
         Ok(Self {
             thunk,
+            memory_bytes,
             socket: near,
             pidfd: None,
             stdout,
@@ -124,23 +129,26 @@ impl Running {
             timed_out: false,
             ended: None,
             outputs: BTreeMap::new(),
+            excess: None,
             complete: false,
         })
     }
 
     /// Lets the program start, and sees it to its end. When `cancelled` closes, or anything goes wrong,
-    /// nothing of the job is left either.
+    /// nothing of the job is left either. The job's time counts since `turn`, and until its outputs are in the
+    /// store.
     pub(super) fn finish(
         mut self,
         store: &Store,
         cancelled: &OwnedFd,
+        turn: Instant,
     ) -> Result<Outcome, EngineError> {
         // If nobody is there to hear it, what was said before tells why.
         let _ = message::send(&self.socket, &(), &[]);
         self.started = Instant::now();
         let thunk = Arc::clone(&self.thunk);
         let time = Duration::from_millis(thunk.spec().limits.timeout_ms);
-        self.deadline = self.started.checked_add(time);
+        self.deadline = turn.checked_add(time);
         let outputs: Vec<_> = thunk.spec().outputs.iter().collect();
         let mut buffer = vec![0; 64 * 1024];
         while !self.is_done() {
@@ -155,7 +163,7 @@ impl Running {
                 self.stderr.take(&mut buffer)?;
             }
             if found.event {
-                self.apply(&outputs, store)?;
+                self.apply(&outputs, store, cancelled)?;
             }
             self.look_at_the_clock();
         }
@@ -167,7 +175,8 @@ impl Running {
     }
 
     fn wait(&self, cancelled: &OwnedFd) -> Result<Found, EngineError> {
-        let left = self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let deadline = self.deadline.filter(|_| !self.complete);
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let left = left.and_then(|left| Timespec::try_from(left).ok());
         let mut polled = vec![
             PollFd::new(cancelled, PollFlags::IN),
@@ -189,22 +198,40 @@ impl Running {
         Ok(Found { cancelled, event: event && !self.complete, stdout, stderr })
     }
 
-    fn apply(&mut self, outputs: &[(&Tag, &Output)], store: &Store) -> Result<(), EngineError> {
+    fn apply(
+        &mut self,
+        outputs: &[(&Tag, &Output)],
+        store: &Store,
+        cancelled: &OwnedFd,
+    ) -> Result<(), EngineError> {
         let received = message::receive::<Event>(&self.socket).map_err(std::io::Error::from)?;
-        let (event, fds) = received.ok_or(EngineError::Died)?;
+        let Some((event, fds)) = received else {
+            // Nobody is there: it had to be killed, or is gone for a reason that is not known.
+            if !self.timed_out {
+                return Err(EngineError::Died);
+            }
+            self.end_without(OutOfMemory::No);
+            return Ok(());
+        };
         match event {
             Event::Started => self.pidfd = fds.into_iter().next(),
-            Event::Failed(error) => return Err(EngineError::Build(error.into())),
-            Event::Ended(ended) => {
-                self.ended = Some((ended, self.started.elapsed()));
-                // What is left to do is ours and takes the time that it takes.
-                self.deadline = None;
+            Event::Failed(error) => return Err(build_error(error)),
+            Event::Ended(ended) => self.ended = Some((ended, self.started.elapsed())),
+            Event::Overwhelmed(out_of_memory) => self.end_without(out_of_memory),
+            Event::Excess(excess) => {
+                self.excess = Some(excess);
+                self.complete = true;
             }
             Event::Outputs { found, last } => {
                 for (index, fd) in found.into_iter().zip(fds) {
                     let Some((tag, output)) = outputs.get(index as usize) else { continue };
-                    if let Some(object) = collect::collect(store, output, fd)? {
-                        self.outputs.insert((*tag).clone(), object);
+                    let go_on = || go_on(self.deadline, cancelled);
+                    match collect::collect(store, output, fd, &go_on) {
+                        Ok(Some(object)) => drop(self.outputs.insert((*tag).clone(), object)),
+                        Ok(None) => {}
+                        // The clock is looked at next.
+                        Err(_) if is_over(self.deadline) => return Ok(()),
+                        Err(error) => return Err(error),
                     }
                 }
                 self.complete = last;
@@ -217,19 +244,36 @@ impl Running {
         Ok(())
     }
 
+    /// The first process has ended before it could tell how the job did.
+    fn end_without(&mut self, out_of_memory: OutOfMemory) {
+        let status = Signal::KILL.as_raw();
+        let ended = Ended { status, out_of_memory, cpu_us: 0, memory_peak_bytes: 0 };
+        self.ended.get_or_insert((ended, self.started.elapsed()));
+        if let Some((ended, _)) = &mut self.ended
+            && out_of_memory != OutOfMemory::No
+        {
+            ended.out_of_memory = out_of_memory;
+        }
+        self.outputs.clear();
+        self.complete = true;
+    }
+
     /// At the deadline the first process is asked to end the others and to report; if it does not
-    /// do so in time, it is ended itself.
+    /// do so in time, it is ended itself. So it is when only outputs are left to do, which then do not count.
     fn look_at_the_clock(&mut self) {
-        let now = Instant::now();
-        if self.deadline.is_none_or(|deadline| now < deadline) {
+        if self.complete || !is_over(self.deadline) {
             return;
         }
-        if self.timed_out || message::send(&self.socket, &(), &[]).is_err() {
-            self.kill();
-            self.deadline = None;
-        } else {
-            self.timed_out = true;
-            self.deadline = now.checked_add(GRACE);
+        let is_asked = !self.timed_out && self.ended.is_none();
+        self.timed_out = true;
+        if is_asked && message::send(&self.socket, &(), &[]).is_ok() {
+            self.deadline = Instant::now().checked_add(GRACE);
+            return;
+        }
+        self.kill();
+        self.deadline = None;
+        if self.ended.is_some() {
+            self.end_without(OutOfMemory::No);
         }
     }
 
@@ -249,7 +293,7 @@ impl Running {
         let found = std::mem::take(&mut self.outputs);
         let missing = outputs.iter().filter(|(tag, o)| o.required && !found.contains_key(*tag));
         let missing = missing.map(|(tag, _)| (*tag).clone()).collect();
-        let exit = exit(&ended, self.timed_out);
+        let exit = self.exit(&ended)?;
         let stream = |stream: &mut Stream| std::mem::replace(stream, Stream::closed());
         Ok(Outcome {
             exit,
@@ -266,23 +310,58 @@ impl Running {
     }
 }
 
+impl Running {
+    fn exit(&self, ended: &Ended) -> Result<Exit, EngineError> {
+        if self.timed_out {
+            return Ok(Exit::TimedOut);
+        }
+        match (ended.out_of_memory, self.memory_bytes) {
+            (OutOfMemory::No, _) => {}
+            (OutOfMemory::AtItsBound, _) | (OutOfMemory::BelowItsBound, None) => {
+                return Ok(Exit::OutOfMemory);
+            }
+            (OutOfMemory::BelowItsBound, Some(bytes)) => return Err(EngineError::Memory(bytes)),
+        }
+        if let Some(excess) = self.excess {
+            return Ok(Exit::TooLarge(excess));
+        }
+        // As wait(2) lays it out: the signal in the low seven bits, the status above them.
+        Ok(match ended.status & 0x7f {
+            0 => Exit::Code((ended.status >> 8) & 0xff),
+            signal => Exit::Signal(signal),
+        })
+    }
+}
+
 impl Stream {
     fn closed() -> Self {
         Self { pipe: None, kept: Vec::new(), cut: 0 }
     }
 }
 
-fn exit(ended: &Ended, timed_out: bool) -> Exit {
-    if timed_out {
-        return Exit::TimedOut;
+/// Failures to build a sandbox that are the thunk's: it wants more than there is room for, or names what cannot be
+/// named.
+fn build_error(error: StepError) -> EngineError {
+    let of_thunk = [Errno::NOSPC, Errno::NAMETOOLONG, Errno::LOOP, Errno::TOOBIG];
+    match of_thunk.iter().any(|errno| errno.raw_os_error() == error.errno) {
+        true => EngineError::Refused(PlanError::Build(error.into())),
+        false => EngineError::Build(error.into()),
     }
-    if ended.out_of_memory {
-        return Exit::OutOfMemory;
+}
+
+fn is_over(deadline: Option<Instant>) -> bool {
+    deadline.is_some_and(|deadline| Instant::now() >= deadline)
+}
+
+/// May collecting go on? An error: not when the time is up, or nobody wants the job any more.
+fn go_on(deadline: Option<Instant>, cancelled: &OwnedFd) -> std::io::Result<()> {
+    if is_over(deadline) {
+        return Err(std::io::ErrorKind::TimedOut.into());
     }
-    // As wait(2) lays it out: the signal in the low seven bits, the status above them.
-    match ended.status & 0x7f {
-        0 => Exit::Code((ended.status >> 8) & 0xff),
-        signal => Exit::Signal(signal),
+    let mut polled = [PollFd::new(cancelled, PollFlags::IN)];
+    match rustix::event::poll(&mut polled, Some(&Timespec::default()))? {
+        0 => Ok(()),
+        _ => Err(std::io::ErrorKind::ConnectionAborted.into()),
     }
 }
 
