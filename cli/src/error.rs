@@ -19,12 +19,13 @@ pub(crate) struct CliError {
     code: u8,
     text: String,
     hint: Option<String>,
+    is_missing: bool,
 }
 
 impl CliError {
     /// An error with this exit code.
     pub(crate) fn new(code: u8, text: impl Display) -> Self {
-        Self { code, text: text.to_string(), hint: None }
+        Self { code, text: text.to_string(), hint: None, is_missing: false }
     }
 
     /// Whoever read our output has seen enough (`| head`): the command ends in peace.
@@ -56,6 +57,12 @@ impl CliError {
         self.code
     }
 
+    /// Is it that an object is missing, or was just found damaged, so that making it again would
+    /// help?
+    pub(crate) fn is_missing(&self) -> bool {
+        self.is_missing
+    }
+
     /// Writes it to standard error.
     pub(crate) fn print(&self) {
         if self.code == exit::SUCCESS {
@@ -85,6 +92,9 @@ impl From<StoreError> for CliError {
             StoreError::Corrupt(_) => {
                 (exit::FOUND_WRONG, Some("mesh store verify checks all the others"))
             }
+            StoreError::Locked { .. } => {
+                (exit::IO, Some("that process may be stopped: let it go on, or end it"))
+            }
             StoreError::Version { .. } => {
                 (exit::DATA, Some("set MESH_HOME to another directory, or remove that one"))
             }
@@ -96,7 +106,7 @@ impl From<StoreError> for CliError {
             }
             StoreError::Io { .. } => (exit::IO, None),
         };
-        let plain = Self::new(code, error);
+        let plain = Self { is_missing: error.is_missing(), ..Self::new(code, error) };
         match hint {
             Some(hint) => plain.hint(hint),
             None => plain,

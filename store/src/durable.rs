@@ -20,7 +20,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::error::{Context, StoreError};
 use crate::layout::Layout;
-use crate::sys::{self, FileLock};
+use crate::lock::FileLock;
+use crate::sys;
 
 const SLOT_BYTES: usize = 64;
 const BOOT_ID_BYTES: usize = 36;

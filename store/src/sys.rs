@@ -9,12 +9,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{
-    AtFlags, CWD, FlockOperation, RenameFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT,
-    renameat_with,
+    AtFlags, CWD, RenameFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, renameat_with,
 };
 use rustix::io::Errno;
 
 use crate::error::{Context, StoreError};
+use crate::files;
 
 /// Every object has this modification time (September 2001): a job that looks at its inputs sees
 /// the same on every machine, and an object that has another was written to by somebody else.
@@ -109,7 +109,8 @@ impl Temporary {
     /// meanwhile; makes the parent directory if it is missing.
     ///
     /// What is there stays: a link of a file that is replaced in that moment fails as if there were none.
-    pub(crate) fn persist_unless_there(mut self, path: &Path) -> Result<(), StoreError> {
+    /// True if it is this one that has the name now.
+    pub(crate) fn persist_unless_there(mut self, path: &Path) -> Result<bool, StoreError> {
         let renamed = match (rename_to_free(&self.path, path), path.parent()) {
             (Err(Errno::NOENT), Some(parent)) => {
                 create_directory(parent)?;
@@ -122,7 +123,7 @@ impl Temporary {
             Err(Errno::EXIST) => {}
             Err(error) => return Err(StoreError::io("rename to", path, error)),
         }
-        Ok(())
+        Ok(self.done)
     }
 }
 
@@ -146,6 +147,28 @@ pub(crate) fn create_directory(path: &Path) -> Result<(), StoreError> {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(StoreError::io("create", path, error)),
     }
+}
+
+/// The group of the user that jobs of root run as: `nobody`'s own on every distribution.
+const JOBS_OF_ROOT: u32 = 65534;
+
+/// Nobody but its owner may look through the store's root. Root's jobs run as `nobody`, who must be
+/// able to pass by it: root's group for them may do that, and nothing else.
+pub(crate) fn close_to_others(root: &Path) -> Result<(), StoreError> {
+    let is_root = rustix::process::geteuid().is_root();
+    let (mode, group) = if is_root { (0o710, Some(JOBS_OF_ROOT)) } else { (0o700, None) };
+    let found = fs::metadata(root).at("look at", root)?;
+    let is_right = |group| group == found.gid();
+    let is_closed = found.mode() & 0o7777 == mode && group.is_none_or(is_right);
+    // A store that is somebody else's, or may only be read, is as its owner wants it.
+    if is_closed || found.uid() != rustix::process::geteuid().as_raw() {
+        return Ok(());
+    }
+    if group.is_some_and(|group| std::os::unix::fs::chown(root, None, Some(group)).is_err()) {
+        // Where root may not do that (some containers), its jobs need not be somebody else either.
+        return make_listable(root);
+    }
+    fs::set_permissions(root, fs::Permissions::from_mode(mode)).at("set the mode of", root)
 }
 
 /// Mode 0755, whatever the umask.
@@ -288,41 +311,9 @@ pub(crate) fn read_stream(
     }
 }
 
-/// An advisory lock on a whole file, held until dropped. It dies with the process.
-#[derive(Debug)]
-pub(crate) struct FileLock<'file>(&'file File);
-
-impl<'file> FileLock<'file> {
-    /// Waits for the lock.
-    pub(crate) fn exclusive(file: &'file File, path: &Path) -> Result<Self, StoreError> {
-        rustix::io::retry_on_intr(|| rustix::fs::flock(file, FlockOperation::LockExclusive))
-            .at("lock", path)?;
-        Ok(Self(file))
-    }
-}
-
-impl Drop for FileLock<'_> {
-    fn drop(&mut self) {
-        // An unlock of a lock that is held cannot fail.
-        let _ = rustix::fs::flock(self.0, FlockOperation::Unlock);
-    }
-}
-
-/// Takes the lock if nobody has it, and keeps it as long as the file is open.
-pub(crate) fn try_lock(file: &File) -> bool {
-    rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive).is_ok()
-}
-
 /// Opens, and makes if need be, a file that is only there to be locked.
 pub(crate) fn open_lock_file(path: &Path) -> Result<File, StoreError> {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)
-        .at("open", path)
+    files::open_lock(path).at("open", path)
 }
 
 /// Names this run of the machine: another after every boot. Empty if the system does not say;

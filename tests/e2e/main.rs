@@ -29,6 +29,7 @@ mod pipes;
 mod random_builds;
 mod real;
 mod requester;
+mod rot;
 mod run;
 mod service;
 mod sharing;

@@ -124,7 +124,7 @@ impl Wanted {
             Self::Placeholder(path, output) => {
                 let object = reduce(driver, output.clone()).await?;
                 let name = value_of(&object)?;
-                let mut bytes = store.open_blob(name.digest())?;
+                let mut bytes = store.open_checked(name.digest())?;
                 let executable = matches!(object, OutputObject::File { executable: true, .. });
                 placeholder::fill_at(&path, output, &mut bytes, executable)
                     .map_err(CliError::io(&path))?;

@@ -15,6 +15,7 @@ use mesh_store::Store;
 use super::compose::{inline, results, values};
 use super::sign::{self, Signer};
 use crate::exec::{Engine, Job, Outcome, Turn};
+use crate::in_place::in_place;
 use crate::records::Records;
 use crate::transfer::{FetchError, Sources, Transfers};
 use crate::verdict;
@@ -123,7 +124,7 @@ impl Workshop {
         turn: Option<Turn>,
     ) -> JobEnd {
         let executor = sign::executor(self.own);
-        let known = self.store.recall(name).ok().flatten();
+        let known = in_place(|| self.store.recall(name)).ok().flatten();
         let known = known.filter(|known| known.executor == executor);
         let remembered = known.is_some();
         let reduction = match known {
@@ -135,16 +136,9 @@ impl Workshop {
                 Ok((*known).clone())
             }
         };
-        match reduction.and_then(|reduction| self.sign(reduction, remembered)) {
+        match reduction.and_then(|reduction| in_place(|| self.sign(reduction, remembered))) {
             Ok((signed, objects)) => (Ok(signed), objects),
             Err(failure) => (Err(failure), Vec::new()),
-        }
-    }
-
-    /// Tells the mesh some time; nothing waits for it.
-    pub(super) fn publish(&self, reduction: &Reduction) {
-        if let Some(records) = &self.records {
-            records.publish_reduction(reduction);
         }
     }
 
@@ -174,7 +168,9 @@ impl Workshop {
             None => self.engine.run(job).await,
         };
         let reduction = match &ended {
-            Ok(outcome) => verdict::judge(&self.store, name, outcome, &sign::executor(self.own)),
+            Ok(outcome) => {
+                in_place(|| verdict::judge(&self.store, name, outcome, &sign::executor(self.own)))
+            }
             Err(error) => Err(verdict::machine(error)),
         };
         (ended.map_err(|error| verdict::chain(&error)), reduction)
@@ -188,13 +184,20 @@ impl Workshop {
         turn: Option<Turn>,
     ) -> OwnEnd {
         let (ended, reduction) = self.execute(name, thunk, turn).await;
-        let recorded = reduction.and_then(|reduction| match self.store.record(&reduction) {
-            Ok(()) => {
-                self.publish(&reduction);
-                Ok(reduction)
-            }
-            Err(error) => Err(verdict::machine(&error)),
+        let recorded = reduction.and_then(|reduction| {
+            in_place(|| self.record(&reduction))?;
+            Ok(reduction)
         });
         (ended, recorded)
+    }
+
+    /// Writes down what a thunk came to, and tells the mesh some time. May wait for another process
+    /// that writes.
+    pub(super) fn record(&self, reduction: &Reduction) -> Result<(), Failure> {
+        self.store.record(reduction).map_err(|error| verdict::machine(&error))?;
+        if let Some(records) = &self.records {
+            records.publish_reduction(reduction);
+        }
+        Ok(())
     }
 }

@@ -7,6 +7,7 @@ use mesh_protocol::limits;
 use mesh_protocol::name::{ThunkName, ValueName};
 use mesh_protocol::peer::{PeerId, StreamId};
 use mesh_protocol::sched::claim::{Effect, Input, Job};
+use mesh_protocol::sched::force::Failure;
 use mesh_protocol::thunk::{Reduction, Thunk};
 use mesh_protocol::wire::claim::{FromWorker, Lease, LeaseId, Receipt};
 use mesh_protocol::wire::offer::Offer;
@@ -49,6 +50,8 @@ pub(super) enum Done {
     Ran(Job, Box<JobEnd>),
     Own(LeaseId, ThunkName, Box<OwnEnd>),
     Settled(StreamId, Box<Receipt>, Settled),
+    /// A reduction that came from a worker was written down, or could not be.
+    Recorded(ThunkName, Result<(), Failure>),
     /// What others know of a thunk that a build needs.
     Recalled(ClientId, ThunkName, Option<Arc<Reduction>>),
 }
@@ -126,6 +129,7 @@ impl Shell {
                 self.claim(Input::Ended(job, end, objects));
             }
             Done::Own(lease, name, end) => self.on_own_ended(lease, name, *end),
+            Done::Recorded(thunk, recorded) => self.on_recorded(thunk, recorded),
             Done::Recalled(client, name, known) => self.on_recalled(client, name, known),
             Done::Settled(stream, receipt, settled) => self.on_settled(stream, *receipt, settled),
         }

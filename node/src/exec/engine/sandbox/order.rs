@@ -57,7 +57,10 @@ pub(super) fn prepare(
 
 fn stdin(name: Option<ValueName>, store: &Store) -> Result<OwnedFd, EngineError> {
     let file = match name {
-        Some(name) => store.open_blob(name.digest()).map_err(store_error)?,
+        Some(name) => {
+            let path = store.checked_blob(name.digest()).map_err(store_error)?;
+            File::open(store.root().join(path))?
+        }
         None => File::open("/dev/null")?,
     };
     Ok(file.into())
@@ -138,13 +141,11 @@ impl Filling<'_> {
 
     fn blob(&self, value: Digest, executable: bool) -> Result<String, EngineError> {
         let store = self.sources.store();
-        if executable {
-            return text(&store.executable_blob(value).map_err(store_error)?);
-        }
-        if !store.contains(value) {
-            return Err(store_error(format!("{value} is not there")));
-        }
-        text(&Store::relative_blob_path(value))
+        let path = match executable {
+            true => store.executable_blob(value),
+            false => store.checked_blob(value),
+        };
+        text(&path.map_err(store_error)?)
     }
 }
 
