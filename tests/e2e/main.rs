@@ -28,6 +28,7 @@ mod network;
 mod outside;
 mod parallel;
 mod pipes;
+mod quota;
 mod random_builds;
 mod real;
 mod requester;
