@@ -13,8 +13,8 @@
 
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -24,6 +24,7 @@ use mesh_protocol::limits;
 use mesh_protocol::name::{Digest, Hasher};
 
 use crate::error::{Context, StoreError};
+use crate::fault::{self, At};
 use crate::layout::{self, Layout};
 use crate::lease;
 use crate::making::Making;
@@ -348,7 +349,7 @@ impl Blobs {
         let result = if !is_file {
             sys::read_stream(file, |bytes| {
                 hasher.update(bytes);
-                (&mut &*target).write_all(bytes)
+                fault::write(At::Write, target, bytes)
             })
         } else if sys::reflink(target, file) {
             sys::read_through(target, |bytes| {
@@ -358,7 +359,7 @@ impl Blobs {
         } else {
             sys::read_through(file, |bytes| {
                 hasher.update(bytes);
-                (&mut &*target).write_all(bytes)
+                fault::write(At::Write, target, bytes)
             })
         };
         result.at("copy to", temporary.path())?;
@@ -400,12 +401,12 @@ impl Blobs {
             return Err(StoreError::TooLarge { digest, max });
         }
         let file = self.open(digest)?;
-        let mut bytes = Vec::new();
-        let read = file.take(digest.length.saturating_add(1)).read_to_end(&mut bytes);
-        if read.is_err() || Digest::of(&bytes) != digest {
-            return self.found_corrupt(digest);
+        // One byte more, to see whether it is too long.
+        let wanted = usize::try_from(digest.length.saturating_add(1)).unwrap_or(usize::MAX);
+        match sys::read_up_to(&file, wanted) {
+            Ok(bytes) if Digest::of(&bytes) == digest => Ok(bytes),
+            _ => self.found_corrupt(digest),
         }
-        Ok(bytes)
     }
 
     /// The twin that may be executed, made if it is missing. Below the root.
@@ -460,7 +461,7 @@ impl Blobs {
         let mut write_failed = false;
         let result = sys::read_through(&source, |bytes| {
             hasher.update(bytes);
-            let written = (&mut &*target).write_all(bytes);
+            let written = fault::write(At::Write, target, bytes);
             write_failed = written.is_err();
             written
         });
@@ -531,18 +532,6 @@ fn read_if_small(file: &File) -> io::Result<Option<Vec<u8>>> {
         return Ok(None);
     }
     // One byte more, to see whether it grew while it was read.
-    let mut bytes = vec![0; length as usize + 1];
-    let mut filled = 0;
-    while filled < bytes.len() {
-        match file.read_at(&mut bytes[filled..], filled as u64) {
-            Ok(0) => {
-                bytes.truncate(filled);
-                return Ok(Some(bytes));
-            }
-            Ok(read) => filled += read,
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(None)
+    let bytes = sys::read_up_to(file, length as usize + 1)?;
+    Ok((bytes.len() as u64 <= length).then_some(bytes))
 }

@@ -49,6 +49,7 @@ impl Layout {
         match files::read(&format, VERSION_BYTES_MAX) {
             Ok(found) if found == VERSION.as_bytes() => {
                 sys::close_to_others(&layout.root)?;
+                layout.make_directories()?;
                 Ok(layout)
             }
             Ok(found) => {
@@ -60,12 +61,14 @@ impl Layout {
         }
     }
 
+    fn make_directories(&self) -> Result<(), StoreError> {
+        DIRECTORIES.iter().try_for_each(|name| sys::create_directory(&self.path(name)))
+    }
+
     fn create(self, format: &Path) -> Result<Self, StoreError> {
         files::create_private_directory(&self.root).at("create", &self.root)?;
         sys::close_to_others(&self.root)?;
-        for name in DIRECTORIES {
-            sys::create_directory(&self.path(name))?;
-        }
+        self.make_directories()?;
         // Last, so that it speaks for a complete layout.
         let temporary = sys::Temporary::file(&self.path("tmp"))?;
         temporary.write_all(VERSION.as_bytes())?;

@@ -33,6 +33,9 @@ mod blob;
 mod commit;
 mod durable;
 mod error;
+mod fault;
+#[cfg(test)]
+mod fault_tests;
 pub mod files;
 pub mod gc;
 mod incoming;

@@ -2,7 +2,7 @@
 //! store's terms.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,6 +14,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use crate::error::{Context, StoreError};
+use crate::fault::{self, At};
 use crate::files;
 
 /// Every object has this modification time (September 2001): a job that looks at its inputs sees
@@ -63,7 +64,8 @@ impl Temporary {
     pub(crate) fn file_with_prefix(directory: &Path, prefix: &str) -> Result<Self, StoreError> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create_new(true).mode(0o600);
-        let (path, file) = with_fresh_name(directory, prefix, |path| options.open(path))?;
+        let make = |path: &Path| fault::at(At::Create).and_then(|()| options.open(path));
+        let (path, file) = with_fresh_name(directory, prefix, make)?;
         Ok(Self { path, file: Some(file), is_closed_file: false, done: false })
     }
 
@@ -87,7 +89,7 @@ impl Temporary {
     }
 
     pub(crate) fn write_all(&self, bytes: &[u8]) -> Result<(), StoreError> {
-        self.file_handle().write_all(bytes).at("write", &self.path)
+        fault::write(At::Write, self.file_handle(), bytes).at("write", &self.path)
     }
 
     /// Closes the file; what is left to do is to give it its name.
@@ -100,9 +102,10 @@ impl Temporary {
 
     /// Gives it its final name, replacing a file of that name.
     pub(crate) fn persist(mut self, path: &Path) -> Result<(), StoreError> {
+        fault::at(At::Rename).at("rename to", path)?;
         fs::rename(&self.path, path).at("rename to", path)?;
         self.done = true;
-        Ok(())
+        fault::at(At::Renamed).at("rename to", path)
     }
 
     /// Gives it its final name, which says what it holds, unless somebody else has made the same
@@ -111,6 +114,7 @@ impl Temporary {
     /// What is there stays: a link of a file that is replaced in that moment fails as if there were none.
     /// True if it is this one that has the name now.
     pub(crate) fn persist_unless_there(mut self, path: &Path) -> Result<bool, StoreError> {
+        fault::at(At::Rename).at("rename to", path)?;
         let renamed = match (rename_to_free(&self.path, path), path.parent()) {
             (Err(Errno::NOENT), Some(parent)) => {
                 create_directory(parent)?;
@@ -123,6 +127,7 @@ impl Temporary {
             Err(Errno::EXIST) => {}
             Err(error) => return Err(StoreError::io("rename to", path, error)),
         }
+        fault::at(At::Renamed).at("rename to", path)?;
         Ok(self.done)
     }
 }
@@ -188,6 +193,7 @@ pub(crate) fn move_aside(
     directory: &Path,
     prefix: &str,
 ) -> Result<Option<PathBuf>, StoreError> {
+    fault::at(At::Aside).at("move away", path)?;
     loop {
         let target = directory.join(unique_name(prefix));
         match rename_to_free(path, &target) {
@@ -216,6 +222,7 @@ pub(crate) fn remove(path: &Path) -> Result<(), StoreError> {
 
 /// Makes the file an object: mode, modification time, and accessed now.
 pub(crate) fn seal(file: &File, path: &Path, mode: u32) -> Result<(), StoreError> {
+    fault::at(At::Seal).at("set the mode of", path)?;
     rustix::fs::fchmod(file, mode.into()).at("set the mode of", path)?;
     let times = Timestamps {
         last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_NOW },
@@ -226,6 +233,7 @@ pub(crate) fn seal(file: &File, path: &Path, mode: u32) -> Result<(), StoreError
 
 /// Sets the access time. Nothing else changes, save the inode's change time.
 pub(crate) fn set_access_time(path: &Path, time: SystemTime) -> io::Result<()> {
+    fault::at(At::Touch)?;
     let times = Timestamps {
         last_access: timespec(time),
         last_modification: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
@@ -275,6 +283,34 @@ pub(crate) fn reflink(target: &File, source: &File) -> bool {
     rustix::fs::ioctl_ficlone(target, source).is_ok()
 }
 
+/// Reads at an offset, once more if the disk fails: it may have been a moment's trouble.
+pub(crate) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    let read = |buffer: &mut [u8]| {
+        fault::at(At::Read)?;
+        loop {
+            match file.read_at(buffer, offset) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                result => return result,
+            }
+        }
+    };
+    read(buffer).or_else(|_| read(buffer))
+}
+
+/// Reads from the beginning, and no more than this many bytes.
+pub(crate) fn read_up_to(file: &File, bytes: usize) -> io::Result<Vec<u8>> {
+    let mut buffer = vec![0; bytes];
+    let mut filled = 0;
+    while filled < bytes {
+        match read_at(file, &mut buffer[filled..], filled as u64)? {
+            0 => break,
+            read => filled += read,
+        }
+    }
+    buffer.truncate(filled);
+    Ok(buffer)
+}
+
 /// Gives every byte of `file`, from its beginning, to `take`. The file's position stays.
 pub(crate) fn read_through(
     file: &File,
@@ -283,14 +319,12 @@ pub(crate) fn read_through(
     let mut buffer = vec![0; BUFFER_BYTES];
     let mut offset = 0;
     loop {
-        match file.read_at(&mut buffer, offset) {
-            Ok(0) => return Ok(()),
-            Ok(read) => {
+        match read_at(file, &mut buffer, offset)? {
+            0 => return Ok(()),
+            read => {
                 take(&buffer[..read])?;
                 offset += read as u64;
             }
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
         }
     }
 }

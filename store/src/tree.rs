@@ -118,9 +118,9 @@ impl Store {
                 blobs.know_sound_tree(digest);
                 return Ok(relative);
             }
-            // Made anew of what is left; an object that is bad is an error there.
-            sys::move_aside(&path, &self.shared().layout.tmp(), "tree-")?;
         }
+        // Made anew of what is left; an object that is bad is an error there.
+        sys::move_aside(&path, &self.shared().layout.tmp(), "tree-")?;
         let temporary = Temporary::directory(&self.shared().layout.tmp())?;
         self.link_tree(name, temporary.path(), 0)?;
         temporary.persist_unless_there(&path)?;

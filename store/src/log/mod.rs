@@ -26,6 +26,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use mesh_protocol::name::Digest;
 
 use crate::error::{Context, StoreError};
+use crate::fault::{self, At};
 use crate::files;
 use crate::layout::Layout;
 use crate::lock::{Held, SharedLock};
@@ -252,7 +253,7 @@ impl Log {
         self.read_new_locked(held, sink)?;
         let offset = self.position;
         let bytes = record::encode(offset, kind, digest, body);
-        if let Err(error) = (&*self.file).write_all(&bytes) {
+        if let Err(error) = fault::write(At::Append, &self.file, &bytes) {
             // What was written of it would be cut off by the next one anyway.
             let _ = self.file.set_len(offset);
             return Err(StoreError::io("append to", &self.path, error));
@@ -297,6 +298,7 @@ impl Source {
         let temporary = Temporary::file(&self.tmp)?;
         self.write_compacted(&temporary, keep)?;
         // Durable before it takes the place of what is durable.
+        fault::at(At::Sync).at("write", &self.path)?;
         temporary.file_handle().sync_all().at("write", &self.path)?;
         temporary.persist(&self.path)?;
         let parent = self.path.parent().unwrap_or(&self.path);
@@ -332,6 +334,7 @@ impl Source {
 
 fn read_at(file: &File, location: Location) -> std::io::Result<Vec<u8>> {
     let mut bytes = vec![0; location.bytes as usize];
+    fault::at(At::ReadLog)?;
     file.read_exact_at(&mut bytes, location.offset)?;
     Ok(bytes)
 }
