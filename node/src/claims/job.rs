@@ -10,7 +10,7 @@ use mesh_protocol::peer::PeerId;
 use mesh_protocol::sched::force::{Failure, FailureClass};
 use mesh_protocol::thunk::{Reduction, Thunk};
 use mesh_protocol::wire::claim::{InlineObject, Lease, SignedReduction};
-use mesh_store::Store;
+use mesh_store::{Store, StoreError};
 
 use super::compose::{inline, results, values};
 use super::sign::{self, Signer};
@@ -185,7 +185,7 @@ impl Workshop {
     ) -> OwnEnd {
         let (ended, reduction) = self.execute(name, thunk, turn).await;
         let recorded = reduction.and_then(|reduction| {
-            in_place(|| self.record(&reduction))?;
+            in_place(|| self.record(&reduction)).map_err(|error| verdict::machine(&error))?;
             Ok(reduction)
         });
         (ended, recorded)
@@ -193,11 +193,33 @@ impl Workshop {
 
     /// Writes down what a thunk came to, and tells the mesh some time. May wait for another process
     /// that writes.
-    pub(super) fn record(&self, reduction: &Reduction) -> Result<(), Failure> {
-        self.store.record(reduction).map_err(|error| verdict::machine(&error))?;
+    fn record(&self, reduction: &Reduction) -> Result<(), StoreError> {
+        self.store.record(reduction)?;
         if let Some(records) = &self.records {
             records.publish_reduction(reduction);
         }
         Ok(())
+    }
+
+    /// The same of several. Once one has waited for a lock in vain, the others do not wait.
+    pub(super) fn record_all(
+        &self,
+        reductions: &[Reduction],
+    ) -> Vec<(ThunkName, Result<(), Failure>)> {
+        let mut locked: Option<Failure> = None;
+        let record = |reduction: &Reduction| {
+            if let Some(failure) = &locked {
+                return (reduction.thunk, Err(failure.clone()));
+            }
+            let recorded = self.record(reduction).map_err(|error| {
+                let failure = verdict::machine(&error);
+                if matches!(error, StoreError::Locked { .. }) {
+                    locked = Some(failure.clone());
+                }
+                failure
+            });
+            (reduction.thunk, recorded)
+        };
+        reductions.iter().map(record).collect()
     }
 }

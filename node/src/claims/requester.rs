@@ -48,6 +48,10 @@ pub(super) struct Requester {
     /// Thunks whose reductions are being written down, which may take as long as another process has
     /// the log. The runs that end with them are told so afterwards.
     recording: BTreeMap<ThunkName, Recording>,
+    /// What is to be written down next. One task writes at a time: they would wait for each other, and
+    /// keep threads from those who wait for nobody.
+    unrecorded: Vec<Reduction>,
+    is_recording: bool,
 }
 
 #[derive(Default)]
@@ -310,16 +314,31 @@ impl Shell {
             runs.news(reduction.thunk, &ran(reduction, at, trip));
             runs.tried(reduction.thunk, &Ok(runs::outcome(reduction)));
         }
-        let (thunk, reduction) = (reduction.thunk, reduction.clone());
-        self.requester.recording.entry(thunk).or_default().writes += 1;
+        self.requester.recording.entry(reduction.thunk).or_default().writes += 1;
+        self.requester.unrecorded.push(reduction.clone());
+        self.record_next();
+    }
+
+    fn record_next(&mut self) {
+        if self.requester.is_recording || self.requester.unrecorded.is_empty() {
+            return;
+        }
+        self.requester.is_recording = true;
+        let reductions = std::mem::take(&mut self.requester.unrecorded);
         let workshop = self.workshop.clone();
-        let broken = Done::Recorded(thunk, Err(job::broken()));
-        self.tasks
-            .spawn_blocking(broken, move || Done::Recorded(thunk, workshop.record(&reduction)));
+        let broken = |reduction: &Reduction| (reduction.thunk, Err(job::broken()));
+        let broken = Done::Recorded(reductions.iter().map(broken).collect());
+        self.tasks.spawn_blocking(broken, move || Done::Recorded(workshop.record_all(&reductions)));
+    }
+
+    pub(super) fn on_recorded(&mut self, all: Vec<(ThunkName, Result<(), Failure>)>) {
+        self.requester.is_recording = false;
+        self.record_next();
+        all.into_iter().for_each(|(thunk, recorded)| self.on_recorded_one(thunk, recorded));
     }
 
     /// What force hears of is in the store.
-    pub(super) fn on_recorded(&mut self, thunk: ThunkName, recorded: Result<(), Failure>) {
+    fn on_recorded_one(&mut self, thunk: ThunkName, recorded: Result<(), Failure>) {
         let Some(recording) = self.requester.recording.get_mut(&thunk) else { return };
         recording.writes -= 1;
         // One that is written down is enough.

@@ -54,8 +54,8 @@ pub(super) enum Done {
     Ran(Job, Box<JobEnd>),
     Own(LeaseId, ThunkName, Box<OwnEnd>),
     Settled(StreamId, Box<Receipt>, Settled),
-    /// A reduction that came from a worker was written down, or could not be.
-    Recorded(ThunkName, Result<(), Failure>),
+    /// Reductions that came from workers were written down, or could not be.
+    Recorded(Vec<(ThunkName, Result<(), Failure>)>),
     /// What others know of a thunk that a build needs.
     Recalled(ClientId, ThunkName, Option<Arc<Reduction>>),
 }
@@ -139,7 +139,7 @@ impl Shell {
                 self.claim(Input::Ended(job, end, objects));
             }
             Done::Own(lease, name, end) => self.on_own_ended(lease, name, *end),
-            Done::Recorded(thunk, recorded) => self.on_recorded(thunk, recorded),
+            Done::Recorded(all) => self.on_recorded(all),
             Done::Recalled(client, name, known) => self.on_recalled(client, name, known),
             Done::Settled(stream, receipt, settled) => self.on_settled(stream, *receipt, settled),
         }

@@ -133,7 +133,7 @@ impl Journal {
     }
 
     pub(super) fn read(&self) -> io::Result<Vec<Record>> {
-        Ok(Record::decode(&fs::read(&self.path)?))
+        Ok(Record::decode(&files::read(&self.path, u64::MAX)?))
     }
 
     /// Forgets all records.
