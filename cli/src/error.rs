@@ -19,12 +19,13 @@ pub(crate) struct CliError {
     code: u8,
     text: String,
     hint: Option<String>,
+    is_missing: bool,
 }
 
 impl CliError {
     /// An error with this exit code.
     pub(crate) fn new(code: u8, text: impl Display) -> Self {
-        Self { code, text: text.to_string(), hint: None }
+        Self { code, text: text.to_string(), hint: None, is_missing: false }
     }
 
     /// Whoever read our output has seen enough (`| head`): the command ends in peace.
@@ -54,6 +55,12 @@ impl CliError {
     /// The exit code.
     pub(crate) fn code(&self) -> u8 {
         self.code
+    }
+
+    /// Is it that an object is missing, or was just found damaged, so that making it again would
+    /// help?
+    pub(crate) fn is_missing(&self) -> bool {
+        self.is_missing
     }
 
     /// Writes it to standard error.
@@ -96,6 +103,9 @@ impl From<StoreError> for CliError {
             StoreError::Corrupt(_) => {
                 (exit::FOUND_WRONG, Some("mesh store verify checks all the others"))
             }
+            StoreError::Locked { .. } => {
+                (exit::IO, Some("that process may be stopped: let it go on, or end it"))
+            }
             StoreError::Version { .. } => {
                 (exit::DATA, Some("set MESH_HOME to another directory, or remove that one"))
             }
@@ -107,7 +117,7 @@ impl From<StoreError> for CliError {
             }
             StoreError::Io { .. } => (exit::IO, None),
         };
-        let plain = Self::new(code, chain(&error));
+        let plain = Self { is_missing: error.is_missing(), ..Self::new(code, chain(&error)) };
         match hint {
             Some(hint) => plain.hint(hint),
             None => plain,

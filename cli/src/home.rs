@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
-use mesh_store::{Store, StoreOptions};
+use mesh_store::{Store, StoreOptions, files};
 
+use crate::config::{self, Config};
 use crate::error::CliError;
 use crate::{exit, stderr};
 
@@ -46,7 +47,12 @@ fn variable(name: &str) -> Option<PathBuf> {
 
 /// Opens this user's store, and says once how it was found.
 pub(crate) fn open_store() -> Result<Store, CliError> {
-    let store = Store::open(StoreOptions::new(directory()?.join("store")))?;
+    let quota_bytes = config::quota(&Config::of_home()?, None).value;
+    let home = directory()?;
+    // Its own directory first, so that nobody else looks into what is beside the store.
+    files::create_private_directory(&home).map_err(CliError::io(&home))?;
+    let options = StoreOptions::new(home.join("store")).quota_bytes(quota_bytes);
+    let store = Store::open(options)?;
     if let Some(notice) = store.notice() {
         stderr::write_line(format_args!("mesh: {notice}"));
     }

@@ -4,7 +4,10 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+
+use mesh_store::files;
 
 /// A file is put aside when it is longer: both together are some days of all that a busy node logs.
 const BYTES_MAX: u64 = 8 * 1024 * 1024;
@@ -60,7 +63,9 @@ impl NodeLog {
 }
 
 fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).open(path)
+    let file = files::open(path, OpenOptions::new().append(true).create(true).mode(0o600))?;
+    files::make_private(&file)?;
+    Ok(file)
 }
 
 /// Lines are written whole, so that none is in two files.

@@ -15,6 +15,7 @@ pub mod doctor;
 pub mod driver;
 pub mod exec;
 mod frame;
+mod in_place;
 pub mod metrics;
 pub mod net;
 pub mod node;

@@ -4,15 +4,17 @@
 //! directory and bind-mounted into a sandbox, so it needs an inode of its own; see the crate's
 //! documentation for what packing would have gained.
 //!
-//! An object is trusted as long as its length and modification time are as they were made (see
-//! [`sys::OBJECT_MTIME_S`]). If not, it is hashed, and either set right or moved to quarantine.
+//! An object counts as here as long as its length and modification time are as they were made (see
+//! [`sys::OBJECT_MTIME_S`]). If not, it is hashed, and either set right or moved to quarantine. Bytes
+//! that are given out - to a user's file, to a job - have been hashed in any case (see
+//! [`crate::sound`]).
 //! Objects that may have been on their way to the disk when the power failed are dealt with when
 //! the store is opened (see [`crate::recovery`]).
 
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -22,12 +24,16 @@ use mesh_protocol::limits;
 use mesh_protocol::name::{Digest, Hasher};
 
 use crate::error::{Context, StoreError};
+use crate::fault::{self, At};
 use crate::layout::{self, Layout};
 use crate::lease;
 use crate::making::Making;
 use crate::notice::{Notice, Notices};
 use crate::options::ExportOptions;
+use crate::quota::Growth;
+use crate::sound::{Sound, Stamp};
 use crate::sys::{self, Temporary};
+use crate::{files, reader::ObjectReader};
 
 /// The objects of one store, as seen by one process.
 #[derive(Debug)]
@@ -35,6 +41,8 @@ pub(crate) struct Blobs {
     layout: Layout,
     notices: Arc<Notices>,
     touched: Touched,
+    sound: Sound,
+    pub(crate) growth: Growth,
     pub(crate) making: Making,
     /// Has something been written that [`crate::commit`] has not brought to the disk yet?
     pub(crate) dirty: AtomicBool,
@@ -104,11 +112,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Blobs {
-    pub(crate) fn new(layout: Layout, notices: Arc<Notices>, session_start: SystemTime) -> Self {
+    pub(crate) fn new(
+        layout: Layout,
+        notices: Arc<Notices>,
+        session_start: SystemTime,
+        growth: Growth,
+    ) -> Self {
         let era = RwLock::new(Era { number: 0, start: session_start });
         let touched = Touched { era, shards: std::array::from_fn(|_| Mutex::default()) };
         let (making, dirty) = (Making::default(), AtomicBool::new(false));
-        Self { layout, notices, touched, making, dirty }
+        Self { layout, notices, touched, sound: Sound::default(), growth, making, dirty }
     }
 
     /// The present era.
@@ -124,6 +137,7 @@ impl Blobs {
             std::mem::replace(&mut *era, next)
         };
         self.touched.retain(|_| false);
+        self.sound.clear();
         ended.start
     }
 
@@ -188,22 +202,15 @@ impl Blobs {
     /// Hashes the object; sets right what is good and quarantines what is not.
     pub(crate) fn check(&self, place: Place, digest: Digest) -> Result<Checked, StoreError> {
         let path = self.path_of(place, digest);
-        let file = match open_quietly(&path) {
-            Ok(file) => file,
+        let good = match open_quietly(&path) {
+            Ok(file) => self.check_open(place, digest, &file)?,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Checked::Gone),
+            // Something else is in its place, or it is locked away: its name says nothing of it.
+            Err(error) if is_out_of_order(&error) => false,
             Err(error) => return Err(StoreError::io("open", &path, error)),
         };
-        let mut hasher = Hasher::new();
-        let read = sys::read_through(&file, |bytes| {
-            hasher.update(bytes);
-            Ok(())
-        });
-        // A read error is the disk saying that the bytes are gone.
-        let good = read.is_ok() && hasher.finish() == digest;
         match (good, place) {
-            (true, _) if file.metadata().is_ok_and(|metadata| looks_right(&metadata, digest)) => {}
-            (true, Place::Executable) => sys::seal(&file, &path, 0o555)?,
-            (true, _) => sys::seal(&file, &path, 0o444)?,
+            (true, _) => return Ok(Checked::Good),
             // The object itself may be good.
             (false, Place::Executable) => {
                 sys::remove(&path)?;
@@ -211,7 +218,78 @@ impl Blobs {
             }
             (false, _) => self.quarantine(digest)?,
         }
-        Ok(if good { Checked::Good } else { Checked::Bad })
+        Ok(Checked::Bad)
+    }
+
+    /// Hashes what was opened; if it is good, makes it look so.
+    fn check_open(&self, place: Place, digest: Digest, file: &File) -> Result<bool, StoreError> {
+        let path = self.path_of(place, digest);
+        // Before it is read: what is written meanwhile is not known to be good.
+        let before = file.metadata().at("look at", &path)?;
+        if before.len() != digest.length {
+            return Ok(false);
+        }
+        let mut hasher = Hasher::new();
+        let read = sys::read_through(file, |bytes| {
+            hasher.update(bytes);
+            Ok(())
+        });
+        // A read error is the disk saying that the bytes are gone.
+        if read.is_err() || hasher.finish() != digest {
+            return Ok(false);
+        }
+        let mode = if place == Place::Executable { 0o555 } else { 0o444 };
+        if looks_right(&before, digest) && before.mode() & 0o777 == mode {
+            self.sound.insert((place, digest), Stamp::of(&before));
+        } else {
+            sys::seal(file, &path, mode)?;
+        }
+        Ok(true)
+    }
+
+    /// As [`Blobs::present`], and its bytes have been hashed by this process. Whoever is about to
+    /// give the file to somebody who does not hash it calls this.
+    pub(crate) fn ensure_sound(&self, digest: Digest) -> Result<(), StoreError> {
+        self.present(digest)?;
+        match self.is_sound_or_check(Place::Blob, digest)? {
+            Checked::Good => Ok(()),
+            Checked::Bad => Err(StoreError::Corrupt(digest)),
+            Checked::Gone => Err(StoreError::Missing(digest)),
+        }
+    }
+
+    fn is_sound_or_check(&self, place: Place, digest: Digest) -> Result<Checked, StoreError> {
+        let path = self.path_of(place, digest);
+        let found = fs::symlink_metadata(&path);
+        if found.is_ok_and(|metadata| self.sound.has(&(place, digest), &metadata)) {
+            return Ok(Checked::Good);
+        }
+        self.check(place, digest)
+    }
+
+    /// Has this process looked at each file of the materialised tree, in this era?
+    pub(crate) fn is_sound_tree(&self, digest: Digest) -> bool {
+        self.sound.has_tree(&digest)
+    }
+
+    pub(crate) fn know_sound_tree(&self, digest: Digest) {
+        self.sound.insert_tree(digest);
+    }
+
+    /// After a link of a sound object was made, which changes its inode's change time.
+    pub(crate) fn relinked(&self, place: Place, digest: Digest) {
+        if let Ok(metadata) = fs::symlink_metadata(self.path_of(place, digest)) {
+            self.sound.insert((place, digest), Stamp::of(&metadata));
+        }
+    }
+
+    /// Opens an object whose bytes have been checked, all of them before the first is given.
+    pub(crate) fn reader(&self, digest: Digest) -> Result<ObjectReader, StoreError> {
+        if digest.length <= limits::STORE_HELD_BYTES {
+            return Ok(ObjectReader::held(self.read(digest, limits::STORE_HELD_BYTES)?));
+        }
+        self.ensure_sound(digest)?;
+        Ok(ObjectReader::of_file(self.open(digest)?, digest.length))
     }
 
     /// Moves a damaged object, and whatever was made of it, out of the way.
@@ -238,6 +316,7 @@ impl Blobs {
             sys::move_aside(&entry.path(), &self.layout.tmp(), "tree-")?;
         }
         self.touched.retain(|(place, _)| *place != Place::Tree);
+        self.sound.clear_trees();
         Ok(())
     }
 
@@ -275,7 +354,7 @@ impl Blobs {
             sys::read_stream(file, |bytes| {
                 go_on()?;
                 hasher.update(bytes);
-                (&mut &*target).write_all(bytes)
+                fault::write(At::Write, target, bytes)
             })
         } else if sys::reflink(target, file) {
             sys::read_through(target, |bytes| {
@@ -287,7 +366,7 @@ impl Blobs {
             sys::read_through(file, |bytes| {
                 go_on()?;
                 hasher.update(bytes);
-                (&mut &*target).write_all(bytes)
+                fault::write(At::Write, target, bytes)
             })
         };
         result.at("copy to", temporary.path())?;
@@ -302,7 +381,14 @@ impl Blobs {
     pub(crate) fn adopt(&self, temporary: Temporary, digest: Digest) -> Result<(), StoreError> {
         let era = self.era();
         sys::seal(temporary.file_handle(), temporary.path(), 0o444)?;
-        temporary.persist_unless_there(&self.layout.blob(digest))?;
+        let sealed = temporary.file_handle().try_clone().at("open", temporary.path())?;
+        let path = self.layout.blob(digest);
+        if temporary.persist_unless_there(&path)? {
+            // The name has changed its change time.
+            let metadata = sealed.metadata().at("look at", &path)?;
+            self.sound.insert((Place::Blob, digest), Stamp::of(&metadata));
+            self.growth.add(digest.length);
+        }
         self.touched.insert(era, (Place::Blob, digest));
         self.dirty.store(true, Ordering::Release);
         Ok(())
@@ -311,7 +397,7 @@ impl Blobs {
     pub(crate) fn open(&self, digest: Digest) -> Result<File, StoreError> {
         self.present(digest)?;
         let path = self.layout.blob(digest);
-        match File::open(&path) {
+        match files::open(&path, OpenOptions::new().read(true)) {
             Err(error) if error.kind() == ErrorKind::NotFound => Err(StoreError::Missing(digest)),
             result => result.at("open", &path),
         }
@@ -322,13 +408,12 @@ impl Blobs {
             return Err(StoreError::TooLarge { digest, max });
         }
         let file = self.open(digest)?;
-        let mut bytes = Vec::new();
-        let read = file.take(digest.length.saturating_add(1)).read_to_end(&mut bytes);
-        if read.is_err() || Digest::of(&bytes) != digest {
-            self.quarantine(digest)?;
-            return Err(StoreError::Corrupt(digest));
+        // One byte more, to see whether it is too long.
+        let wanted = usize::try_from(digest.length.saturating_add(1)).unwrap_or(usize::MAX);
+        match sys::read_up_to(&file, wanted) {
+            Ok(bytes) if Digest::of(&bytes) == digest => Ok(bytes),
+            _ => self.found_corrupt(digest),
         }
-        Ok(bytes)
     }
 
     /// The twin that may be executed, made if it is missing. Below the root.
@@ -336,16 +421,20 @@ impl Blobs {
         let relative = layout::relative_executable_path(digest);
         let path = self.layout.path(&relative);
         let place = Place::Executable;
-        let looks_right = || fs::symlink_metadata(&path).is_ok_and(|it| looks_right(&it, digest));
-        if self.touch(place, digest) && looks_right() {
+        let is_known = || {
+            let found = fs::symlink_metadata(&path);
+            found.is_ok_and(|it| looks_right(&it, digest) && self.sound.has(&(place, digest), &it))
+        };
+        if self.touch(place, digest) && is_known() {
             return Ok(relative);
         }
         let _maker = self.making.begin((place, digest));
         if self.touch(place, digest) {
-            match looks_right() {
-                true => return Ok(relative),
-                false => sys::remove(&path)?,
+            let looks_right = fs::symlink_metadata(&path).is_ok_and(|it| looks_right(&it, digest));
+            if looks_right && self.is_sound_or_check(place, digest)? == Checked::Good {
+                return Ok(relative);
             }
+            sys::remove(&path)?;
         }
         let mut temporary = Temporary::file(&self.layout.tmp())?;
         self.copy_checked(digest, temporary.file_handle(), temporary.path())?;
@@ -353,22 +442,33 @@ impl Blobs {
         sys::seal(temporary.file_handle(), temporary.path(), 0o555)?;
         temporary.close();
         lease::wait_for_writers(temporary.path())?;
-        temporary.persist_unless_there(&path)?;
+        if temporary.persist_unless_there(&path)? {
+            self.relinked(place, digest);
+            self.growth.add(digest.length);
+        }
         self.touched.insert(era, (place, digest));
         Ok(relative)
     }
 
-    /// Copies the object into an empty file.
+    /// Copies the object into an empty file that nobody else knows of, and hashes what is there
+    /// then: a clone shares the blocks, and so their damage.
     fn copy_checked(&self, digest: Digest, target: &File, path: &Path) -> Result<(), StoreError> {
         let source = self.open(digest)?;
-        if sys::reflink(target, &source) {
-            return Ok(());
-        }
         let mut hasher = Hasher::new();
+        if sys::reflink(target, &source) {
+            let read = sys::read_through(target, |bytes| {
+                hasher.update(bytes);
+                Ok(())
+            });
+            return match read.is_ok() && hasher.finish() == digest {
+                true => Ok(()),
+                false => self.found_corrupt(digest),
+            };
+        }
         let mut write_failed = false;
         let result = sys::read_through(&source, |bytes| {
             hasher.update(bytes);
-            let written = (&mut &*target).write_all(bytes);
+            let written = fault::write(At::Write, target, bytes);
             write_failed = written.is_err();
             written
         });
@@ -376,10 +476,14 @@ impl Blobs {
             return result.at("write", path);
         }
         if result.is_err() || hasher.finish() != digest {
-            self.quarantine(digest)?;
-            return Err(StoreError::Corrupt(digest));
+            return self.found_corrupt(digest);
         }
         Ok(())
+    }
+
+    fn found_corrupt<T>(&self, digest: Digest) -> Result<T, StoreError> {
+        self.quarantine(digest)?;
+        Err(StoreError::Corrupt(digest))
     }
 
     pub(crate) fn export(
@@ -412,13 +516,19 @@ pub(crate) fn looks_right(metadata: &fs::Metadata, digest: Digest) -> bool {
         && metadata.mtime_nsec() == 0
 }
 
-/// Opens for reading; if the system lets us, without leaving a trace in the access time.
+/// Opens for reading, without leaving a trace in the access time that the object has now.
 fn open_quietly(path: &Path) -> io::Result<File> {
-    let flags = rustix::fs::OFlags::NOATIME.bits() as i32;
-    match OpenOptions::new().read(true).custom_flags(flags).open(path) {
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => File::open(path),
-        result => result,
-    }
+    let mut options = OpenOptions::new();
+    let file = files::open(path, options.read(true))?;
+    // Only the owner may; where it is somebody else's store, reading it counts as a use.
+    let flags = rustix::fs::fcntl_getfl(&file)?;
+    let _ = rustix::fs::fcntl_setfl(&file, flags | rustix::fs::OFlags::NOATIME);
+    Ok(file)
+}
+
+/// Does it say that there is something, but no object that could be read?
+fn is_out_of_order(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::PermissionDenied)
 }
 
 /// The whole file, if it is small enough to be held: then an object that is here already costs
@@ -429,18 +539,6 @@ fn read_if_small(file: &File) -> io::Result<Option<Vec<u8>>> {
         return Ok(None);
     }
     // One byte more, to see whether it grew while it was read.
-    let mut bytes = vec![0; length as usize + 1];
-    let mut filled = 0;
-    while filled < bytes.len() {
-        match file.read_at(&mut bytes[filled..], filled as u64) {
-            Ok(0) => {
-                bytes.truncate(filled);
-                return Ok(Some(bytes));
-            }
-            Ok(read) => filled += read,
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(None)
+    let bytes = sys::read_up_to(file, length as usize + 1)?;
+    Ok((bytes.len() as u64 <= length).then_some(bytes))
 }

@@ -22,6 +22,7 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::blob::Blobs;
 use crate::durable::DurableMark;
 use crate::error::{Context, StoreError};
+use crate::fault::{self, At};
 use crate::layout::Layout;
 use crate::memo::Memo;
 use crate::notice::{Notice, Notices};
@@ -155,6 +156,7 @@ impl Committer {
         let begun = SystemTime::now();
         let blobs = self.layout.path("blobs");
         let directory = File::open(&blobs).at("open", &blobs)?;
+        fault::at(At::Commit).at("write", &blobs)?;
         rustix::fs::syncfs(&directory).at("write", &blobs)?;
         self.memo.sync()?;
         let _lock = self.mark.lock()?;

@@ -19,8 +19,10 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::error::{Context, StoreError};
+use crate::fault::{self, At};
 use crate::layout::Layout;
-use crate::sys::{self, FileLock};
+use crate::lock::FileLock;
+use crate::sys;
 
 const SLOT_BYTES: usize = 64;
 const BOOT_ID_BYTES: usize = 36;
@@ -75,6 +77,7 @@ impl DurableMark {
         let number = self.read()?.map_or(0, |mark| mark.number) + 1;
         let mark = Mark { until: begun - SLACK, boot_id: boot_id.to_owned(), number };
         let offset = number % 2 * SLOT_BYTES as u64;
+        fault::at(At::Mark).at("write", &self.path)?;
         self.file.write_all_at(&encode(&mark), offset).at("write", &self.path)?;
         self.file.sync_data().at("write", &self.path)
     }

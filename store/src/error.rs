@@ -27,6 +27,20 @@ pub enum StoreError {
         /// What the system said.
         source: io::Error,
     },
+    /// Another process has not let go of a lock in time: it is stopped, or stuck.
+    #[error(
+        "{} has been locked for {seconds} s by {}",
+        path.display(),
+        holder.as_deref().unwrap_or("another process")
+    )]
+    Locked {
+        /// The file that is locked.
+        path: PathBuf,
+        /// How long it was waited for.
+        seconds: u64,
+        /// The process that holds it, if the kernel tells.
+        holder: Option<String>,
+    },
     /// The object is not here.
     #[error("{0} is not in the store")]
     Missing(Digest),

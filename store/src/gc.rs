@@ -99,6 +99,7 @@ impl Store {
         }
         if !options.dry_run {
             report.leftovers = self.sweep_leftovers(live.oldest)?;
+            self.note_usage(report.kept_bytes)?;
             if report.removed > 0 {
                 self.compact_log()?;
             }

@@ -89,6 +89,7 @@ impl Incoming {
         let Self { store, digest, temporary, .. } = self;
         if !store.contains(digest) {
             store.shared().blobs.adopt(temporary, digest)?;
+            store.grown();
         }
         Ok(Arrival::Stored)
     }

@@ -13,18 +13,24 @@
 //! tmp/…                  what is being written
 //! quarantine/…           damaged objects
 //! ```
+//!
+//! Objects are copies of the user's files, private ones too, and readable for all: jobs, which may run
+//! as somebody else, read them. So nobody but them comes past the root: see [`sys::close_to_others`].
 
-use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use mesh_protocol::name::Digest;
 
 use crate::error::{Context, StoreError};
+use crate::files;
 use crate::sys;
 
 /// What `VERSION` holds.
 const VERSION: &str = "2\n";
+
+/// More than any version takes.
+const VERSION_BYTES_MAX: u64 = 64;
 
 /// The directories and files of one store.
 #[derive(Clone, Debug)]
@@ -40,24 +46,29 @@ impl Layout {
     pub(crate) fn open(root: &Path) -> Result<Self, StoreError> {
         let layout = Self { root: root.to_owned() };
         let format = layout.path("VERSION");
-        match fs::read_to_string(&format) {
-            Ok(found) if found == VERSION => Ok(layout),
-            Ok(found) => Err(StoreError::Version { path: format, found, known: VERSION }),
+        match files::read(&format, VERSION_BYTES_MAX) {
+            Ok(found) if found == VERSION.as_bytes() => {
+                sys::close_to_others(&layout.root)?;
+                layout.make_directories()?;
+                Ok(layout)
+            }
+            Ok(found) => {
+                let found = String::from_utf8_lossy(&found).into_owned();
+                Err(StoreError::Version { path: format, found, known: VERSION })
+            }
             Err(error) if error.kind() == ErrorKind::NotFound => layout.create(&format),
             Err(error) => Err(StoreError::io("read", &format, error)),
         }
     }
 
+    fn make_directories(&self) -> Result<(), StoreError> {
+        DIRECTORIES.iter().try_for_each(|name| sys::create_directory(&self.path(name)))
+    }
+
     fn create(self, format: &Path) -> Result<Self, StoreError> {
-        fs::create_dir_all(&self.root).at("create", &self.root)?;
-        if rustix::process::geteuid().is_root() {
-            // Jobs of root run as somebody else. Whether that one, or anybody, can come here at all is
-            // up to the directories above.
-            sys::make_listable(&self.root)?;
-        }
-        for name in DIRECTORIES {
-            sys::create_directory(&self.path(name))?;
-        }
+        files::create_private_directory(&self.root).at("create", &self.root)?;
+        sys::close_to_others(&self.root)?;
+        self.make_directories()?;
         // Last, so that it speaks for a complete layout.
         let temporary = sys::Temporary::file(&self.path("tmp"))?;
         temporary.write_all(VERSION.as_bytes())?;

@@ -33,21 +33,29 @@ mod blob;
 mod commit;
 mod durable;
 mod error;
+mod fault;
+#[cfg(test)]
+mod fault_tests;
+pub mod files;
 pub mod gc;
 mod incoming;
 mod index;
 mod layout;
 mod lease;
+mod lock;
 mod log;
 mod making;
 mod memo;
 mod notice;
 mod options;
 mod puts;
+mod quota;
 mod reach;
+mod reader;
 pub mod records;
 mod recovery;
 mod session;
+mod sound;
 mod stat_cache;
 mod sys;
 mod tree;
@@ -67,6 +75,7 @@ pub use error::StoreError;
 pub use incoming::{Arrival, Incoming};
 pub use notice::{Notice, RebuildReason};
 pub use options::{ExportOptions, StoreOptions};
+pub use reader::ObjectReader;
 pub use stat_cache::NamedFile;
 pub use sys::OBJECT_MTIME_S;
 pub use verify::StoreStats;
@@ -78,6 +87,7 @@ use layout::Layout;
 use log::record::Kind;
 use memo::Memo;
 use notice::Notices;
+use quota::Growth;
 use reach::CompleteTrees;
 use session::Session;
 
@@ -102,6 +112,8 @@ impl Drop for Shared {
     fn drop(&mut self) {
         self.committer.close();
         self.memo.close();
+        // Without it the store is taken for smaller than it is until the next collection counts.
+        let _ = quota::note_growth(&self.layout, &self.blobs.growth);
     }
 }
 
@@ -115,7 +127,9 @@ impl Store {
         let notices = Arc::new(Notices::default());
         let boot_id = options.boot_id.unwrap_or_else(sys::boot_id);
         let session = Session::begin(&layout)?;
-        let blobs = Arc::new(Blobs::new(layout.clone(), Arc::clone(&notices), session.start));
+        let growth = Growth::new(options.quota_bytes);
+        let blobs =
+            Arc::new(Blobs::new(layout.clone(), Arc::clone(&notices), session.start, growth));
         let mark = DurableMark::open(&layout)?;
         recovery::recover(&layout, &blobs, &mark, &notices, &boot_id)?;
         let memo = Arc::new(Memo::open(&layout, Arc::clone(&notices), boot_id.clone())?);
@@ -128,7 +142,7 @@ impl Store {
             boot_id,
             durable: options.durable,
         }));
-        Ok(Self(Arc::new(Shared {
+        let store = Self(Arc::new(Shared {
             layout,
             blobs,
             memo,
@@ -137,7 +151,11 @@ impl Store {
             notices,
             quota_bytes: options.quota_bytes,
             session,
-        })))
+        }));
+        if store.is_above_quota() {
+            store.collect_in_background();
+        }
+        Ok(store)
     }
 
     fn shared(&self) -> &Shared {
@@ -168,7 +186,9 @@ impl Store {
 
     /// Stores bytes.
     pub fn put_bytes(&self, bytes: &[u8]) -> Result<Digest, StoreError> {
-        self.0.blobs.put_bytes(bytes)
+        let stored = self.0.blobs.put_bytes(bytes);
+        self.grown();
+        stored
     }
 
     /// Stores bytes if they are those that the name stands for.
@@ -177,13 +197,14 @@ impl Store {
             return Ok(Arrival::Refused);
         }
         self.0.blobs.put_hashed(digest, bytes)?;
+        self.grown();
         Ok(Arrival::Stored)
     }
 
     /// Stores what is in an open file, from its beginning to its end, whatever its position.
     /// Shares blocks with it where the file system can; takes little memory.
     pub fn put_file(&self, file: &File) -> Result<Digest, StoreError> {
-        self.0.blobs.put_file(file, &|| Ok(()))
+        self.put_file_while(file, &|| Ok(()))
     }
 
     /// The same, as long as `go_on` is no error: that is asked for each piece. Given up, nothing is left behind.
@@ -192,7 +213,9 @@ impl Store {
         file: &File,
         go_on: &dyn Fn() -> std::io::Result<()>,
     ) -> Result<Digest, StoreError> {
-        self.0.blobs.put_file(file, go_on)
+        let stored = self.0.blobs.put_file(file, go_on);
+        self.grown();
+        stored
     }
 
     /// Is the object here, with the right length? Marks it as used, so that it stays as long as
@@ -201,7 +224,19 @@ impl Store {
         self.0.blobs.contains(digest)
     }
 
-    /// Opens an object for reading. The bytes are not checked on the way.
+    /// Opens an object to give its bytes to somebody who does not check them. They have been
+    /// checked, all of them, when this returns.
+    pub fn open_checked(&self, digest: Digest) -> Result<ObjectReader, StoreError> {
+        self.0.blobs.reader(digest)
+    }
+
+    /// Where a checked object is, below the root: for a job, which reads the file itself.
+    pub fn checked_blob(&self, digest: Digest) -> Result<PathBuf, StoreError> {
+        self.0.blobs.ensure_sound(digest)?;
+        Ok(layout::relative_blob_path(digest))
+    }
+
+    /// Opens an object for reading. The bytes are not checked: whoever gets them must do that.
     pub fn open_blob(&self, digest: Digest) -> Result<File, StoreError> {
         self.0.blobs.open(digest)
     }
@@ -310,9 +345,12 @@ impl Store {
     }
 
     /// As [`Store::flush`], and leaves the index on disk to the next process, also while clones of
-    /// this handle are about: for the end of a process whose threads are not waited for.
+    /// this handle are about: for the end of a process whose threads are not waited for. What it
+    /// used is not in use any more then; if the store is above its quota, it collects.
     pub fn close(&self) -> Result<(), StoreError> {
         let flushed = self.flush();
+        self.0.session.end();
+        self.collect_in_the_end();
         self.0.memo.close();
         flushed
     }

@@ -9,26 +9,32 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use mesh_protocol::limits;
 use mesh_protocol::name::{Digest, ThunkName};
 use mesh_protocol::thunk::Reduction;
 
-use crate::error::StoreError;
+use crate::error::{Context, StoreError};
+use crate::files;
 use crate::index::{Change, Index, IndexError, MemoryIndex, SledIndex, Table};
 use crate::layout::Layout;
+use crate::lock::{self, SharedLock};
 use crate::log::record::{self, Kind, Record};
 use crate::log::{Event, Keep, Location, Log};
 use crate::notice::{Notice, Notices, RebuildReason};
-use crate::sys;
+use crate::sys::{self, Temporary};
 
 /// Key of [`Table::Meta`]: generation and position of the log that the index reflects.
 const POSITION: &[u8] = b"log";
 
 /// Records per batch while the log is read: few enough to hold, enough to be quick.
 const BATCH_RECORDS: usize = 1_000;
+
+/// A boot id, and more.
+const CLEAN_BYTES_MAX: u64 = 256;
 
 /// A log shorter than this is not worth compacting.
 const COMPACT_BYTES_MIN: u64 = 8 * 1024 * 1024;
@@ -37,6 +43,8 @@ const COMPACT_BYTES_MIN: u64 = 8 * 1024 * 1024;
 #[derive(Debug)]
 pub(crate) struct Memo {
     state: RwLock<State>,
+    /// Taken before `state` by whoever writes the log: while it is waited for, others read.
+    lock: SharedLock,
     notices: Arc<Notices>,
     files: IndexFiles,
 }
@@ -66,7 +74,8 @@ impl Memo {
         notices: Arc<Notices>,
         boot_id: String,
     ) -> Result<Self, StoreError> {
-        let log = Log::open(layout, Arc::clone(&notices))?;
+        let lock = SharedLock::open(layout.path("log.lock"))?;
+        let log = Log::open(layout, &lock, Arc::clone(&notices))?;
         let files = IndexFiles {
             lock: layout.path("index.lock"),
             sled: layout.path("index/sled"),
@@ -79,7 +88,7 @@ impl Memo {
             files.drop_if_unsafe(&notices)?;
         }
         let state = RwLock::new(State { log, index: None, ownership });
-        Ok(Self { state, notices, files })
+        Ok(Self { state, lock, notices, files })
     }
 
     fn read(&self) -> RwLockReadGuard<'_, State> {
@@ -127,8 +136,9 @@ impl Memo {
     fn start(&self, state: &mut State) -> Result<Arc<dyn Index>, StoreError> {
         let index = self.open_index(state)?;
         state.index = Some(Arc::clone(&index));
-        let caught_up = resume(state, &*index)
-            .and_then(|()| feed(state, &*index, |log, sink| log.refresh_and_mend(sink)));
+        let caught_up = resume(state, &*index).and_then(|()| {
+            feed(state, &*index, |log, sink| log.refresh_and_mend(&self.lock, sink))
+        });
         match caught_up {
             Ok(()) => Ok(index),
             Err(MemoError::Store(error)) => {
@@ -149,6 +159,11 @@ impl Memo {
         }
         // From now on it is open: whoever finds no mark knows.
         sys::remove(&self.files.clean)?;
+        if !holds_only_files(&self.files.sled)? {
+            let reason = RebuildReason::Failed("it holds what is no file".to_owned());
+            self.notices.push(Notice::IndexRebuilt(reason));
+            self.files.drop_index()?;
+        }
         match SledIndex::open(&self.files.sled) {
             Ok(index) => Ok(Arc::new(index)),
             Err(error) => {
@@ -203,6 +218,7 @@ impl Memo {
     /// Appends a record. It is in the hands of the system when this returns: it outlives the
     /// process, but not yet a power cut.
     pub(crate) fn append(&self, kind: Kind, digest: Digest, body: &[u8]) -> Result<(), StoreError> {
+        let held = self.lock.hold()?;
         let mut state = self.write();
         self.with_index(&mut state, |_, _| Ok(()))?;
         let mut appended = false;
@@ -212,7 +228,7 @@ impl Memo {
                 if appended {
                     return log.refresh(sink);
                 }
-                log.append(kind, digest, body, &mut |event| {
+                log.append(&held, kind, digest, body, &mut |event| {
                     appended = true;
                     sink(event)
                 })
@@ -308,17 +324,19 @@ impl Memo {
         force: bool,
         keep: &dyn Fn(ThunkName) -> bool,
     ) -> Result<bool, StoreError> {
-        self.refresh()?;
-        let mut state = self.write();
-        self.with_index(&mut state, |state, index| {
+        let held = self.lock.hold()?;
+        let chosen = self.with_index(&mut self.write(), |state, index| {
+            feed(state, index, |log, sink| log.read_new_locked(&held, sink))?;
             if !force && state.log.length() < COMPACT_BYTES_MIN.max(2 * live_bytes(index)?) {
-                return Ok(false);
+                return Ok(None);
             }
-            feed_index(state, index, |log, index, sink| {
-                log.compact(sink, || survivors(index, keep))
-            })?;
-            Ok(true)
-        })
+            Ok(Some((state.log.source(), survivors(index, keep)?)))
+        })?;
+        let Some((source, survivors)) = chosen else { return Ok(false) };
+        source.replace(&held, survivors)?;
+        drop(held);
+        self.refresh()?;
+        Ok(true)
     }
 
     /// Closes the index, so that the next owner can go on with it.
@@ -332,7 +350,7 @@ impl Memo {
         drop(index);
         if ours && flushed && last {
             // Without the mark the next owner rebuilds: slower, not wrong.
-            let _ = fs::write(&self.files.clean, &self.files.boot_id);
+            let _ = self.files.mark_clean();
         }
         state.ownership = None;
     }
@@ -360,12 +378,13 @@ impl IndexFiles {
     /// Takes the index on disk for this process, unless another has it.
     fn claim(&self) -> Result<Option<File>, StoreError> {
         let lock = sys::open_lock_file(&self.lock)?;
-        Ok(sys::try_lock(&lock).then_some(lock))
+        Ok(lock::keep_if_free(&lock).then_some(lock))
     }
 
     /// Drops the index unless its last owner closed it in this run of the machine.
     fn drop_if_unsafe(&self, notices: &Notices) -> Result<(), StoreError> {
-        let closed_in = fs::read_to_string(&self.clean).ok();
+        let closed_in = files::read(&self.clean, CLEAN_BYTES_MAX).ok();
+        let closed_in = closed_in.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
         let reason = match closed_in {
             Some(boot) if boot == self.boot_id && !boot.is_empty() => return Ok(()),
             Some(_) => RebuildReason::Rebooted,
@@ -378,6 +397,13 @@ impl IndexFiles {
         Ok(())
     }
 
+    /// Notes that the index was closed properly.
+    fn mark_clean(&self) -> Result<(), StoreError> {
+        let temporary = Temporary::file(&self.tmp)?;
+        temporary.write_all(self.boot_id.as_bytes())?;
+        temporary.persist(&self.clean)
+    }
+
     /// Moves the index away, then removes it: half an index is never found under its name.
     fn drop_index(&self) -> Result<(), StoreError> {
         match sys::move_aside(&self.sled, &self.tmp, "index-")? {
@@ -385,6 +411,24 @@ impl IndexFiles {
             None => Ok(()),
         }
     }
+}
+
+/// Is everything below a directory a file or a directory? sled opens what it finds there, and would
+/// wait for the writer of a pipe. A directory that is missing holds nothing.
+fn holds_only_files(directory: &Path) -> Result<bool, StoreError> {
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) => return Ok(error.kind() == ErrorKind::NotFound),
+    };
+    for entry in entries {
+        let entry = entry.at("list", directory)?;
+        let kind = entry.file_type().at("look at", directory)?;
+        let is_right = kind.is_file() || kind.is_dir() && holds_only_files(&entry.path())?;
+        if !is_right {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Continues where the index says that it got to.
@@ -414,17 +458,9 @@ fn feed(
     index: &dyn Index,
     run: impl FnOnce(&mut Log, crate::log::Sink<'_>) -> Result<(), StoreError>,
 ) -> Result<(), MemoError> {
-    feed_index(state, index, |log, _, sink| run(log, sink))
-}
-
-fn feed_index(
-    state: &mut State,
-    index: &dyn Index,
-    run: impl FnOnce(&mut Log, &dyn Index, crate::log::Sink<'_>) -> Result<(), StoreError>,
-) -> Result<(), MemoError> {
     let before = state.log.position();
     let mut feeder = Feeder { index, batch: Vec::new(), failed: None };
-    let result = run(&mut state.log, index, &mut |event| {
+    let result = run(&mut state.log, &mut |event| {
         feeder.take(event);
         Ok(())
     });

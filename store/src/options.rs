@@ -11,7 +11,7 @@ use crate::gc::QUOTA_BYTES_DEFAULT;
 pub struct StoreOptions {
     /// The directory that holds everything; made if it is missing.
     pub root: PathBuf,
-    /// What [`crate::Store::gc`] brings the store down to unless told otherwise, in bytes.
+    /// What the store is kept to, in bytes, apart from what is pinned or in use.
     pub quota_bytes: u64,
     /// Are results brought to the disk itself, in groups and before the store closes? Without it
     /// they survive the death of the process, but what was written last may not survive a power

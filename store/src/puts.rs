@@ -15,7 +15,8 @@ use mesh_protocol::name::Digest;
 
 use crate::Store;
 use crate::error::{Context, StoreError};
-use crate::sys::FileLock;
+use crate::files;
+use crate::lock::FileLock;
 
 const FILE: &str = "puts";
 
@@ -55,7 +56,8 @@ impl Store {
 
 fn open(path: &Path) -> Result<File, StoreError> {
     let mut options = OpenOptions::new();
-    options.read(true).append(true).create(true).mode(0o600).open(path).at("open", path)
+    options.read(true).append(true).create(true).mode(0o600);
+    files::open(path, &mut options).at("open", path)
 }
 
 /// As much of its end as can count.

@@ -2,8 +2,8 @@
 //! reduction, and so on.
 
 use std::collections::HashSet;
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs;
+use std::io::{ErrorKind, Read};
 use std::time::SystemTime;
 
 use mesh_protocol::limits;
@@ -13,6 +13,7 @@ use mesh_protocol::tree::{TREE_FORMAT, Tree, TreeEntry};
 
 use crate::Store;
 use crate::error::{Context, StoreError};
+use crate::files;
 
 /// What bytes look like by their beginning.
 #[derive(PartialEq, Eq)]
@@ -47,9 +48,12 @@ impl Store {
     /// Looks without marking as used.
     fn looks_of(&self, digest: Digest) -> Result<Looks, StoreError> {
         let path = self.shared().layout.blob(digest);
-        let file = match File::open(&path) {
+        let file = match files::open(&path, fs::OpenOptions::new().read(true)) {
             Ok(file) => file,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Looks::Plain),
+            // Not there, or something else is: then it leads to nothing.
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidInput) => {
+                return Ok(Looks::Plain);
+            }
             Err(error) => return Err(StoreError::io("open", &path, error)),
         };
         let mut magic = Vec::new();

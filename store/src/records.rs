@@ -20,10 +20,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{BufReader, Read};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Context, StoreError};
+use crate::files;
 
 const MAGIC: [u8; 8] = *b"\x89MRCRDS\x01";
 const HEADER_BYTES: usize = 80;
@@ -97,8 +98,8 @@ impl RecordStore {
     /// Opens the file, or begins one; what cannot be read of it is dropped.
     pub fn open(path: &Path, limits: RecordLimits, now_s: u64) -> Result<Self, StoreError> {
         let mut options = File::options();
-        options.read(true).write(true).create(true).truncate(false);
-        let file = options.open(path).at("open", path)?;
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let file = files::open(path, &mut options).at("open", path)?;
         let mut store = Self {
             path: path.to_owned(),
             limits,
@@ -257,8 +258,8 @@ impl RecordStore {
         }
         let path = self.path.with_extension("new");
         let mut options = File::options();
-        options.read(true).write(true).create(true).truncate(true);
-        let file = options.open(&path).at("create", &path)?;
+        options.read(true).write(true).create(true).truncate(true).mode(0o600);
+        let file = files::open(&path, &mut options).at("create", &path)?;
         let mut writer = std::io::BufWriter::new(&file);
         let mut write = |bytes: &[u8]| std::io::Write::write_all(&mut writer, bytes);
         write(&MAGIC).at("write", &path)?;

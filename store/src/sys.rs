@@ -2,19 +2,20 @@
 //! store's terms.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{
-    AtFlags, CWD, FlockOperation, RenameFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT,
-    renameat_with,
+    AtFlags, CWD, RenameFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, renameat_with,
 };
 use rustix::io::Errno;
 
 use crate::error::{Context, StoreError};
+use crate::fault::{self, At};
+use crate::files;
 
 /// Modification time of every object, in seconds since 1970 (2001-09-09 01:46:40 UTC): a job that looks
 /// at its inputs sees the same on every machine, and an object that has another was written to by
@@ -64,7 +65,8 @@ impl Temporary {
     pub(crate) fn file_with_prefix(directory: &Path, prefix: &str) -> Result<Self, StoreError> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create_new(true).mode(0o600);
-        let (path, file) = with_fresh_name(directory, prefix, |path| options.open(path))?;
+        let make = |path: &Path| fault::at(At::Create).and_then(|()| options.open(path));
+        let (path, file) = with_fresh_name(directory, prefix, make)?;
         Ok(Self { path, file: Some(file), is_closed_file: false, done: false })
     }
 
@@ -88,7 +90,7 @@ impl Temporary {
     }
 
     pub(crate) fn write_all(&self, bytes: &[u8]) -> Result<(), StoreError> {
-        self.file_handle().write_all(bytes).at("write", &self.path)
+        fault::write(At::Write, self.file_handle(), bytes).at("write", &self.path)
     }
 
     /// Closes the file; what is left to do is to give it its name.
@@ -101,16 +103,19 @@ impl Temporary {
 
     /// Gives it its final name, replacing a file of that name.
     pub(crate) fn persist(mut self, path: &Path) -> Result<(), StoreError> {
+        fault::at(At::Rename).at("rename to", path)?;
         fs::rename(&self.path, path).at("rename to", path)?;
         self.done = true;
-        Ok(())
+        fault::at(At::Renamed).at("rename to", path)
     }
 
     /// Gives it its final name, which says what it holds, unless somebody else has made the same
     /// meanwhile; makes the parent directory if it is missing.
     ///
     /// What is there stays: a link of a file that is replaced in that moment fails as if there were none.
-    pub(crate) fn persist_unless_there(mut self, path: &Path) -> Result<(), StoreError> {
+    /// True if it is this one that has the name now.
+    pub(crate) fn persist_unless_there(mut self, path: &Path) -> Result<bool, StoreError> {
+        fault::at(At::Rename).at("rename to", path)?;
         let renamed = match (rename_to_free(&self.path, path), path.parent()) {
             (Err(Errno::NOENT), Some(parent)) => {
                 create_directory(parent)?;
@@ -123,7 +128,8 @@ impl Temporary {
             Err(Errno::EXIST) => {}
             Err(error) => return Err(StoreError::io("rename to", path, error)),
         }
-        Ok(())
+        fault::at(At::Renamed).at("rename to", path)?;
+        Ok(self.done)
     }
 }
 
@@ -149,6 +155,28 @@ pub(crate) fn create_directory(path: &Path) -> Result<(), StoreError> {
     }
 }
 
+/// The group of the user that jobs of root run as: `nobody`'s own on every distribution.
+const JOBS_OF_ROOT: u32 = 65534;
+
+/// Nobody but its owner may look through the store's root. Root's jobs run as `nobody`, who must be
+/// able to pass by it: root's group for them may do that, and nothing else.
+pub(crate) fn close_to_others(root: &Path) -> Result<(), StoreError> {
+    let is_root = rustix::process::geteuid().is_root();
+    let (mode, group) = if is_root { (0o710, Some(JOBS_OF_ROOT)) } else { (0o700, None) };
+    let found = fs::metadata(root).at("look at", root)?;
+    let is_right = |group| group == found.gid();
+    let is_closed = found.mode() & 0o7777 == mode && group.is_none_or(is_right);
+    // A store that is somebody else's, or may only be read, is as its owner wants it.
+    if is_closed || found.uid() != rustix::process::geteuid().as_raw() {
+        return Ok(());
+    }
+    if group.is_some_and(|group| std::os::unix::fs::chown(root, None, Some(group)).is_err()) {
+        // Where root may not do that (some containers), its jobs need not be somebody else either.
+        return make_listable(root);
+    }
+    fs::set_permissions(root, fs::Permissions::from_mode(mode)).at("set the mode of", root)
+}
+
 /// Mode 0755, whatever the umask.
 pub(crate) fn make_listable(directory: &Path) -> Result<(), StoreError> {
     fs::set_permissions(directory, fs::Permissions::from_mode(0o755)).at("create", directory)
@@ -166,6 +194,7 @@ pub(crate) fn move_aside(
     directory: &Path,
     prefix: &str,
 ) -> Result<Option<PathBuf>, StoreError> {
+    fault::at(At::Aside).at("move away", path)?;
     loop {
         let target = directory.join(unique_name(prefix));
         match rename_to_free(path, &target) {
@@ -194,6 +223,7 @@ pub(crate) fn remove(path: &Path) -> Result<(), StoreError> {
 
 /// Makes the file an object: mode, modification time, and accessed now.
 pub(crate) fn seal(file: &File, path: &Path, mode: u32) -> Result<(), StoreError> {
+    fault::at(At::Seal).at("set the mode of", path)?;
     rustix::fs::fchmod(file, mode.into()).at("set the mode of", path)?;
     let times = Timestamps {
         last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_NOW },
@@ -204,6 +234,7 @@ pub(crate) fn seal(file: &File, path: &Path, mode: u32) -> Result<(), StoreError
 
 /// Sets the access time. Nothing else changes, save the inode's change time.
 pub(crate) fn set_access_time(path: &Path, time: SystemTime) -> io::Result<()> {
+    fault::at(At::Touch)?;
     let times = Timestamps {
         last_access: timespec(time),
         last_modification: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
@@ -262,6 +293,34 @@ pub(crate) fn reflink(target: &File, source: &File) -> bool {
     rustix::fs::ioctl_ficlone(target, source).is_ok()
 }
 
+/// Reads at an offset, once more if the disk fails: it may have been a moment's trouble.
+pub(crate) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    let read = |buffer: &mut [u8]| {
+        fault::at(At::Read)?;
+        loop {
+            match file.read_at(buffer, offset) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                result => return result,
+            }
+        }
+    };
+    read(buffer).or_else(|_| read(buffer))
+}
+
+/// Reads from the beginning, and no more than this many bytes.
+pub(crate) fn read_up_to(file: &File, bytes: usize) -> io::Result<Vec<u8>> {
+    let mut buffer = vec![0; bytes];
+    let mut filled = 0;
+    while filled < bytes {
+        match read_at(file, &mut buffer[filled..], filled as u64)? {
+            0 => break,
+            read => filled += read,
+        }
+    }
+    buffer.truncate(filled);
+    Ok(buffer)
+}
+
 /// Gives every byte of `file`, from its beginning, to `take`. The file's position stays.
 pub(crate) fn read_through(
     file: &File,
@@ -270,14 +329,12 @@ pub(crate) fn read_through(
     let mut buffer = vec![0; BUFFER_BYTES];
     let mut offset = 0;
     loop {
-        match file.read_at(&mut buffer, offset) {
-            Ok(0) => return Ok(()),
-            Ok(read) => {
+        match read_at(file, &mut buffer, offset)? {
+            0 => return Ok(()),
+            read => {
                 take(&buffer[..read])?;
                 offset += read as u64;
             }
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
         }
     }
 }
@@ -298,41 +355,9 @@ pub(crate) fn read_stream(
     }
 }
 
-/// An advisory lock on a whole file, held until dropped. It dies with the process.
-#[derive(Debug)]
-pub(crate) struct FileLock<'file>(&'file File);
-
-impl<'file> FileLock<'file> {
-    /// Waits for the lock.
-    pub(crate) fn exclusive(file: &'file File, path: &Path) -> Result<Self, StoreError> {
-        rustix::io::retry_on_intr(|| rustix::fs::flock(file, FlockOperation::LockExclusive))
-            .at("lock", path)?;
-        Ok(Self(file))
-    }
-}
-
-impl Drop for FileLock<'_> {
-    fn drop(&mut self) {
-        // An unlock of a lock that is held cannot fail.
-        let _ = rustix::fs::flock(self.0, FlockOperation::Unlock);
-    }
-}
-
-/// Takes the lock if nobody has it, and keeps it as long as the file is open.
-pub(crate) fn try_lock(file: &File) -> bool {
-    rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive).is_ok()
-}
-
 /// Opens, and makes if need be, a file that is only there to be locked.
 pub(crate) fn open_lock_file(path: &Path) -> Result<File, StoreError> {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)
-        .at("open", path)
+    files::open_lock(path).at("open", path)
 }
 
 /// Names this run of the machine: another after every boot. Empty if the system does not say;

@@ -7,12 +7,13 @@ use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
 use mesh_protocol::limits;
-use mesh_protocol::name::{Digest, ValueName};
+use mesh_protocol::name::{Digest, Hasher, ValueName};
 use mesh_protocol::tree::{Tree, TreeEntry};
 
 use crate::Store;
 use crate::blob::Place;
 use crate::error::{Context, StoreError};
+use crate::files;
 use crate::layout;
 use crate::options::ExportOptions;
 use crate::sys::{self, Temporary};
@@ -105,7 +106,7 @@ impl Store {
         let path = self.shared().layout.path(&relative);
         let blobs = &self.shared().blobs;
         let is_there = || blobs.touch(Place::Tree, digest) && path.is_dir();
-        if is_there() && has_object_mtime(&path) {
+        if is_there() && has_object_mtime(&path) && blobs.is_sound_tree(digest) {
             return Ok(relative);
         }
         let _maker = blobs.making.begin((Place::Tree, digest));
@@ -114,13 +115,82 @@ impl Store {
             if !has_object_mtime(&path) {
                 set_times(&path, 0)?;
             }
-            return Ok(relative);
+            if blobs.is_sound_tree(digest) {
+                return Ok(relative);
+            }
+            if self.is_laid_out(name, &path, 0)? {
+                blobs.know_sound_tree(digest);
+                return Ok(relative);
+            }
         }
+        // Made anew of what is left; an object that is bad is an error there.
+        sys::move_aside(&path, &self.shared().layout.tmp(), "tree-")?;
         let temporary = Temporary::directory(&self.shared().layout.tmp())?;
         self.link_tree(name, temporary.path(), 0)?;
         temporary.persist_unless_there(&path)?;
         blobs.touch(Place::Tree, digest);
+        blobs.know_sound_tree(digest);
         Ok(relative)
+    }
+
+    /// Are the files of a materialised tree those that it names, with the right bytes? An object
+    /// that is found bad goes to quarantine.
+    fn is_laid_out(&self, name: ValueName, dir: &Path, depth: usize) -> Result<bool, StoreError> {
+        check_depth(dir, depth)?;
+        for (entry_name, entry) in self.read_tree(name)?.entries() {
+            let path = dir.join(entry_name);
+            let is_right = match entry {
+                TreeEntry::File { name, executable } => {
+                    self.is_laid_out_file(name.digest(), *executable, &path)?
+                }
+                TreeEntry::Directory(name) => {
+                    is_directory(&path) && self.is_laid_out(*name, &path, depth + 1)?
+                }
+                TreeEntry::Symlink(target) => {
+                    fs::read_link(&path).is_ok_and(|found| found.as_os_str() == target.as_str())
+                }
+            };
+            if !is_right {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn is_laid_out_file(
+        &self,
+        digest: Digest,
+        executable: bool,
+        path: &Path,
+    ) -> Result<bool, StoreError> {
+        let source = self.sound_source(digest, executable)?;
+        let (Ok(source), Ok(link)) = (fs::symlink_metadata(&source), fs::symlink_metadata(path))
+        else {
+            return Ok(false);
+        };
+        if (source.dev(), source.ino()) == (link.dev(), link.ino()) {
+            return Ok(true);
+        }
+        // A copy, where there were too many links; or the object was made anew since.
+        let file = match files::open(path, fs::OpenOptions::new().read(true)) {
+            Ok(file) => file,
+            Err(_) => return Ok(false),
+        };
+        let mut hasher = Hasher::new();
+        let read = sys::read_through(&file, |bytes| {
+            hasher.update(bytes);
+            Ok(())
+        });
+        Ok(read.is_ok() && hasher.finish() == digest)
+    }
+
+    /// Where the checked bytes are that a file of a materialised tree is linked to.
+    fn sound_source(&self, digest: Digest, executable: bool) -> Result<PathBuf, StoreError> {
+        let relative = match executable {
+            true => self.executable_blob(digest)?,
+            false => self.checked_blob(digest)?,
+        };
+        Ok(self.shared().layout.path(relative))
     }
 
     fn link_tree(&self, name: ValueName, dir: &Path, depth: usize) -> Result<(), StoreError> {
@@ -148,11 +218,8 @@ impl Store {
     fn link_object(&self, digest: Digest, executable: bool, path: &Path) -> Result<(), StoreError> {
         let blobs = &self.shared().blobs;
         blobs.present(digest)?;
-        let (source, mode) = if executable {
-            (self.shared().layout.path(blobs.executable(digest)?), 0o555)
-        } else {
-            (blobs.path_of(Place::Blob, digest), 0o444)
-        };
+        let source = self.sound_source(digest, executable)?;
+        let mode = if executable { 0o555 } else { 0o444 };
         match fs::hard_link(&source, path) {
             // The file system's limit of links (65,000 on ext4): an empty file reaches it.
             Err(error) if error.kind() == ErrorKind::TooManyLinks => blobs.export(
@@ -160,7 +227,12 @@ impl Store {
                 path,
                 &ExportOptions { mode, mtime: Some(sys::object_mtime()) },
             ),
-            result => result.at("link", path),
+            result => {
+                result.at("link", path)?;
+                let place = if executable { Place::Executable } else { Place::Blob };
+                blobs.relinked(place, digest);
+                Ok(())
+            }
         }
     }
 }

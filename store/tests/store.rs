@@ -141,6 +141,259 @@ fn a_corrupt_blob_is_never_given_out() {
     assert!(store.recall(known.thunk).unwrap().is_some());
 }
 
+/// Flips a byte, and puts length and times back.
+fn rot(path: &Path) {
+    let before = fs::metadata(path).unwrap();
+    let mut bytes = fs::read(path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    overwrite(path, &bytes);
+    let times = fs::FileTimes::new().set_accessed(before.accessed().unwrap());
+    let file = File::options().write(true).open(path).unwrap();
+    file.set_times(times.set_modified(before.modified().unwrap())).unwrap();
+    fs::set_permissions(path, before.permissions()).unwrap();
+}
+
+/// Gives an object out, in one way or another.
+type Give = fn(&Store, Digest) -> Result<(), StoreError>;
+
+/// Before it was first used, and after; small ones are held in memory, large ones are not.
+#[test]
+fn rotten_bytes_are_given_to_nobody() {
+    for length in [100, 2 << 20] {
+        for is_used in [false, true] {
+            let home = tempfile::tempdir().unwrap();
+            let name = open(home.path()).put_bytes(&vec![7; length]).unwrap();
+            let store = open(home.path());
+            let give: [Give; 4] = [
+                |store, name| store.open_checked(name).map(drop),
+                |store, name| store.checked_blob(name).map(drop),
+                |store, name| {
+                    let to = store.root().join("tmp/exported");
+                    store.export(name, &to, &ExportOptions::default())
+                },
+                |store, name| {
+                    // Nothing is left of the twin that was made before.
+                    fs::remove_dir_all(store.root().join("exec")).unwrap();
+                    fs::create_dir(store.root().join("exec")).unwrap();
+                    store.executable_blob(name).map(drop)
+                },
+            ];
+            for (way, give) in give.iter().enumerate() {
+                if is_used {
+                    give(&store, name).unwrap();
+                }
+                rot(&blob_path(&store, name));
+                let given = give(&store, name);
+                let is_corrupt = matches!(given, Err(StoreError::Corrupt(found)) if found == name);
+                assert!(is_corrupt, "{length} bytes, way {way}: {given:?}");
+                assert!(!store.contains(name));
+                store.put_bytes(&vec![7; length]).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn rotten_twins_and_trees_are_made_again() {
+    let home = tempfile::tempdir().unwrap();
+    let from = home.path().join("from");
+    fs::create_dir(&from).unwrap();
+    fs::write(from.join("tool"), "#!/bin/sh\n").unwrap();
+    fs::set_permissions(from.join("tool"), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::write(from.join("data"), "some data").unwrap();
+    let root = home.path().join("store");
+    let (tree, program, data) = {
+        let store = open(&root);
+        let tree = store.put_tree(&from).unwrap();
+        store.tree_directory(tree).unwrap();
+        (tree, Digest::of(b"#!/bin/sh\n"), Digest::of(b"some data"))
+    };
+    let is_right = |store: &Store| {
+        let laid_out = store.root().join(store.tree_directory(tree).unwrap());
+        fs::read(laid_out.join("tool")).unwrap() == b"#!/bin/sh\n"
+            && fs::read(laid_out.join("data")).unwrap() == b"some data"
+    };
+    let store = open(&root);
+    let twin = store.root().join(store.executable_blob(program).unwrap());
+    rot(&twin);
+    assert_eq!(
+        fs::read(store.root().join(store.executable_blob(program).unwrap())).unwrap(),
+        b"#!/bin/sh\n"
+    );
+    assert!(is_right(&store));
+    drop(store);
+    // What an earlier process laid out is not trusted.
+    rot(&twin);
+    assert!(is_right(&open(&root)));
+    rot(&root.join(Store::relative_blob_path(data)));
+    let store = open(&root);
+    let laid_out = store.tree_directory(tree);
+    assert!(matches!(laid_out, Err(StoreError::Corrupt(name)) if name == data), "{laid_out:?}");
+    assert_eq!(store.put_tree(&from).unwrap(), tree);
+    assert!(is_right(&store));
+    // Another file in place of a link.
+    let link = root.join(store.tree_directory(tree).unwrap()).join("data");
+    fs::remove_file(&link).unwrap();
+    fs::write(&link, "same size").unwrap();
+    assert!(is_right(&open(&root)));
+}
+
+/// What the kernel may have dropped and read again from a disk that rots is not known for ever.
+#[test]
+fn a_new_era_trusts_nothing() {
+    let home = tempfile::tempdir().unwrap();
+    let store = open(home.path());
+    let from = home.path().join("from");
+    fs::create_dir(&from).unwrap();
+    fs::write(from.join("data"), "some data").unwrap();
+    let tree = store.put_tree(&from).unwrap();
+    store.tree_directory(tree).unwrap();
+    rot(&blob_path(&store, Digest::of(b"some data")));
+    // A tree is looked at once in an era.
+    assert!(store.tree_directory(tree).is_ok());
+    store.renew(SystemTime::now()).unwrap();
+    assert!(matches!(store.tree_directory(tree), Err(StoreError::Corrupt(_))));
+}
+
+/// Whoever may come to the directory that holds the store gets no further.
+#[test]
+fn a_store_is_closed_to_other_users() {
+    let home = tempfile::tempdir().unwrap();
+    let root = home.path().join("store");
+    let store = open(&root);
+    store.put_bytes(b"private").unwrap();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let is_root = rustix::process::geteuid().is_root();
+    let wanted = if is_root { 0o710 } else { 0o700 };
+    assert_eq!(mode(&root), wanted);
+    drop(store);
+    // As an earlier version made it.
+    fs::set_permissions(&root, fs::Permissions::from_mode(0o755)).unwrap();
+    let store = open(&root);
+    assert_eq!(mode(&root), wanted);
+    store.note_puts(&[Digest::of(b"private")]).unwrap();
+    for entry in fs::read_dir(&root).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() && path.file_name().unwrap() != "VERSION" {
+            assert_eq!(mode(&path), 0o600, "{path:?}");
+        }
+    }
+    if !is_root {
+        return;
+    }
+    // 1 is somebody else who is in no group of root's.
+    let reads = |user: u32| {
+        let blob = root.join(Store::relative_blob_path(Digest::of(b"private")));
+        fs::set_permissions(home.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let user = user.to_string();
+        let id = ["--reuid", &user, "--regid", &user, "--clear-groups", "cat"];
+        let read = Command::new("setpriv").args(id).arg(blob).stderr(Stdio::null()).output();
+        read.unwrap().status.success()
+    };
+    assert!(!reads(1), "another user");
+    assert!(reads(65534), "who root's jobs run as");
+}
+
+/// As builds do, one after the other, each with more than half of the quota.
+#[test]
+fn a_store_keeps_to_its_quota_by_itself() {
+    const OBJECT: u64 = 100_000;
+    const QUOTA: u64 = 40 * OBJECT;
+    let home = tempfile::tempdir().unwrap();
+    let open = || Store::open(StoreOptions::new(home.path()).quota_bytes(QUOTA)).unwrap();
+    let pinned = open().put_bytes(b"pinned").unwrap();
+    open().pin(pinned, "").unwrap();
+    let long_ago = SystemTime::now() - Duration::from_secs(100_000);
+    for round in 0..6_u8 {
+        let store = open();
+        let mut newest = Vec::new();
+        for object in 0..25_u8 {
+            let name = store.put_bytes(&[&[round, object][..], &vec![0; OBJECT as usize]].concat());
+            newest.push(name.unwrap());
+        }
+        assert!(newest.iter().all(|name| store.contains(*name)), "they are in use");
+        // What was used within the last second counts as in use; and the order is that of the rounds.
+        let used = long_ago + Duration::from_secs(round.into());
+        for name in &newest {
+            let times = fs::FileTimes::new().set_accessed(used);
+            File::open(blob_path(&store, *name)).unwrap().set_times(times).unwrap();
+        }
+        store.close().unwrap();
+        let stats = store.stats().unwrap();
+        assert!(stats.blob_bytes + stats.derived_bytes <= QUOTA, "round {round}: {stats:?}");
+        let left = newest.iter().filter(|name| blob_path(&store, **name).exists()).count();
+        assert_eq!(left, 25, "round {round}: the oldest go");
+        assert!(blob_path(&store, pinned).exists());
+    }
+}
+
+/// A build beside others' leftovers: those go while it runs, and what it uses stays.
+#[test]
+fn what_a_process_adds_makes_what_nobody_uses_go() {
+    const OBJECT: usize = 100_000;
+    const QUOTA: u64 = 20 * OBJECT as u64;
+    let home = tempfile::tempdir().unwrap();
+    let open = || Store::open(StoreOptions::new(home.path()).quota_bytes(QUOTA)).unwrap();
+    let put = |store: &Store, number: u8| store.put_bytes(&vec![number; OBJECT]).unwrap();
+    let old: Vec<Digest> = {
+        let store = open();
+        let old: Vec<Digest> = (0..18).map(|number| put(&store, number)).collect();
+        let long_ago = SystemTime::now() - Duration::from_secs(100_000);
+        for name in &old {
+            let times = fs::FileTimes::new().set_accessed(long_ago);
+            File::open(blob_path(&store, *name)).unwrap().set_times(times).unwrap();
+        }
+        store.close().unwrap();
+        old
+    };
+    let store = open();
+    assert!(store.contains(old[0]), "used by this process from now on");
+    let new: Vec<Digest> = (100..115).map(|number| put(&store, number)).collect();
+    let left = || old.iter().filter(|name| blob_path(&store, **name).exists()).count();
+    // In the background: it is waited for, and never by the process that adds.
+    let bytes = || (left() + new.len()) as u64 * OBJECT as u64;
+    let deadline = std::time::Instant::now() + Duration::from_secs(60);
+    while bytes() > QUOTA && std::time::Instant::now() < deadline {
+        std::thread::yield_now();
+    }
+    assert!(bytes() <= QUOTA, "{} old ones are left", left());
+    assert!(new.iter().all(|name| store.contains(*name)) && store.contains(old[0]));
+    store.read(old[0], OBJECT as u64).unwrap();
+}
+
+/// A node's session lasts; it lets go when a collection asks.
+#[test]
+fn a_session_that_lasts_makes_room_when_it_is_asked() {
+    let home = tempfile::tempdir().unwrap();
+    let node = open(home.path());
+    let used = node.put_bytes(b"used by the node").unwrap();
+    let other = open(home.path());
+    let all = GcOptions { quota_bytes: 0, dry_run: false };
+    assert!(!other.ask_for_room(Duration::from_secs(60)).unwrap(), "nobody says that it would");
+    node.makes_room().unwrap();
+    assert_eq!(other.gc(&all).unwrap().removed, 0);
+    let before = node.room_wanted_at();
+    std::thread::scope(|scope| {
+        let asked = scope.spawn(|| other.ask_for_room(Duration::from_secs(60)).unwrap());
+        while node.room_wanted_at() == before {
+            std::thread::yield_now();
+        }
+        let later = SystemTime::now() + Duration::from_secs(3600);
+        node.renew(later).unwrap();
+        node.renew(later + Duration::from_secs(1)).unwrap();
+        assert!(asked.join().unwrap());
+    });
+    drop(other);
+    // Of the two sessions, the node's counts as begun in an hour.
+    let third = open(home.path());
+    assert!(blob_path(&third, used).exists());
+    let long_ago = SystemTime::now() - Duration::from_secs(100_000);
+    let times = fs::FileTimes::new().set_accessed(long_ago);
+    File::open(blob_path(&third, used)).unwrap().set_times(times).unwrap();
+    assert_eq!(third.gc(&all).unwrap().removed, 1);
+}
+
 #[test]
 fn verify_finds_what_went_bad() {
     let home = tempfile::tempdir().unwrap();

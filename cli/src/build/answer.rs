@@ -11,7 +11,7 @@ use mesh_node::colour::without_colour;
 use mesh_protocol::limits;
 use mesh_protocol::name::ValueName;
 use mesh_protocol::thunk::{Reduction, is_cut};
-use mesh_store::Store;
+use mesh_store::{ObjectReader, Store};
 
 use super::caller::launcher_above;
 use super::interposer;
@@ -201,9 +201,17 @@ impl Pass {
         if self.mode != Mode::OnUse
             && let Some(reduction) = self.site.store.recall(name)?
         {
-            self.site.console.reused(name);
-            self.write_outputs(&planned.outputs, &reduction, (umask, pid))?;
-            return self.replay(&reduction, strip);
+            match self.result(&planned.outputs, &reduction, umask, strip) {
+                Ok(result) => {
+                    self.site.console.reused(name);
+                    return self.give(result, pid);
+                }
+                // Found damaged just now, it is gone, and the step runs as if nobody knew.
+                Err(error) if error.is_missing() => {
+                    self.site.console.note(&error);
+                }
+                Err(error) => return Err(error),
+            }
         }
         self.site.store.put_bytes(&bytes)?;
         let PlannedThunk { thunk, outputs, description, .. } = planned;
@@ -306,8 +314,7 @@ impl Pass {
         match reduced {
             Ok(_) => {
                 let reduction = self.reduction(step)?;
-                self.write_outputs(&step.outputs, &reduction, (umask, pid))?;
-                self.replay(&reduction, step.strip_colour)
+                self.give(self.result(&step.outputs, &reduction, umask, step.strip_colour)?, pid)
             }
             Err(_) if self.speculation.as_ref().is_some_and(|it| it.has_failed()) => Ok(DOOMED),
             Err(error) => {
@@ -327,31 +334,44 @@ impl Pass {
         })
     }
 
-    fn write_outputs(
+    /// Opens all that a step has come to: nothing of it is written before all has been checked.
+    fn result(
         &self,
         outputs: &[PlannedOutput],
         reduction: &Reduction,
-        (umask, pid): (u32, Pid),
-    ) -> Result<(), CliError> {
-        // Looked up first: what is kept of a file is another link to it.
+        umask: u32,
+        strip: bool,
+    ) -> Result<StepResult, CliError> {
         let mut files = Vec::new();
         for output in outputs {
             let Some(object) = reduction.outputs.get(&output.tag) else { continue };
             let (name, executable) = file_of(object)?;
+            let bytes = self.site.store.open_checked(name.digest())?;
+            // Looked up first: what is kept of a file is another link to it.
             let mode = materialise::mode_for(output, executable, umask);
             let (path, writing) = (output.path.clone(), self.writing_of(output));
-            files.push((Wanted { path, name, mode, writing }, executable));
+            files.push(ResultFile {
+                wanted: Wanted { path, name, mode, writing },
+                executable,
+                bytes,
+            });
         }
+        let (stdout, stderr) = self.words_of(reduction, strip)?;
+        Ok(StepResult { files, done: Done { stdout, stderr, status: 0 } })
+    }
+
+    /// Writes a step's files; the reply has its words.
+    fn give(&self, result: StepResult, pid: Pid) -> Result<Reply, CliError> {
         let saving = self.speculation.as_ref().filter(|speculation| speculation.is_saving());
         let number = saving.and_then(|speculation| {
             speculation.undo.savepoint(|number| self.recipes.step(pid, number)).ok()
         });
-        if let Some(reason) = self.save(&files, number) {
+        if let Some(reason) = self.save(&result.files, number) {
             self.runtime.block_on(self.settle(&reason));
         }
         let _writing = self.writing()?;
-        for (wanted, executable) in files {
-            let written = materialise::write(&self.site.store, &wanted)?;
+        for ResultFile { wanted, executable, mut bytes } in result.files {
+            let written = materialise::write(&wanted, &mut bytes)?;
             self.files.stored.know(&written, wanted.name);
             self.site.brought(wanted.name.digest().length);
             if executable {
@@ -362,13 +382,13 @@ impl Pass {
             // Without this record an interrupted build only goes back further than it has to.
             let _ = speculation.undo.finished(number);
         }
-        Ok(())
+        Ok(Reply::Done(result.done))
     }
 
     /// Saves what is where files will be written. Returns why that is not possible.
-    fn save(&self, files: &[(Wanted, bool)], number: Option<StepNumber>) -> Option<String> {
+    fn save(&self, files: &[ResultFile], number: Option<StepNumber>) -> Option<String> {
         let speculation = self.speculation.as_ref()?;
-        let unsaved = files.iter().filter_map(|(wanted, _)| {
+        let unsaved = files.iter().filter_map(|ResultFile { wanted, .. }| {
             let is_into = materialise::is_written_into(&wanted.path, wanted.writing);
             speculation.save(|undo| match is_into {
                 true => undo.content(&wanted.path),
@@ -391,11 +411,6 @@ impl Pass {
             true => Writing::Replace,
             false => output.writing,
         }
-    }
-
-    fn replay(&self, reduction: &Reduction, strip: bool) -> Result<Reply, CliError> {
-        let (stdout, stderr) = self.words_of(reduction, strip)?;
-        Ok(Reply::Done(Done { stdout, stderr, status: 0 }))
     }
 
     pub(super) fn words_of(
@@ -422,6 +437,18 @@ fn has_outputs_of_sandbox(planned: &PlannedThunk) -> bool {
         ["/dev", "/proc", "/sys"].iter().any(|place| output.path.starts_with(place))
     };
     planned.outputs.iter().any(is_own)
+}
+
+/// What a step has come to, checked.
+struct StepResult {
+    files: Vec<ResultFile>,
+    done: Done,
+}
+
+struct ResultFile {
+    wanted: Wanted,
+    executable: bool,
+    bytes: ObjectReader,
 }
 
 /// A planned call and who asked for it.

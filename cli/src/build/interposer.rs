@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use mesh_cli::frontend::Inode;
 use mesh_protocol::name::Digest;
-use mesh_store::Store;
+use mesh_store::{Store, files};
 use rustix::fs::StatVfsMountFlags;
 
 use super::wire::frame::{ROOM, ROOM_MAGIC};
@@ -49,7 +49,7 @@ impl Interposer {
         }
         let path = directory.canonicalize()?.join(name);
         // Power may have failed while it was written.
-        if std::fs::read(&path).ok().as_ref() != Some(&bytes) {
+        if files::read(&path, bytes.len() as u64).ok().as_ref() != Some(&bytes) {
             write(&path, &bytes)?;
         }
         let inode = Inode::of(&std::fs::metadata(&path)?);

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use mesh_cli::frontend::{PlannedOutput, Writing, has_default_acl};
 use mesh_protocol::name::ValueName;
-use mesh_store::Store;
+use mesh_store::ObjectReader;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 
 use crate::error::CliError;
@@ -24,9 +24,8 @@ pub(crate) struct Wanted {
 }
 
 /// Writes a file of the store as its tool would have written it. Returns the metadata of the file.
-pub(crate) fn write(store: &Store, wanted: &Wanted) -> Result<Metadata, CliError> {
-    let mut bytes = store.open_blob(wanted.name.digest())?;
-    let copy = |file: &mut File| io::copy(&mut bytes, file).map(drop);
+pub(crate) fn write(wanted: &Wanted, bytes: &mut ObjectReader) -> Result<Metadata, CliError> {
+    let copy = |file: &mut File| bytes.copy_to(file);
     let written = match written_into(&wanted.path, wanted.writing) {
         Some(_) => overwrite(&wanted.path, copy),
         None => place(&wanted.path, wanted.mode, copy),
@@ -175,7 +174,7 @@ pub(crate) fn mode_for(output: &PlannedOutput, executable: bool, umask: u32) -> 
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
-    use mesh_store::StoreOptions;
+    use mesh_store::{Store, StoreOptions};
 
     use super::*;
 
@@ -204,7 +203,8 @@ mod tests {
         fs::hard_link(&path, &other).unwrap();
         let mode = mode_for(&output(&path, writing), false, 0o027);
         let wanted = Wanted { path: path.clone(), name, mode, writing };
-        let written = write(&store, &wanted).unwrap();
+        let mut bytes = store.open_checked(name.digest()).unwrap();
+        let written = write(&wanted, &mut bytes).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"new");
         (fs::read(&other).unwrap() == b"new", written.mode() & 0o7777)
     }

@@ -311,7 +311,7 @@ impl Pass {
     fn fill(&self, inode: Inode, object: &OutputObject) -> Result<(), CliError> {
         let _writing = self.writing()?;
         let (name, executable) = file_of(object)?;
-        let mut bytes = self.site.store.open_blob(name.digest())?;
+        let mut bytes = self.site.store.open_checked(name.digest())?;
         let path = self.files.placeholders.path(inode).unwrap_or_default();
         let filled = self.files.placeholders.fill(inode, &mut bytes, executable);
         if let Some(filled) = filled.map_err(CliError::io(&path))? {

@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mesh_cli::frontend::Inode;
 use mesh_protocol::name::OutputRef;
+use mesh_store::ObjectReader;
 
 use super::materialise;
 use super::undo::journal::Journal;
@@ -169,7 +170,7 @@ impl Placeholders {
     pub(crate) fn fill(
         &self,
         inode: Inode,
-        bytes: &mut File,
+        bytes: &mut ObjectReader,
         executable: bool,
     ) -> io::Result<Option<Filled>> {
         let Some(placeholder) = self.table().get(&inode).cloned() else { return Ok(None) };
@@ -217,7 +218,7 @@ impl Placeholders {
 pub(crate) fn fill_at(
     path: &Path,
     output: OutputRef,
-    bytes: &mut File,
+    bytes: &mut ObjectReader,
     executable: bool,
 ) -> io::Result<()> {
     let table = Placeholders::new(None);
@@ -232,19 +233,19 @@ pub(crate) fn fill_at(
 fn write_all(
     file: &mut File,
     before: &Metadata,
-    bytes: &mut File,
+    bytes: &mut ObjectReader,
     executable: Option<bool>,
 ) -> io::Result<()> {
-    let (length, modified) = (bytes.metadata()?.len(), before.modified()?);
+    let (length, modified) = (bytes.length(), before.modified()?);
     let mut first = Vec::new();
-    bytes.take(READ_FIRST_BYTES).read_to_end(&mut first)?;
+    Read::by_ref(bytes).take(READ_FIRST_BYTES).read_to_end(&mut first)?;
     file.rewind()?;
     // Whoever asks for its size, and so does not wait either, never sees an empty file: that is a mistake to
     // objcopy, for one.
     file.set_len(length)?;
     file.write_all(&first)?;
     if length > first.len() as u64 {
-        io::copy(bytes, file)?;
+        bytes.copy_to(file)?;
     }
     file.set_modified(modified)?;
     let mode = before.mode();
@@ -286,16 +287,17 @@ fn read_from(file: &mut File) -> io::Result<Option<OutputRef>> {
 mod tests {
     use super::*;
     use mesh_protocol::name::ThunkName;
+    use mesh_store::{Store, StoreOptions};
 
     fn output() -> OutputRef {
         OutputRef { thunk: ThunkName::of(b"thunk"), tag: "object".parse().unwrap() }
     }
 
-    fn bytes(content: &[u8]) -> File {
-        let mut file = tempfile::tempfile().unwrap();
-        file.write_all(content).unwrap();
-        file.rewind().unwrap();
-        file
+    fn bytes(content: &[u8]) -> ObjectReader {
+        let home = tempfile::tempdir().unwrap();
+        let store = Store::open(StoreOptions::new(home.path())).unwrap();
+        let name = store.put_bytes(content).unwrap();
+        store.open_checked(name).unwrap()
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mesh_node::exec::{SandboxEngine, SandboxOptions};
-use mesh_store::Store;
+use mesh_store::{Store, files};
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use rustix::rand::GetRandomFlags;
 use tempfile::TempDir;
@@ -103,7 +103,7 @@ pub(crate) fn run(
     console: &Console,
 ) -> Result<BuildEnd, CliError> {
     let builds = home.join("builds");
-    std::fs::create_dir_all(&builds).map_err(CliError::io(&builds))?;
+    files::create_private_directory(&builds).map_err(CliError::io(&builds))?;
     let builds = builds.canonicalize().map_err(CliError::io(&builds))?;
     journal::clean_all(&builds).map_err(CliError::io(&builds))?;
     let runtime = threads::start()?;

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use mesh_node::api::alone;
+use mesh_store::files;
 
 use crate::error::CliError;
 use crate::node_log::NodeLog;
@@ -20,7 +21,7 @@ const READY: &str = "ready";
 /// Starts it, and waits until it is a member, or has ended. Its log is in this home, in which it runs unless it
 /// is ephemeral.
 pub(crate) fn start(home: &Path, ephemeral: bool) -> Result<(), CliError> {
-    std::fs::create_dir_all(home).map_err(CliError::io(home))?;
+    files::create_private_directory(home).map_err(CliError::io(home))?;
     if !ephemeral {
         // What a node that runs logs is none of ours.
         alone(home, || Ok(()))?;
@@ -63,7 +64,7 @@ pub(crate) fn start(home: &Path, ephemeral: bool) -> Result<(), CliError> {
 }
 
 fn read_from(log: &Path, at: u64) -> io::Result<String> {
-    let mut file = File::open(log)?;
+    let mut file = files::open(log, File::options().read(true))?;
     file.seek(SeekFrom::Start(at))?;
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;

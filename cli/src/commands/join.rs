@@ -38,6 +38,7 @@ pub(crate) fn run(args: &JoinArgs) -> Result<(), CliError> {
     let mut starter = Starter::new(args.detached);
     let (home, _removed) = place(args.ephemeral)?;
     let name = config::name(&config, args.name.as_ref()).value;
+    let quota_bytes = config::quota(&config, None).value;
     let runtime = threads::start()?;
     let prepare = |home: &Path| membership(home, ticket, (&name, args.ephemeral));
     let console = console(args.detached)?;
@@ -61,7 +62,7 @@ pub(crate) fn run(args: &JoinArgs) -> Result<(), CliError> {
     if args.ephemeral {
         console.say(&format!("mesh: its state is in {}", home.display()));
     }
-    let ended = runtime.block_on(serve(options(&settings, home), prepare, tell));
+    let ended = runtime.block_on(serve(options(&settings, home, quota_bytes), prepare, tell));
     drop(log);
     console.finish();
     Ok(ended?)
@@ -82,7 +83,7 @@ fn start_log(filter: &Targets, console: &NodeConsole) -> Log {
     logging::start(filter, move |line| console.say(line.trim_end_matches('\n')))
 }
 
-fn options(settings: &JoinSettings, home: PathBuf) -> ServeOptions {
+fn options(settings: &JoinSettings, home: PathBuf, quota_bytes: u64) -> ServeOptions {
     let idle_exit = match settings.idle_exit.value {
         IdleExit::Never => None,
         IdleExit::After(time) => Some(time),
@@ -91,7 +92,7 @@ fn options(settings: &JoinSettings, home: PathBuf) -> ServeOptions {
         Metrics::Off => None,
         Metrics::At(address) => Some(address),
     };
-    ServeOptions { home, node: settings.node(), idle_exit, metrics }
+    ServeOptions { home, quota_bytes, node: settings.node(), idle_exit, metrics }
 }
 
 /// Where its state is, and what removes that in the end.

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use mesh_node::net::membership::Membership;
+use mesh_store::files;
 
 use self::unit::{MARK, Unit};
 use super::print_bytes;
@@ -95,10 +96,13 @@ fn path() -> Result<PathBuf, CliError> {
     Ok(home::config_directory()?.join("systemd/user").join(NAME))
 }
 
+/// More than `mesh service install` writes.
+const UNIT_BYTES_MAX: u64 = 64 * 1024;
+
 /// False: there is none. A file that somebody else wrote is an error: it stays as it is.
 fn is_there_and_ours(path: &Path) -> Result<bool, CliError> {
-    match fs::read_to_string(path) {
-        Ok(text) if text.starts_with(MARK) => Ok(true),
+    match files::read_followed(path, UNIT_BYTES_MAX) {
+        Ok(text) if text.starts_with(MARK.as_bytes()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) if error.kind() != io::ErrorKind::InvalidData => Err(CliError::io(path)(error)),
         Ok(_) | Err(_) => {

@@ -9,6 +9,7 @@ use mesh_protocol::limits;
 use mesh_protocol::sched::policy::PlacementName;
 use mesh_protocol::sched::speculation::SpeculationName;
 use mesh_simulations::config::{ConfigError, Document, Section};
+use mesh_store::files;
 
 use super::setting::{Origin, Setting};
 use crate::args::{IdleExit, Metrics, PERCENT_MAX, SLOTS, parse_idle_exit, parse_size};
@@ -75,7 +76,9 @@ impl Config {
 
     /// This file.
     pub(crate) fn read(path: &Path) -> Result<Self, CliError> {
-        std::fs::metadata(path).map_err(CliError::io(path))?;
+        // Whatever it is: no settings are read from a pipe.
+        let mut options = std::fs::OpenOptions::new();
+        files::open_followed(path, options.read(true)).map_err(CliError::io(path))?;
         let config = Self::parse(&Document::read(path)?)?;
         Ok(Self { path: Some(path.to_owned()), ..config })
     }

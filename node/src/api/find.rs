@@ -7,6 +7,7 @@ use mesh_protocol::tree::TREE_FORMAT;
 use mesh_protocol::wire::records::{Fact, Record, RecordKey};
 
 use super::Whereabouts;
+use crate::in_place::in_place;
 use crate::node::Node;
 use crate::verdict;
 
@@ -23,7 +24,7 @@ pub(super) async fn find(node: &Node, key: RecordKey) -> Whereabouts {
     let own = node.swarm().own();
     let named = |peer: PeerId| (peer, node.swarm().name_of(peer).unwrap_or_default());
     Whereabouts {
-        is_here: node.store().contains(digest),
+        is_here: in_place(|| node.store().contains(digest)),
         providers: providers.into_iter().filter(|peer| *peer != own).map(named).collect(),
         reduction: reduction.and_then(known),
     }

@@ -26,6 +26,7 @@ use mesh_protocol::peer::PeerId;
 use mesh_protocol::thunk::Reduction;
 use mesh_protocol::wire::admission::{MeshId, Roles, TicketId};
 use mesh_protocol::wire::records::RecordKey;
+use mesh_store::files;
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::de::DeserializeOwned;
@@ -255,7 +256,8 @@ fn is_nobody(error: &io::Error) -> bool {
 
 /// Waits until no node runs in this home: one that was asked to stop first finishes what it runs.
 pub fn wait_for_end(home: &Path) -> io::Result<()> {
-    match std::fs::File::open(home.join("node.lock")) {
+    let mut options = std::fs::OpenOptions::new();
+    match files::open(&home.join("node.lock"), options.read(true)) {
         Ok(lock) => Ok(flock(&lock, FlockOperation::LockExclusive)?),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),

@@ -11,7 +11,7 @@ use std::time::Duration;
 use mesh_protocol::codec::{self, CodecError};
 use mesh_protocol::limits;
 use mesh_protocol::owner::Reason;
-use mesh_store::{Store, StoreError, StoreOptions};
+use mesh_store::{Store, StoreError, StoreOptions, files};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use thiserror::Error;
@@ -49,6 +49,8 @@ const LOOK_MIN: Duration = Duration::from_millis(10);
 pub struct ServeOptions {
     /// Where its state is.
     pub home: PathBuf,
+    /// What its store is kept to, in bytes.
+    pub quota_bytes: u64,
     /// What it gives, and over which network.
     pub node: NodeOptions,
     /// It ends after having had nothing to do for this long.
@@ -126,7 +128,7 @@ pub async fn serve(
     prepare: impl FnOnce(&Path) -> Result<Option<Membership>, MembershipError>,
     mut tell: impl FnMut(Heard),
 ) -> Result<(), ServeError> {
-    let ServeOptions { home, node, idle_exit, metrics } = options;
+    let ServeOptions { home, quota_bytes, node, idle_exit, metrics } = options;
     let _lock = lock(&home)?;
     let membership = prepare(&home)?.ok_or(ServeError::NoMember)?;
     let socket = super::socket(&home);
@@ -136,7 +138,7 @@ pub async fn serve(
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at(error)),
         _ => (),
     }
-    let store = Store::open(StoreOptions::new(home.join("store")))?;
+    let store = Store::open(StoreOptions::new(home.join("store")).quota_bytes(quota_bytes))?;
     let kept = records::open_kept(&home)?;
     let metrics = match metrics {
         Some(address) => Some(listen(address).await?),
@@ -171,9 +173,8 @@ async fn listen(address: Loopback) -> Result<(SocketAddr, TcpListener), ServeErr
 fn lock(home: &Path) -> Result<File, ServeError> {
     let path = home.join("node.lock");
     let at = |source| ServeError::Io { path: path.clone(), source };
-    std::fs::create_dir_all(home).map_err(at)?;
-    let mut options = File::options();
-    let file = options.create(true).truncate(false).write(true).open(&path).map_err(at)?;
+    files::create_private_directory(home).map_err(at)?;
+    let file = files::open_lock(&path).map_err(at)?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),
         Err(Errno::WOULDBLOCK) => Err(ServeError::Running),

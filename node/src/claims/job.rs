@@ -10,11 +10,12 @@ use mesh_protocol::peer::PeerId;
 use mesh_protocol::sched::force::{Failure, FailureClass};
 use mesh_protocol::thunk::{Reduction, Thunk};
 use mesh_protocol::wire::claim::{InlineObject, Lease, SignedReduction};
-use mesh_store::Store;
+use mesh_store::{Store, StoreError};
 
 use super::compose::{inline, results, values};
 use super::sign::{self, Signer};
 use crate::exec::{Engine, Job, Outcome, Turn};
+use crate::in_place::in_place;
 use crate::records::Records;
 use crate::transfer::{FetchError, Sources, Transfers};
 use crate::verdict;
@@ -123,7 +124,7 @@ impl Workshop {
         turn: Option<Turn>,
     ) -> JobEnd {
         let executor = sign::executor(self.own);
-        let known = self.store.recall(name).ok().flatten();
+        let known = in_place(|| self.store.recall(name)).ok().flatten();
         let known = known.filter(|known| known.executor == executor);
         let remembered = known.is_some();
         let reduction = match known {
@@ -135,16 +136,9 @@ impl Workshop {
                 Ok((*known).clone())
             }
         };
-        match reduction.and_then(|reduction| self.sign(reduction, remembered)) {
+        match reduction.and_then(|reduction| in_place(|| self.sign(reduction, remembered))) {
             Ok((signed, objects)) => (Ok(signed), objects),
             Err(failure) => (Err(failure), Vec::new()),
-        }
-    }
-
-    /// Tells the mesh some time; nothing waits for it.
-    pub(super) fn publish(&self, reduction: &Reduction) {
-        if let Some(records) = &self.records {
-            records.publish_reduction(reduction);
         }
     }
 
@@ -174,7 +168,9 @@ impl Workshop {
             None => self.engine.run(job).await,
         };
         let reduction = match &ended {
-            Ok(outcome) => verdict::judge(&self.store, name, outcome, &sign::executor(self.own)),
+            Ok(outcome) => {
+                in_place(|| verdict::judge(&self.store, name, outcome, &sign::executor(self.own)))
+            }
             Err(error) => Err(verdict::machine(error)),
         };
         (ended.map_err(|error| verdict::chain(&error)), reduction)
@@ -188,13 +184,42 @@ impl Workshop {
         turn: Option<Turn>,
     ) -> OwnEnd {
         let (ended, reduction) = self.execute(name, thunk, turn).await;
-        let recorded = reduction.and_then(|reduction| match self.store.record(&reduction) {
-            Ok(()) => {
-                self.publish(&reduction);
-                Ok(reduction)
-            }
-            Err(error) => Err(verdict::machine(&error)),
+        let recorded = reduction.and_then(|reduction| {
+            in_place(|| self.record(&reduction)).map_err(|error| verdict::machine(&error))?;
+            Ok(reduction)
         });
         (ended, recorded)
+    }
+
+    /// Writes down what a thunk came to, and tells the mesh some time. May wait for another process
+    /// that writes.
+    fn record(&self, reduction: &Reduction) -> Result<(), StoreError> {
+        self.store.record(reduction)?;
+        if let Some(records) = &self.records {
+            records.publish_reduction(reduction);
+        }
+        Ok(())
+    }
+
+    /// The same of several. Once one has waited for a lock in vain, the others do not wait.
+    pub(super) fn record_all(
+        &self,
+        reductions: &[Reduction],
+    ) -> Vec<(ThunkName, Result<(), Failure>)> {
+        let mut locked: Option<Failure> = None;
+        let record = |reduction: &Reduction| {
+            if let Some(failure) = &locked {
+                return (reduction.thunk, Err(failure.clone()));
+            }
+            let recorded = self.record(reduction).map_err(|error| {
+                let failure = verdict::machine(&error);
+                if matches!(error, StoreError::Locked { .. }) {
+                    locked = Some(failure.clone());
+                }
+                failure
+            });
+            (reduction.thunk, recorded)
+        };
+        reductions.iter().map(record).collect()
     }
 }

@@ -33,6 +33,7 @@ mod worker;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use mesh_protocol::name::ThunkName;
 use mesh_protocol::peer::{PeerId, StreamId};
@@ -98,6 +99,8 @@ pub struct Status {
     pub leases: (usize, usize),
     /// Leases held for others, and requesters served.
     pub jobs: (usize, usize),
+    /// How long the oldest of those leases has been held.
+    pub oldest_job: Option<Duration>,
     /// Cores busy for own builds, and for others.
     pub cores: (u32, u32),
     /// Cores that may be busy, and how many of them for others.

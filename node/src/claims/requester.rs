@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use mesh_protocol::graph::Outputs;
 use mesh_protocol::limits;
 use mesh_protocol::name::{ThunkName, ValueName};
 use mesh_protocol::peer::{PeerId, StreamId};
@@ -26,7 +27,6 @@ use super::shell::Shell;
 use super::sign;
 use super::worker::Done;
 use crate::net::BoxStream;
-use crate::verdict;
 
 /// Streams of one peer: the one in use, one that replaces it, and slack for those that are ending.
 const STREAMS_PER_PEER: usize = 4;
@@ -45,8 +45,20 @@ pub(super) struct Requester {
     own: BTreeMap<LeaseId, AbortHandle>,
     /// Streams whose queue was full.
     pub(super) broken: Vec<StreamId>,
-    /// Why the last reduction could not be written down.
-    unrecorded: Option<(ThunkName, Failure)>,
+    /// Thunks whose reductions are being written down, which may take as long as another process has
+    /// the log. The runs that end with them are told so afterwards.
+    recording: BTreeMap<ThunkName, Recording>,
+    /// What is to be written down next. One task writes at a time: they would wait for each other, and
+    /// keep threads from those who wait for nobody.
+    unrecorded: Vec<Reduction>,
+    is_recording: bool,
+}
+
+#[derive(Default)]
+struct Recording {
+    /// Tasks that write.
+    writes: u32,
+    runs: Vec<(RunId, Outputs)>,
 }
 
 struct Granted {
@@ -302,21 +314,53 @@ impl Shell {
             runs.news(reduction.thunk, &ran(reduction, at, trip));
             runs.tried(reduction.thunk, &Ok(runs::outcome(reduction)));
         }
-        match self.workshop.store.record(reduction) {
-            Ok(()) => self.workshop.publish(reduction),
-            Err(error) => {
-                self.requester.unrecorded = Some((reduction.thunk, verdict::machine(&error)));
-            }
+        self.requester.recording.entry(reduction.thunk).or_default().writes += 1;
+        self.requester.unrecorded.push(reduction.clone());
+        self.record_next();
+    }
+
+    fn record_next(&mut self) {
+        if self.requester.is_recording || self.requester.unrecorded.is_empty() {
+            return;
+        }
+        self.requester.is_recording = true;
+        let reductions = std::mem::take(&mut self.requester.unrecorded);
+        let workshop = self.workshop.clone();
+        let broken = |reduction: &Reduction| (reduction.thunk, Err(job::broken()));
+        let broken = Done::Recorded(reductions.iter().map(broken).collect());
+        self.tasks.spawn_blocking(broken, move || Done::Recorded(workshop.record_all(&reductions)));
+    }
+
+    pub(super) fn on_recorded(&mut self, all: Vec<(ThunkName, Result<(), Failure>)>) {
+        self.requester.is_recording = false;
+        self.record_next();
+        all.into_iter().for_each(|(thunk, recorded)| self.on_recorded_one(thunk, recorded));
+    }
+
+    /// What force hears of is in the store.
+    fn on_recorded_one(&mut self, thunk: ThunkName, recorded: Result<(), Failure>) {
+        let Some(recording) = self.requester.recording.get_mut(&thunk) else { return };
+        recording.writes -= 1;
+        // One that is written down is enough.
+        if recorded.is_err() && recording.writes > 0 {
+            return;
+        }
+        let runs = std::mem::take(&mut recording.runs);
+        if recording.writes == 0 {
+            self.requester.recording.remove(&thunk);
+        }
+        for (run, outputs) in runs {
+            self.requester.runs.ended(run, recorded.clone().map(|()| outputs));
         }
     }
 
-    fn end_run(&mut self, run: RunId, end: Result<mesh_protocol::graph::Outputs, Failure>) {
+    fn end_run(&mut self, run: RunId, end: Result<Outputs, Failure>) {
         let name = self.requester.runs.name(run);
-        let end = match self.requester.unrecorded.take() {
-            Some((thunk, failure)) if end.is_ok() && Some(thunk) == name => Err(failure),
-            _ => end,
-        };
-        self.requester.runs.ended(run, end);
+        let recording = name.and_then(|name| self.requester.recording.get_mut(&name));
+        match (recording, end) {
+            (Some(recording), Ok(outputs)) => recording.runs.push((run, outputs)),
+            (_, end) => self.requester.runs.ended(run, end),
+        }
     }
 
     fn on_event(&mut self, event: Event) {

@@ -380,6 +380,7 @@ impl Shell {
             counts: self.leases.counts(),
             leases: self.leases.load(),
             jobs: self.claims.load(),
+            oldest_job: self.worker.oldest_job(),
             cores: (self.leases.own_cores(), self.claims.running_cores()),
             slots: (self.slots, self.given),
             builds: self.clients.len(),

@@ -2,17 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use mesh_protocol::limits;
 use mesh_protocol::name::{ThunkName, ValueName};
 use mesh_protocol::peer::{PeerId, StreamId};
 use mesh_protocol::sched::claim::{Effect, Input, Job};
+use mesh_protocol::sched::force::Failure;
 use mesh_protocol::thunk::{Reduction, Thunk};
 use mesh_protocol::wire::claim::{FromWorker, Lease, LeaseId, Receipt};
 use mesh_protocol::wire::offer::Offer;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 use super::check::Settled;
 use super::client::ClientId;
@@ -27,6 +30,8 @@ use crate::exec::Turn;
 pub(super) struct Worker {
     requesters: BTreeMap<StreamId, (PeerId, ToRequester)>,
     jobs: BTreeMap<Job, AbortHandle>,
+    /// When each lease came whose end has not been told: what it needs must stay in the store.
+    held_since: BTreeMap<Job, Instant>,
     /// Of those that wait for their turn.
     turns: BTreeMap<Job, oneshot::Sender<()>>,
     holds: BTreeSet<ValueName>,
@@ -49,11 +54,18 @@ pub(super) enum Done {
     Ran(Job, Box<JobEnd>),
     Own(LeaseId, ThunkName, Box<OwnEnd>),
     Settled(StreamId, Box<Receipt>, Settled),
+    /// Reductions that came from workers were written down, or could not be.
+    Recorded(Vec<(ThunkName, Result<(), Failure>)>),
     /// What others know of a thunk that a build needs.
     Recalled(ClientId, ThunkName, Option<Arc<Reduction>>),
 }
 
 impl Worker {
+    /// For how long the oldest lease has been held.
+    pub(super) fn oldest_job(&self) -> Option<Duration> {
+        self.held_since.values().min().map(Instant::elapsed)
+    }
+
     fn tell(&mut self, event: &JobEvent) {
         self.watchers.retain(|watcher| {
             !matches!(watcher.try_send(event.clone()), Err(TrySendError::Closed(_)))
@@ -120,12 +132,14 @@ impl Shell {
             Done::Ran(job, _) if self.worker.turns.contains_key(&job) => {}
             Done::Ran(job, end) => {
                 self.worker.jobs.remove(&job);
+                self.worker.held_since.remove(&job);
                 let (end, objects) = *end;
                 let failure = end.as_ref().err().map(|failure| Arc::clone(&failure.reason));
                 self.worker.ended(job, failure);
                 self.claim(Input::Ended(job, end, objects));
             }
             Done::Own(lease, name, end) => self.on_own_ended(lease, name, *end),
+            Done::Recorded(all) => self.on_recorded(all),
             Done::Recalled(client, name, known) => self.on_recalled(client, name, known),
             Done::Settled(stream, receipt, settled) => self.on_settled(stream, *receipt, settled),
         }
@@ -138,13 +152,15 @@ impl Shell {
 
     pub(super) fn on_claim_closed(&mut self, stream: StreamId) {
         self.worker.requesters.remove(&stream);
+        self.worker.held_since.retain(|job, _| job.stream != stream);
         self.claim(Input::Closed(stream));
     }
 
     fn on_fetched(&mut self, job: Job, fetched: Result<Arc<Thunk>, String>) {
         self.worker.jobs.remove(&job);
-        if let Ok(thunk) = &fetched {
-            self.hold(compose::values(thunk).1);
+        match &fetched {
+            Ok(thunk) => self.hold(compose::values(thunk).1),
+            Err(_) => drop(self.worker.held_since.remove(&job)),
         }
         self.claim(Input::Fetched(job, fetched));
     }
@@ -163,7 +179,10 @@ impl Shell {
                     self.worker.requesters.insert(stream, (peer, queue));
                 }
                 Effect::Send(stream, message) => self.say(stream, message),
-                Effect::Close(stream) => drop(self.worker.requesters.remove(&stream)),
+                Effect::Close(stream) => {
+                    self.worker.requesters.remove(&stream);
+                    self.worker.held_since.retain(|job, _| job.stream != stream);
+                }
                 Effect::Fetch(job, lease) => self.fetch(job, lease),
                 Effect::Prepare(job, name, thunk) => {
                     let (sender, turn) = Turn::new();
@@ -180,6 +199,7 @@ impl Shell {
                 }
                 Effect::Stop(job) => {
                     self.worker.turns.remove(&job);
+                    self.worker.held_since.remove(&job);
                     if let Some(task) = self.worker.jobs.remove(&job) {
                         task.abort();
                     }
@@ -193,6 +213,7 @@ impl Shell {
     fn fetch(&mut self, job: Job, lease: Lease) {
         let Some((requester, _)) = self.worker.requesters.get(&job.stream) else { return };
         tracing::debug!(peer = %requester, thunk = %lease.thunk, "a lease was taken");
+        self.worker.held_since.insert(job, Instant::now());
         let fetch = self.workshop.clone().fetch(*requester, lease);
         let broken = Done::Fetched(job, Err(job::BROKEN.to_owned()));
         self.spawn(job, broken, async move { Done::Fetched(job, fetch.await) });

@@ -27,6 +27,7 @@ use self::runner::{Happened, Runner};
 use crate::api::Session;
 use crate::claims::{Mesh, News};
 use crate::exec::{Engine, EngineError, Outcome};
+use crate::in_place::in_place;
 use crate::verdict;
 
 /// Requests that may wait for the loop before their senders do.
@@ -284,13 +285,15 @@ impl Shell {
     }
 
     fn on_ran(&mut self, run: RunId, name: ThunkName, end: Result<Outcome, EngineError>) {
-        let verdict = match &end {
-            Ok(outcome) => verdict::judge(&self.store, name, outcome, "local"),
-            Err(error) => Err(verdict::machine(error)),
-        };
-        let recorded = verdict.and_then(|reduction| match self.store.record(&reduction) {
-            Ok(()) => Ok(Arc::new(reduction.outputs)),
-            Err(error) => Err(verdict::machine(&error)),
+        let recorded = in_place(|| {
+            let reduction = match &end {
+                Ok(outcome) => verdict::judge(&self.store, name, outcome, "local")?,
+                Err(error) => return Err(verdict::machine(error)),
+            };
+            match self.store.record(&reduction) {
+                Ok(()) => Ok(Arc::new(reduction.outputs)),
+                Err(error) => Err(verdict::machine(&error)),
+            }
         });
         (self.watcher)(Progress::Ended(name, end.map_err(|error| verdict::chain(&error))));
         self.apply(Input::Ended(run, recorded));
@@ -354,7 +357,7 @@ impl Shell {
     }
 
     fn recall(&self, name: ThunkName) -> Option<mesh_protocol::graph::Outputs> {
-        match self.store.recall(name) {
+        match in_place(|| self.store.recall(name)) {
             Ok(found) => found.map(|reduction| Arc::new(reduction.outputs.clone())),
             Err(error) => {
                 // Not knowing costs a run, not the build.
@@ -365,14 +368,15 @@ impl Shell {
     }
 
     fn fetch(&self, name: ThunkName) -> Option<Thunk> {
-        let bytes = self.store.read(name.digest(), limits::THUNK_BYTES).ok()?;
+        let read = || self.store.read(name.digest(), limits::THUNK_BYTES);
+        let bytes = in_place(read).ok()?;
         Thunk::decode(&bytes).ok()
     }
 
     fn alias(&self, thunk: ThunkName, same_as: ThunkName) -> Result<(), StoreError> {
-        match self.store.recall(same_as)? {
+        in_place(|| match self.store.recall(same_as)? {
             Some(known) => self.store.record(&Reduction { thunk, ..(*known).clone() }),
             None => Ok(()),
-        }
+        })
     }
 }

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use libp2p::identity::{Keypair, PublicKey, ed25519};
 use mesh_protocol::peer::PeerId;
 use mesh_protocol::wire::admission::{Signature, Verifier};
+use mesh_store::files;
 use thiserror::Error;
 
 /// An ed25519 key pair.
@@ -60,6 +61,9 @@ impl IdentityError {
     }
 }
 
+/// More than the text of a key takes.
+const KEY_BYTES_MAX: u64 = 4096;
+
 impl Key {
     /// A new one.
     pub fn generate() -> Result<Self, IdentityError> {
@@ -68,8 +72,8 @@ impl Key {
 
     /// The key in that file; `None` if there is no file.
     pub fn load(path: &Path) -> Result<Option<Self>, IdentityError> {
-        let text = match std::fs::read_to_string(path) {
-            Ok(text) => text,
+        let text = match files::read(path, KEY_BYTES_MAX) {
+            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(IdentityError::io("read", path)(error)),
         };
@@ -166,7 +170,7 @@ pub(super) enum Replace {
 /// Writes a file that only its owner reads: whole and on the disk, or not at all.
 pub(super) fn write_private(path: &Path, bytes: &[u8], replace: Replace) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("."));
-    std::fs::create_dir_all(directory)?;
+    files::create_private_directory(directory)?;
     let unique: [u8; 8] = random()?;
     let unique = u64::from_le_bytes(unique);
     let temporary = directory.join(format!(".new-{unique:016x}"));

@@ -26,6 +26,7 @@ use mesh_protocol::wire::admission::{
     SignedGrant, Ticket, TicketId, Verifier, clean_name,
 };
 use mesh_protocol::wire::roster::{Roster, RosterMember};
+use mesh_store::files;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -210,7 +211,7 @@ impl Membership {
     /// The membership that this node has; `None` if there is none.
     pub fn open(home: &Path) -> Result<Option<Self>, MembershipError> {
         let [node, mesh_key, path] = paths(home);
-        let bytes = match std::fs::read(&path) {
+        let bytes = match files::read(&path, BOOK.bytes_max) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(IdentityError::io("read", &path)(error).into()),

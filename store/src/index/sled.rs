@@ -9,6 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use super::{Change, Index, IndexError, Table};
+use crate::fault::{self, At};
 
 /// Enough for the hot part of a million reductions.
 const CACHE_BYTES: u64 = 64 * 1024 * 1024;
@@ -33,6 +34,7 @@ impl SledIndex {
     }
 
     fn with<T>(&self, call: impl FnOnce(&sled::Db) -> sled::Result<T>) -> Result<T, IndexError> {
+        fault::at(At::Index).map_err(|error| IndexError(error.to_string()))?;
         match &self.database {
             Some(database) => guarded(|| call(database)),
             None => Err(IndexError("closed".to_owned())),

@@ -26,9 +26,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use mesh_protocol::name::Digest;
 
 use crate::error::{Context, StoreError};
+use crate::fault::{self, At};
+use crate::files;
 use crate::layout::Layout;
+use crate::lock::{Held, SharedLock};
 use crate::notice::{Notice, Notices};
-use crate::sys::{self, FileLock, Temporary};
+use crate::sys::{self, Temporary};
 use record::{HEADER_BYTES, Kind, Record};
 
 /// `\x89MSLOG\0` and the version, the generation (16 bytes), zeros.
@@ -63,8 +66,6 @@ pub(crate) type Sink<'sink> = &'sink mut dyn FnMut(Event<'_>) -> Result<(), Stor
 pub(crate) struct Log {
     path: PathBuf,
     tmp: PathBuf,
-    lock_path: PathBuf,
-    lock_file: Arc<File>,
     notices: Arc<Notices>,
     file: Arc<File>,
     inode: (u64, u64),
@@ -83,24 +84,25 @@ pub(crate) enum Keep {
 
 impl Log {
     /// Opens the log, or makes an empty one. Reads nothing yet.
-    pub(crate) fn open(layout: &Layout, notices: Arc<Notices>) -> Result<Self, StoreError> {
-        let (path, lock_path) = (layout.path("log"), layout.path("log.lock"));
-        let lock_file = Arc::new(sys::open_lock_file(&lock_path)?);
+    pub(crate) fn open(
+        layout: &Layout,
+        lock: &SharedLock,
+        notices: Arc<Notices>,
+    ) -> Result<Self, StoreError> {
+        let path = layout.path("log");
         let file = match open_file(&path) {
             Ok(file) if file.metadata().at("look at", &path)?.len() >= LOG_HEADER_BYTES => file,
             Err(error) if error.kind() != ErrorKind::NotFound => {
                 return Err(StoreError::io("open", &path, error));
             }
             _ => {
-                let _lock = FileLock::exclusive(&lock_file, &lock_path)?;
+                let _held = lock.hold()?;
                 create_if_missing(&path, &layout.tmp())?
             }
         };
         let mut log = Self {
             path,
             tmp: layout.tmp(),
-            lock_path,
-            lock_file,
             notices,
             inode: (0, 0),
             generation: [0; 16],
@@ -210,7 +212,11 @@ impl Log {
 
     /// Reads what is new, and cuts off an end that is not a record: with the lock, nobody can be
     /// writing it.
-    fn read_new_locked(&mut self, sink: Sink<'_>) -> Result<(), StoreError> {
+    pub(crate) fn read_new_locked(
+        &mut self,
+        _held: &Held<'_>,
+        sink: Sink<'_>,
+    ) -> Result<(), StoreError> {
         let Some(at) = self.read_new(sink)? else { return Ok(()) };
         let length = self.file.metadata().at("look at", &self.path)?.len();
         self.file.set_len(at).at("shorten", &self.path)?;
@@ -218,31 +224,36 @@ impl Log {
         Ok(())
     }
 
-    /// Reads what is new and mends the end if it is torn.
-    pub(crate) fn refresh_and_mend(&mut self, sink: Sink<'_>) -> Result<(), StoreError> {
+    /// Reads what is new and mends the end if it is torn, unless somebody is writing it.
+    pub(crate) fn refresh_and_mend(
+        &mut self,
+        lock: &SharedLock,
+        sink: Sink<'_>,
+    ) -> Result<(), StoreError> {
         if self.read_new(sink)?.is_none() {
             return Ok(());
         }
-        let lock_file = Arc::clone(&self.lock_file);
-        let _lock = FileLock::exclusive(&lock_file, &self.lock_path)?;
-        self.read_new_locked(sink)
+        match lock.hold_if_free()? {
+            Some(held) => self.read_new_locked(&held, sink),
+            // Whoever appends next mends it.
+            None => Ok(()),
+        }
     }
 
     /// Appends one record, after giving the sink what others appended before it; then gives it
     /// the record itself.
     pub(crate) fn append(
         &mut self,
+        held: &Held<'_>,
         kind: Kind,
         digest: Digest,
         body: &[u8],
         sink: Sink<'_>,
     ) -> Result<(), StoreError> {
-        let lock_file = Arc::clone(&self.lock_file);
-        let _lock = FileLock::exclusive(&lock_file, &self.lock_path)?;
-        self.read_new_locked(sink)?;
+        self.read_new_locked(held, sink)?;
         let offset = self.position;
         let bytes = record::encode(offset, kind, digest, body);
-        if let Err(error) = (&*self.file).write_all(&bytes) {
+        if let Err(error) = fault::write(At::Append, &self.file, &bytes) {
             // What was written of it would be cut off by the next one anyway.
             let _ = self.file.set_len(offset);
             return Err(StoreError::io("append to", &self.path, error));
@@ -254,9 +265,7 @@ impl Log {
 
     /// The bytes of one record, for [`record::decode`].
     pub(crate) fn read(&self, location: Location) -> Result<Vec<u8>, StoreError> {
-        let mut bytes = vec![0; location.bytes as usize];
-        self.file.read_exact_at(&mut bytes, location.offset).at("read", &self.path)?;
-        Ok(bytes)
+        read_at(&self.file, location).at("read", &self.path)
     }
 
     /// The file, to be synchronised without holding up anybody.
@@ -269,24 +278,31 @@ impl Log {
         self.position
     }
 
-    /// Replaces the log by one that holds only what `choose` names. It is called with the lock
-    /// held and everything read; afterwards the sink gets the new log from its beginning.
-    pub(crate) fn compact(
-        &mut self,
-        sink: Sink<'_>,
-        choose: impl FnOnce() -> Result<Vec<Keep>, StoreError>,
-    ) -> Result<(), StoreError> {
-        let lock_file = Arc::clone(&self.lock_file);
-        let _lock = FileLock::exclusive(&lock_file, &self.lock_path)?;
-        self.read_new_locked(sink)?;
+    /// The file as it is now, for [`Source::replace`].
+    pub(crate) fn source(&self) -> Source {
+        Source { file: Arc::clone(&self.file), path: self.path.clone(), tmp: self.tmp.clone() }
+    }
+}
+
+/// The log as a compaction found it. To write a new one takes a while, in which others go on
+/// reading the old one.
+pub(crate) struct Source {
+    file: Arc<File>,
+    path: PathBuf,
+    tmp: PathBuf,
+}
+
+impl Source {
+    /// Replaces the log by one that holds only this. Nobody appends meanwhile.
+    pub(crate) fn replace(&self, _held: &Held<'_>, keep: Vec<Keep>) -> Result<(), StoreError> {
         let temporary = Temporary::file(&self.tmp)?;
-        self.write_compacted(&temporary, choose()?)?;
+        self.write_compacted(&temporary, keep)?;
         // Durable before it takes the place of what is durable.
+        fault::at(At::Sync).at("write", &self.path)?;
         temporary.file_handle().sync_all().at("write", &self.path)?;
         temporary.persist(&self.path)?;
         let parent = self.path.parent().unwrap_or(&self.path);
-        File::open(parent).and_then(|directory| directory.sync_all()).at("write", parent)?;
-        self.read_new(sink).map(|_| ())
+        File::open(parent).and_then(|directory| directory.sync_all()).at("write", parent)
     }
 
     fn write_compacted(&self, temporary: &Temporary, keep: Vec<Keep>) -> Result<(), StoreError> {
@@ -299,7 +315,7 @@ impl Log {
                     record::encode(offset, Kind::Pin, digest, note.as_bytes())
                 }
                 Keep::At(location) => {
-                    let old = self.read(location)?;
+                    let old = read_at(&self.file, location).at("read", &self.path)?;
                     match record::decode(location.offset, &old) {
                         Some(Record { kind: Some(kind), digest, body }) => {
                             record::encode(offset, kind, digest, body)
@@ -316,8 +332,15 @@ impl Log {
     }
 }
 
+fn read_at(file: &File, location: Location) -> std::io::Result<Vec<u8>> {
+    let mut bytes = vec![0; location.bytes as usize];
+    fault::at(At::ReadLog)?;
+    file.read_exact_at(&mut bytes, location.offset)?;
+    Ok(bytes)
+}
+
 fn open_file(path: &std::path::Path) -> std::io::Result<File> {
-    OpenOptions::new().read(true).append(true).open(path)
+    files::open(path, OpenOptions::new().read(true).append(true))
 }
 
 fn create_if_missing(path: &std::path::Path, tmp: &std::path::Path) -> Result<File, StoreError> {

@@ -9,6 +9,7 @@ use mesh_protocol::limits;
 use super::Location;
 use super::record::{self, ALIGNMENT, HEADER_BYTES, Record};
 use crate::error::StoreError;
+use crate::fault::{self, At};
 
 /// How much is read at a time: several of the largest records.
 const PIECE_BYTES: usize = 4 * 1024 * 1024;
@@ -117,6 +118,7 @@ fn is_record(file: &File, offset: u64, length: u64) -> Result<bool, ScanError> {
 fn read_piece(file: &File, start: u64, length: u64) -> Result<Vec<u8>, ScanError> {
     let wanted = (length - start).min(PIECE_BYTES as u64) as usize;
     let mut piece = vec![0; wanted];
+    fault::at(At::ReadLog).map_err(ScanError::Read)?;
     let mut filled = 0;
     while filled < wanted {
         match file.read_at(&mut piece[filled..], start + filled as u64) {

@@ -9,11 +9,12 @@ use std::collections::BTreeSet;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use mesh_cli::frontend::Inode;
+use mesh_store::files;
 use rustix::fs::{FlockOperation, flock};
 
 use super::{aside, replay};
@@ -95,12 +96,14 @@ impl Attributes {
 impl Journal {
     /// A new journal in this directory, which is made if it is missing.
     pub(crate) fn create(directory: &Path) -> io::Result<Self> {
-        fs::create_dir_all(directory)?;
+        files::create_private_directory(directory)?;
         loop {
             // No name comes again: the guardian of an earlier pass may still look for its own.
             let number = NUMBER.fetch_add(1, Ordering::Relaxed);
             let path = directory.join(format!("{}.{number}", std::process::id()));
-            match OpenOptions::new().append(true).create_new(true).open(&path) {
+            let mut options = OpenOptions::new();
+            options.append(true).create_new(true).mode(0o600);
+            match options.open(&path) {
                 Ok(file) => {
                     flock(&file, FlockOperation::LockExclusive)?;
                     return Ok(Self { file, path });
@@ -131,7 +134,7 @@ impl Journal {
     }
 
     pub(super) fn read(&self) -> io::Result<Vec<Record>> {
-        Ok(Record::decode(&fs::read(&self.path)?))
+        Ok(Record::decode(&files::read(&self.path, u64::MAX)?))
     }
 
     /// Forgets all records.
@@ -273,7 +276,7 @@ pub(crate) fn clean_all(directory: &Path) -> io::Result<()> {
 /// Takes back what the build with this journal had not finished, once the build lets go of its
 /// lock.
 pub(crate) fn clean(journal: &Path, lock: FlockOperation) -> io::Result<()> {
-    let mut file = match File::open(journal) {
+    let mut file = match files::open(journal, OpenOptions::new().read(true)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         file => file?,
     };

@@ -7,6 +7,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use mesh_cli::frontend::Inode;
+use mesh_store::files;
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps};
 
 use super::journal::{Attributes, Record, StepNumber};
@@ -221,7 +222,7 @@ fn make_directory(path: &Path, attributes: Attributes) -> io::Result<()> {
 }
 
 fn write_back(path: &Path, copy: &Path) -> io::Result<()> {
-    let mut content = File::open(copy)?;
+    let mut content = files::open(copy, File::options().read(true))?;
     let open = || File::options().write(true).truncate(true).open(path);
     let mut file = match open() {
         // The build has taken that permission away; it is put back with the others.

@@ -57,7 +57,7 @@ impl Wanted {
             Self::Placeholder(path, output) => {
                 let object = reduce(forced, output).await?;
                 let name = value_of(&object)?;
-                let opened = forced.store.open_blob(name.digest()).map_err(CliError::from);
+                let opened = forced.store.open_checked(name.digest()).map_err(CliError::from);
                 let executable = matches!(object, OutputObject::File { executable: true, .. });
                 placeholder::fill_at(path, output.clone(), &mut opened?, executable)
                     .map_err(CliError::io(path))?;

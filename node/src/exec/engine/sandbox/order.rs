@@ -8,7 +8,6 @@ use std::sync::Arc;
 use mesh_protocol::name::{Digest, ValueName};
 use mesh_protocol::path::AbsPath;
 use mesh_protocol::thunk::{Platform, Thunk};
-use mesh_store::Store;
 
 use super::SandboxOptions;
 use super::cache::Sources;
@@ -150,13 +149,11 @@ impl<'a> Filling<'a> {
 
     fn blob(&self, value: Digest, executable: bool) -> Result<String, EngineError> {
         let store = self.sources.store();
-        if executable {
-            return text(&store.executable_blob(value).map_err(store_error)?);
-        }
-        if !store.contains(value) {
-            return Err(store_error(format!("{value} is not there")));
-        }
-        text(&Store::relative_blob_path(value))
+        let path = match executable {
+            true => store.executable_blob(value),
+            false => store.checked_blob(value),
+        };
+        text(&path.map_err(store_error)?)
     }
 }
 
