@@ -76,6 +76,7 @@ impl Store {
     /// Brings the store down to the quota of `options`, as far as pins and running builds allow.
     pub fn gc(&self, options: &GcOptions) -> Result<GcReport, StoreError> {
         let shared = self.shared();
+        let added_before = shared.blobs.growth.added();
         let live = session::live(&shared.layout)?;
         let pins = self.pins()?.into_keys().collect();
         let kept = self.reachable(pins)?;
@@ -99,7 +100,7 @@ impl Store {
         }
         if !options.dry_run {
             report.leftovers = self.sweep_leftovers(live.oldest)?;
-            self.note_usage(report.kept_bytes)?;
+            self.note_usage(report.kept_bytes, added_before)?;
             if report.removed > 0 {
                 self.compact_log()?;
             }

@@ -61,6 +61,15 @@ impl Growth {
         self.added.fetch_add(bytes, Ordering::Relaxed);
     }
 
+    pub(crate) fn added(&self) -> u64 {
+        self.added.load(Ordering::Relaxed)
+    }
+
+    fn forget(&self, bytes: u64) {
+        let less = |added: u64| Some(added.saturating_sub(bytes));
+        let _ = self.added.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+    }
+
     fn step(&self) -> u64 {
         (self.quota_bytes / 16).clamp(STEP_BYTES_MIN, STEP_BYTES_MAX)
     }
@@ -163,9 +172,10 @@ impl Store {
         let path = self.shared().layout.path("gc.lock");
         let file = sys::open_lock_file(&path)?;
         let Some(_lock) = FileLock::if_free(&file, &path)? else { return Ok(None) };
+        let added_before = self.shared().blobs.growth.added();
         let counted = self.gc(&GcOptions { quota_bytes: u64::MAX, dry_run: true })?;
         if counted.kept_bytes <= quota_bytes {
-            self.note_usage(counted.kept_bytes)?;
+            self.note_usage(counted.kept_bytes, added_before)?;
             return Ok(None);
         }
         let left = (u128::from(quota_bytes) * u128::from(LEFT_PERCENT) / 100) as u64;
@@ -189,11 +199,12 @@ impl Store {
         note_growth(&shared.layout, &shared.blobs.growth)
     }
 
-    /// Notes what a collection counted.
-    pub(crate) fn note_usage(&self, bytes: u64) -> Result<(), StoreError> {
+    /// Notes what a collection counted, and how much this process had added when it began: what came
+    /// since may not have been counted.
+    pub(crate) fn note_usage(&self, bytes: u64, added_before: u64) -> Result<(), StoreError> {
         let usage = Usage::open(&self.shared().layout)?;
         let _lock = FileLock::if_free(&usage.file, &usage.path)?;
-        self.shared().blobs.growth.added.store(0, Ordering::Relaxed);
+        self.shared().blobs.growth.forget(added_before);
         usage.write(bytes)
     }
 
