@@ -26,6 +26,9 @@ use super::process::{self, Cloned, SingleThreaded};
 /// Overlays over mapped mounts.
 const KERNEL_MIN: (u32, u32) = (5, 19);
 
+/// Where objects are in the store.
+const BLOBS: &str = "blobs";
+
 /// `linux/mount.h`
 const MOUNT_ATTR_RDONLY: u64 = 0x1;
 const MOUNT_ATTR_NOSUID: u64 = 0x2;
@@ -58,7 +61,8 @@ fn is_new_enough() -> bool {
 }
 
 fn map_store(single: &SingleThreaded) -> Result<OwnedFd, Errno> {
-    let owner = rustix::fs::stat(".")?;
+    // Its root is of a group that may go through it; what is in it is not.
+    let owner = rustix::fs::stat(BLOBS)?;
     let users = user_namespace(owner.st_uid, owner.st_gid, single)?;
     let flags = OpenTreeFlags::OPEN_TREE_CLONE
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
