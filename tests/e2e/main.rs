@@ -10,6 +10,7 @@ mod config;
 mod corner;
 mod crash;
 mod disk;
+mod documents;
 mod examples;
 mod faults;
 mod force;

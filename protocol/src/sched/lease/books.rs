@@ -5,6 +5,43 @@ use std::collections::BTreeSet;
 use super::*;
 
 impl Leases {
+    /// What holds after each event; in builds with assertions, and while the books are short enough to be
+    /// gone through each time.
+    pub(super) fn check_books(&self) {
+        const CHECKED_MAX: usize = 64;
+        if cfg!(debug_assertions) && self.works.len() <= CHECKED_MAX {
+            self.check_leases();
+            self.check_works();
+        }
+    }
+
+    /// Each lease stands with its claimant and with its work, and those have no others.
+    fn check_leases(&self) {
+        for (lease, granted) in &self.granted {
+            let claimant = self.seats.get(&granted.seat);
+            debug_assert!(claimant.is_some_and(|claimant| claimant.leases.contains(lease)));
+            let work = self.works.get(&granted.run);
+            debug_assert!(work.is_some_and(|work| work.leases.contains(lease)));
+        }
+        for claimant in self.seats.values() {
+            let granted = claimant.leases.iter().map(|lease| self.granted.get(lease));
+            let cores = granted.map(|granted| granted.map_or(u32::MAX, |granted| granted.cores));
+            debug_assert_eq!(cores.fold(0, u32::saturating_add), claimant.cores);
+        }
+    }
+
+    /// A thunk waits in the pool, or is leased: once, or twice if it is late.
+    fn check_works(&self) {
+        for work in self.works.values() {
+            let is_waiting = self.pool.contains(work.class, work.place);
+            debug_assert_eq!(is_waiting, work.leases.is_empty());
+            debug_assert!(work.leases.len() <= 2);
+            debug_assert!(work.leases.iter().all(|lease| self.granted.contains_key(lease)));
+        }
+        let waiting = self.works.values().filter(|work| work.leases.is_empty()).count();
+        debug_assert_eq!(waiting, self.pool.len());
+    }
+
     /// Ends a run: its other copies are in vain.
     pub(super) fn finish(
         &mut self,

@@ -327,6 +327,7 @@ impl Leases {
                 let is_start = matches!(message, FromWorker::Started(_));
                 self.on_received(now, stream, message, effects);
                 if is_start {
+                    self.check_books();
                     return self.seats.settle_due();
                 }
             }
@@ -336,6 +337,7 @@ impl Leases {
             }
         }
         self.place(now, effects);
+        self.check_books();
     }
 
     /// When [`Leases::handle_timeout`] must be called at the latest.
@@ -369,6 +371,7 @@ impl Leases {
                 self.use_idle_slots(now, effects);
             }
         }
+        self.check_books();
     }
 
     fn on_ready(&mut self, run: RunId, name: ThunkName, thunk: Arc<Thunk>, level: Level) {

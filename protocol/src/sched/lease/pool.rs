@@ -24,6 +24,14 @@ impl Pool {
         self.len == 0
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(super) fn contains(&self, class: ResourceClass, place: Place) -> bool {
+        self.queues.get(&class).is_some_and(|queue| queue.contains(&place))
+    }
+
     pub(super) fn insert(&mut self, class: ResourceClass, place: Place) {
         self.len += usize::from(self.queues.entry(class).or_default().insert(place));
     }
