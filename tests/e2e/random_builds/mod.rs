@@ -13,7 +13,7 @@ use mesh_tests::{Mode, Random};
 use plan::Plan;
 
 /// Projects of one run, unless `MESH_RANDOM_BUILDS` says otherwise.
-const COUNT: u64 = 10;
+const COUNT: u64 = 6;
 
 fn count() -> u64 {
     match std::env::var("MESH_RANDOM_BUILDS") {
