@@ -439,7 +439,7 @@ fn has_outputs_of_sandbox(planned: &PlannedThunk) -> bool {
     planned.outputs.iter().any(is_own)
 }
 
-/// What a step has come to, checked.
+/// The files and words of a step, all checked.
 struct StepResult {
     files: Vec<ResultFile>,
     done: Done,

@@ -2,8 +2,9 @@
 
 use super::slots::Pid;
 
-/// Programs that run recipes, and take what a recipe leaves for made if it is new.
-const RUN_RECIPES: &[&str] = &["make", "gmake", "ninja", "samu"];
+/// Programs that run recipes, and take what a recipe leaves for made if it is new. They look at files'
+/// times alone, and at a great many: a placeholder's time is right.
+pub(super) const RUN_RECIPES: &[&str] = &["make", "gmake", "ninja", "samu"];
 
 /// The processes that one comes from with their programs, its parent first.
 fn ancestors(pid: Pid) -> impl Iterator<Item = (Pid, String)> {

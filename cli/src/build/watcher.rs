@@ -18,7 +18,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use super::binding::Binding;
-use super::caller::{parent_of, status_of};
+use super::caller::{RUN_RECIPES, parent_of, status_of};
 use super::pass::{Mode, Pass};
 use super::slots::Pid;
 use super::step::End;
@@ -30,9 +30,6 @@ const COORDINATORS: &[&str] = &[
     "sh", "bash", "dash", "ash", "ksh", "zsh", "make", "gmake", "ninja", "samu", "env", "libtool",
     "xargs", "nice", "time", "timeout", "mesh",
 ];
-
-/// Programs that look at files' times alone, and at a great many: a placeholder's time is right.
-const LOOKS_AT_TIMES: &[&str] = &["make", "gmake", "ninja", "samu"];
 
 /// Words of a command that are looked at for programs.
 const NAMES_MAX: usize = 4096;
@@ -72,7 +69,7 @@ pub(crate) fn serve(listener: Listener, pass: &Arc<Pass>, runtime: &Handle) {
 struct Watcher {
     shared: Arc<Shared>,
     runtime: Handle,
-    /// Processes that run one of [`LOOKS_AT_TIMES`].
+    /// Processes that run one of [`RUN_RECIPES`].
     lookers: BTreeSet<Pid>,
 }
 
@@ -170,7 +167,7 @@ impl Watcher {
             return Need::default();
         }
         let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
-        match LOOKS_AT_TIMES.contains(&name) {
+        match RUN_RECIPES.contains(&name) {
             true => self.lookers.insert(pid),
             false => self.lookers.remove(&pid),
         };
@@ -187,7 +184,7 @@ impl Watcher {
         });
         if pass.files.placeholders.has_programs() && !is_interposer {
             need.real.extend(self.shared.interpreter(pid, &path));
-            if !LOOKS_AT_TIMES.contains(&name) {
+            if !RUN_RECIPES.contains(&name) {
                 need.real.extend(self.shared.named(pid, arguments));
             }
         }

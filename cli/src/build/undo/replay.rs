@@ -63,13 +63,16 @@ pub(super) fn replay(
         // them has left, and would never run the others.
         let halves = match to {
             To::Start => BTreeSet::new(),
-            To::FirstUnfinished => running.cloned().unwrap_or_else(|| last_open(undone)),
+            To::FirstUnfinished => {
+                running.or(undone.iter().rev().find_map(open_at)).cloned().unwrap_or_default()
+            }
         };
         let is_kept =
             |record: &Record| keeps && is_of(record, &finished) && !is_of(record, &halves);
         let later = undone.iter().rev().filter(|record| !is_kept(record));
-        let was_open = first_open(undone);
-        let earlier = stays.iter().rev().filter(|record| is_of(record, was_open));
+        let was_open = undone.iter().find_map(open_at);
+        let is_half = |record: &Record| was_open.is_some_and(|steps| is_of(record, steps));
+        let earlier = stays.iter().rev().filter(|record| is_half(record));
         later.chain(earlier).for_each(|record| replay.undo(record));
         if !undone.iter().any(is_kept) {
             replay.put_times_back();
@@ -79,17 +82,7 @@ pub(super) fn replay(
     replay.unrestored
 }
 
-/// The last steps of recipes that had not ended when the first of these steps was answered.
-fn first_open(records: &[Record]) -> &BTreeSet<StepNumber> {
-    static NONE: BTreeSet<StepNumber> = BTreeSet::new();
-    records.iter().find_map(open_at).unwrap_or(&NONE)
-}
-
-/// The same for the last one.
-fn last_open(records: &[Record]) -> BTreeSet<StepNumber> {
-    records.iter().rev().find_map(open_at).cloned().unwrap_or_default()
-}
-
+/// The last steps of recipes that had not ended when this step was answered.
 fn open_at(record: &Record) -> Option<&BTreeSet<StepNumber>> {
     match record {
         Record::Step { open, .. } => Some(open),

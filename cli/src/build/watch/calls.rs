@@ -303,15 +303,21 @@ pub(super) fn watched_by(watch: Watch) -> Vec<&'static Watched> {
     sets.iter().copied().flatten().collect()
 }
 
+/// Is this a call of another architecture than ours, of which the numbers mean something else?
+fn is_foreign(raw: &libc::seccomp_notif) -> bool {
+    raw.data.arch != super::filter::AUDIT_ARCH || i64::from(raw.data.nr) >= super::filter::X32
+}
+
+fn watched_call(raw: &libc::seccomp_notif) -> Option<&'static Watched> {
+    let number = i64::from(raw.data.nr);
+    let all = OPENS.iter().chain(EXECUTIONS).chain(CHANGES).chain(INPUT);
+    all.into_iter().find(|call| call.number == number)
+}
+
 /// Is this a look at the size and times of a file?
 pub(super) fn is_look(raw: &libc::seccomp_notif) -> bool {
-    let is =
-        |number| i64::from(raw.data.nr) == number && raw.data.arch == super::filter::AUDIT_ARCH;
-    #[cfg(target_arch = "x86_64")]
-    if is(libc::SYS_stat) || is(libc::SYS_lstat) {
-        return true;
-    }
-    is(libc::SYS_newfstatat) || is(libc::SYS_statx)
+    let is_look = |call: &Watched| matches!(call.does, Does::Look(_));
+    !is_foreign(raw) && watched_call(raw).is_some_and(is_look)
 }
 
 /// Who calls.
@@ -322,12 +328,10 @@ pub(super) struct Caller {
 
 /// Describes a call; `None` if its path cannot be read (then it fails by itself) or does not matter.
 pub(super) fn decode(raw: &libc::seccomp_notif, caller: &Caller) -> Option<Call> {
-    if raw.data.arch != super::filter::AUDIT_ARCH || i64::from(raw.data.nr) >= super::filter::X32 {
+    if is_foreign(raw) {
         return Some(Call::Final("a program of another architecture"));
     }
-    let number = i64::from(raw.data.nr);
-    let all = OPENS.iter().chain(EXECUTIONS).chain(CHANGES).chain(INPUT);
-    let call = all.into_iter().find(|call| call.number == number)?;
+    let call = watched_call(raw)?;
     let arguments = &raw.data.args;
     let path = |at: At| caller.path(arguments, at);
     let of_descriptor = |at: usize| PathBuf::from(caller.descriptor(arguments[at] as RawFd));
