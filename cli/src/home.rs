@@ -45,7 +45,20 @@ fn variable(name: &str) -> Option<PathBuf> {
     std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
-/// Opens this user's store, and says once how it was found.
+/// Opens this user's store for some work, and closes it: what was stored is on the disk then, and the
+/// store within its quota, whatever came of the work.
+pub(crate) fn with_store<T>(
+    work: impl FnOnce(&Store) -> Result<T, CliError>,
+) -> Result<T, CliError> {
+    let store = open_store()?;
+    let done = work(&store);
+    let closed = store.close();
+    let done = done?;
+    closed?;
+    Ok(done)
+}
+
+/// Opens this user's store, and says once how it was found. Whoever has worked with it closes it.
 pub(crate) fn open_store() -> Result<Store, CliError> {
     let quota_bytes = config::quota(&Config::of_home()?, None).value;
     let home = directory()?;

@@ -21,6 +21,7 @@ use clap::Parser;
 
 use args::{Args, Command, ConfigCommand, ServiceCommand, StoreCommand, ThunkCommand};
 use error::CliError;
+use home::with_store;
 
 fn main() -> std::process::ExitCode {
     // The sandbox engine starts this binary again as its launcher.
@@ -57,19 +58,27 @@ fn dispatch(command: Command) -> Result<u8, CliError> {
         Command::Build(args) => return commands::build::build(&args),
         Command::Infer(args) => return commands::build::infer(&args),
         Command::Run(args) => return commands::run::run(&args),
-        Command::Put(args) => commands::put::run(&args),
-        Command::Get(args) => commands::get::run(&args),
+        Command::Put(args) => with_store(|store| commands::put::run(store, &args)),
+        Command::Get(args) => with_store(|store| commands::get::run(store, &args)),
         Command::Find(args) => commands::find::run(&args),
-        Command::Cat(args) => commands::cat::run(&args),
-        Command::Ls(args) => commands::ls::run(&args),
+        Command::Cat(args) => with_store(|store| commands::cat::run(store, &args)),
+        Command::Ls(args) => with_store(|store| commands::ls::run(store, &args)),
         Command::Thunk(ThunkCommand::Create(args)) => commands::thunk::create(&args),
-        Command::Thunk(ThunkCommand::Show(args)) => commands::thunk::show(&args),
-        Command::Thunk(ThunkCommand::Graph(args)) => commands::graph::run(&args),
-        Command::Force(args) => commands::force::run(&args),
-        Command::Log(args) => commands::log::run(&args),
+        Command::Thunk(ThunkCommand::Show(args)) => {
+            with_store(|store| commands::thunk::show(store, &args))
+        }
+        Command::Thunk(ThunkCommand::Graph(args)) => {
+            with_store(|store| commands::graph::run(store, &args))
+        }
+        Command::Force(args) => with_store(|store| commands::force::run(store, &args)),
+        Command::Log(args) => with_store(|store| commands::log::run(store, &args)),
         Command::Gc(args) => commands::gc::run(&args),
-        Command::Store(StoreCommand::Verify(args)) => commands::store::verify(&args),
-        Command::Store(StoreCommand::Stats(args)) => commands::store::stats(&args),
+        Command::Store(StoreCommand::Verify(args)) => {
+            with_store(|store| commands::store::verify(store, &args))
+        }
+        Command::Store(StoreCommand::Stats(args)) => {
+            with_store(|store| commands::store::stats(store, &args))
+        }
         Command::Sim(command) => commands::sim::run(&command),
         Command::Init(args) => commands::init::run(&args),
         Command::Invite(args) => commands::invite::run(&args),

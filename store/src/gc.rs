@@ -15,7 +15,7 @@
 //! 4. Compact the log: reductions whose values are gone are void.
 
 use std::collections::{HashMap, HashSet};
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -25,6 +25,7 @@ use mesh_protocol::name::Digest;
 use crate::Store;
 use crate::error::{Context, StoreError};
 use crate::layout;
+use crate::lock::FileLock;
 use crate::recovery::for_each_object;
 use crate::session;
 use crate::sys;
@@ -73,8 +74,22 @@ struct Item {
 const DIRECTORY_BYTES: u64 = 4096;
 
 impl Store {
-    /// Brings the store down to the quota of `options`, as far as pins and running builds allow.
+    /// Brings the store down to the quota of `options`, as far as pins and running builds allow. One
+    /// process at a time: another that collects is waited for, a minute at most.
     pub fn gc(&self, options: &GcOptions) -> Result<GcReport, StoreError> {
+        let (file, path) = self.collection_lock()?;
+        let _lock = FileLock::exclusive(&file, &path)?;
+        self.collect(options)
+    }
+
+    /// What whoever collects holds a lock on.
+    pub(crate) fn collection_lock(&self) -> Result<(File, PathBuf), StoreError> {
+        let path = self.shared().layout.path("gc.lock");
+        Ok((sys::open_lock_file(&path)?, path))
+    }
+
+    /// See [`Store::gc`], for one who has the lock.
+    pub(crate) fn collect(&self, options: &GcOptions) -> Result<GcReport, StoreError> {
         let shared = self.shared();
         let added_before = shared.blobs.growth.added();
         let live = session::live(&shared.layout)?;

@@ -142,7 +142,7 @@ impl Store {
             boot_id,
             durable: options.durable,
         }));
-        let store = Self(Arc::new(Shared {
+        Ok(Self(Arc::new(Shared {
             layout,
             blobs,
             memo,
@@ -151,11 +151,7 @@ impl Store {
             notices,
             quota_bytes: options.quota_bytes,
             session,
-        }));
-        if store.is_above_quota() {
-            store.collect_in_background();
-        }
-        Ok(store)
+        })))
     }
 
     fn shared(&self) -> &Shared {

@@ -1,8 +1,8 @@
 //! Keeps the store to its quota, without anybody asking for it.
 //!
 //! Every process counts what it adds, and adds that to the number in `usage` now and then and when it
-//! ends. Whoever finds the number above the quota collects, in a thread of its own, down to nine tenths
-//! of it: what was used least recently goes first, and never what a live session uses or what is
+//! ends. Whoever finds the number above the quota then collects, down to nine tenths of it, while it
+//! works in a thread of its own: what was used least recently goes first, and never what a live session uses or what is
 //! pinned (see [`crate::gc`]). One process at a time does it; the others go on.
 //!
 //! So a store is above its quota by what live sessions have used, and by what each process adds before
@@ -169,27 +169,20 @@ impl Store {
             Some(bytes) if bytes <= quota_bytes => return Ok(None),
             _ => {}
         }
-        let path = self.shared().layout.path("gc.lock");
-        let file = sys::open_lock_file(&path)?;
+        let (file, path) = self.collection_lock()?;
         let Some(_lock) = FileLock::if_free(&file, &path)? else { return Ok(None) };
         let added_before = self.shared().blobs.growth.added();
-        let counted = self.gc(&GcOptions { quota_bytes: u64::MAX, dry_run: true })?;
+        let counted = self.collect(&GcOptions { quota_bytes: u64::MAX, dry_run: true })?;
         if counted.kept_bytes <= quota_bytes {
             self.note_usage(counted.kept_bytes, added_before)?;
             return Ok(None);
         }
         let left = (u128::from(quota_bytes) * u128::from(LEFT_PERCENT) / 100) as u64;
-        let report = self.gc(&GcOptions { quota_bytes: left, dry_run: false })?;
+        let report = self.collect(&GcOptions { quota_bytes: left, dry_run: false })?;
         if report.kept_bytes > quota_bytes && report.held_bytes > 0 {
             self.want_room()?;
         }
         Ok(Some(report))
-    }
-
-    /// Is the store above its quota, as far as is known?
-    pub(crate) fn is_above_quota(&self) -> bool {
-        let known = Usage::open(&self.shared().layout).and_then(|usage| usage.read());
-        known.is_ok_and(|bytes| bytes.is_some_and(|bytes| bytes > self.quota_bytes()))
     }
 
     /// Adds what this process added to the number that all share. The sum; none if nobody has

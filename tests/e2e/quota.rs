@@ -60,6 +60,15 @@ fn build(mesh: &Mesh, project: &Project) {
     assert_eq!(built.report.unwrap().local.len(), 0, "{:?}", built.finished);
 }
 
+/// Whatever command is the last that uses the store collects, and closes it well.
+fn waits_for_quota(mesh: &Mesh, quota: u64) {
+    wait_until("it is within its quota", || {
+        let finished = mesh.run(["store", "stats"]);
+        assert_eq!((finished.code, finished.stderr.as_str()), (Some(0), ""));
+        size(mesh) <= quota
+    });
+}
+
 #[test]
 fn builds_keep_the_store_to_its_quota() {
     let unbounded = Mesh::new();
@@ -74,10 +83,7 @@ fn builds_keep_the_store_to_its_quota() {
         let size = size(&mesh);
         assert!(size <= quota + one, "round {round}: {size} of {quota}, one build {one}");
     }
-    wait_until("it is within its quota", || {
-        mesh.ok(["store", "stats"]);
-        size(&mesh) <= quota
-    });
+    waits_for_quota(&mesh, quota);
     // What is left is good, and of use.
     mesh.ok(["store", "verify"]);
     build(&mesh, &project(5));
@@ -90,10 +96,7 @@ fn a_quota_that_is_too_small_for_a_build_breaks_nothing() {
     for round in 0..2 {
         build(&mesh, &project(round));
     }
-    wait_until("it is within its quota", || {
-        mesh.ok(["store", "stats"]);
-        size(&mesh) <= MIB
-    });
+    waits_for_quota(&mesh, MIB);
     build(&mesh, &project(1));
 }
 

@@ -8,12 +8,11 @@ use mesh_store::Store;
 use super::print_bytes;
 use crate::args::NameArgs;
 use crate::error::CliError;
-use crate::{home, resolve};
+use crate::resolve;
 
-pub(crate) fn run(args: &NameArgs) -> Result<(), CliError> {
-    let store = home::open_store()?;
-    let name = resolve::find_anywhere(&store, &args.name)?.name().digest();
-    print(&store, name)
+pub(crate) fn run(store: &Store, args: &NameArgs) -> Result<(), CliError> {
+    let name = resolve::find_anywhere(store, &args.name)?.name().digest();
+    print(store, name)
 }
 
 /// Prints an object.

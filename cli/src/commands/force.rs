@@ -34,9 +34,8 @@ struct Forced {
     ends: Ends,
 }
 
-pub(crate) fn run(args: &ForceArgs) -> Result<(), CliError> {
+pub(crate) fn run(store: &Store, args: &ForceArgs) -> Result<(), CliError> {
     let settings = BuildSettings::of(&Config::of_home()?, args.into());
-    let store = home::open_store()?;
     let console =
         Console::new(if settings.quiet.value { Verbosity::Quiet } else { Verbosity::Normal });
     if args.trace.is_some() {
@@ -44,7 +43,7 @@ pub(crate) fn run(args: &ForceArgs) -> Result<(), CliError> {
     }
     let runtime = threads::start()?;
     let done = runtime.block_on(async {
-        let forced = start(&store, &settings, &console).await?;
+        let forced = start(store, &settings, &console).await?;
         if args.names == ["-"] {
             lines::run(&forced).await
         } else {
@@ -52,8 +51,7 @@ pub(crate) fn run(args: &ForceArgs) -> Result<(), CliError> {
         }
     });
     let summary = console.finish();
-    let trace = console.take_trace(Some(&store));
-    store.flush()?;
+    let trace = console.take_trace(Some(store));
     console.note(summary);
     if let (Some(path), Some(trace)) = (&args.trace, trace) {
         trace.write(path)?;

@@ -16,6 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(6);
 
 pub(crate) fn run(args: &GcArgs) -> Result<(), CliError> {
     let quota_bytes = config::quota(&Config::of_home()?, args.quota).value;
+    // Not closed as others close it, which would collect down to the home's own quota.
     let store = home::open_store()?;
     let options = GcOptions { quota_bytes, dry_run: args.dry_run };
     let mut report = store.gc(&options)?;

@@ -11,12 +11,11 @@ use mesh_store::{ExportOptions, Store};
 use super::cat;
 use crate::args::GetArgs;
 use crate::error::CliError;
+use crate::exit;
 use crate::resolve::{self, Found};
-use crate::{exit, home};
 
-pub(crate) fn run(args: &GetArgs) -> Result<(), CliError> {
-    let store = home::open_store()?;
-    let found = resolve::find_anywhere(&store, &args.name)?;
+pub(crate) fn run(store: &Store, args: &GetArgs) -> Result<(), CliError> {
+    let found = resolve::find_anywhere(store, &args.name)?;
     let name = found.name();
     let is_tree = match found {
         Found::Tree(_) => true,
@@ -38,10 +37,10 @@ pub(crate) fn run(args: &GetArgs) -> Result<(), CliError> {
         return Ok(store.export_tree(name, &args.path)?);
     }
     if args.path == Path::new("-") {
-        return cat::print(&store, name.digest());
+        return cat::print(store, name.digest());
     }
     let executable = matches!(found, Found::File { executable: true, .. });
-    get_file(&store, name, executable, &args.path)
+    get_file(store, name, executable, &args.path)
 }
 
 /// Writes a file to its place: a link there stays, and what it leads to is replaced.

@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 
 use mesh_protocol::name::ThunkName;
+use mesh_store::Store;
 
 use super::print_line;
 use crate::args::ThunkGraphArgs;
 use crate::error::CliError;
-use crate::{exit, home, resolve};
+use crate::{exit, resolve};
 
-pub(crate) fn run(args: &ThunkGraphArgs) -> Result<(), CliError> {
-    let store = home::open_store()?;
+pub(crate) fn run(store: &Store, args: &ThunkGraphArgs) -> Result<(), CliError> {
     let mut next: Vec<ThunkName> =
         args.names.iter().map(|name| name.parse()).collect::<Result<_, _>>()?;
     let roots = next.clone();
@@ -22,7 +22,7 @@ pub(crate) fn run(args: &ThunkGraphArgs) -> Result<(), CliError> {
             continue;
         }
         let id = name.digest().hex();
-        let Ok(thunk) = resolve::thunk(&store, name) else {
+        let Ok(thunk) = resolve::thunk(store, name) else {
             print_line(format_args!("  \"{id}\" [label=\"{name:?}\\nnot here\", style=dashed];"))?;
             absent.insert(name);
             continue;

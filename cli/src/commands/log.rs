@@ -1,20 +1,20 @@
 //! `mesh log`
 
 use mesh_protocol::name::ThunkName;
+use mesh_store::Store;
 
 use super::{print_bytes, print_line};
 use crate::args::LogArgs;
 use crate::error::CliError;
 use crate::words::Words;
-use crate::{exit, home, stderr};
+use crate::{exit, stderr};
 
-pub(crate) fn run(args: &LogArgs) -> Result<(), CliError> {
-    let store = home::open_store()?;
+pub(crate) fn run(store: &Store, args: &LogArgs) -> Result<(), CliError> {
     let thunk: ThunkName = args.name.parse()?;
     let Some(reduction) = store.recall(thunk)? else {
         return Err(CliError::new(exit::NOT_FOUND, format_args!("{thunk} has not been run here")));
     };
-    let words = Words::read(&store, reduction.stdout, reduction.stderr)?;
+    let words = Words::read(store, reduction.stdout, reduction.stderr)?;
     let (stdout, stderr) = (&words.stdout.bytes, &words.stderr.bytes);
     if args.json {
         return print_line(serde_json::json!({

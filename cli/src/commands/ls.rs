@@ -7,12 +7,11 @@ use mesh_store::Store;
 use super::print_line;
 use crate::args::LsArgs;
 use crate::error::CliError;
-use crate::{home, resolve};
+use crate::resolve;
 
-pub(crate) fn run(args: &LsArgs) -> Result<(), CliError> {
-    let store = home::open_store()?;
-    let tree = resolve::find(&store, &args.name)?.name();
-    list(&store, tree, "", args)
+pub(crate) fn run(store: &Store, args: &LsArgs) -> Result<(), CliError> {
+    let tree = resolve::find(store, &args.name)?.name();
+    list(store, tree, "", args)
 }
 
 fn list(store: &Store, tree: ValueName, below: &str, args: &LsArgs) -> Result<(), CliError> {

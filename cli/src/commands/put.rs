@@ -11,13 +11,12 @@ use mesh_store::Store;
 use super::{print_line, try_node};
 use crate::args::PutArgs;
 use crate::error::CliError;
-use crate::{home, stderr};
+use crate::stderr;
 
-pub(crate) fn run(args: &PutArgs) -> Result<(), CliError> {
-    let store = home::open_store()?;
+pub(crate) fn run(store: &Store, args: &PutArgs) -> Result<(), CliError> {
     let mut names = Vec::new();
     let put = args.paths.iter().try_for_each(|path| {
-        let name = put(&store, path)?;
+        let name = put(store, path)?;
         names.push(name.digest());
         if args.pin {
             store.pin(name.digest(), &path.to_string_lossy())?;
@@ -25,6 +24,7 @@ pub(crate) fn run(args: &PutArgs) -> Result<(), CliError> {
         print_line(name)
     });
     store.note_puts(&names)?;
+    // Before others hear of it.
     store.flush()?;
     tell_node(&names);
     put

@@ -43,11 +43,14 @@ struct Ended {
 pub(crate) fn run(args: &RunArgs) -> Result<u8, CliError> {
     // First, while there is no other thread that makes files.
     let umask = read_umask();
+    home::with_store(|store| run_in(store, args, umask))
+}
+
+fn run_in(store: &Store, args: &RunArgs, umask: u32) -> Result<u8, CliError> {
     let settings = BuildSettings::of(&Config::of_home()?, args.into());
-    let store = home::open_store()?;
     let console =
         Console::new(if settings.quiet.value { Verbosity::Quiet } else { Verbosity::Normal });
-    let planned = plan(args, &store)?;
+    let planned = plan(args, store)?;
     let (thunk, bytes) = planned.thunk.encode().map_err(|e| CliError::new(exit::DATA, e))?;
     store.put_bytes(&bytes)?;
     for Unseen { variable, path } in &planned.unseen {
@@ -60,22 +63,21 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, CliError> {
         store.forget(thunk)?;
     }
     let runtime = threads::start()?;
-    let ended = runtime.block_on(execute(&settings, &store, &console, thunk, &planned));
+    let ended = runtime.block_on(execute(&settings, store, &console, thunk, &planned));
     let summary = console.finish();
-    store.flush()?;
     let ended = ended?;
-    let brought = bring(&Bring::new(&store, &planned.thunk, umask), &planned, &ended);
+    let brought = bring(&Bring::new(store, &planned.thunk, umask), &planned, &ended);
     if args.json {
-        print_json(&store, thunk, &planned, &ended)?;
+        print_json(store, thunk, &planned, &ended)?;
     } else {
-        show(&store, &ended)?;
+        show(store, &ended)?;
     }
     console.note(summary);
     if args.stdin.is_none() && has_input() {
         console.note("standard input was not given to the command; --stdin - does that");
     }
     brought?;
-    finish(&settings, &store, &planned, &ended)
+    finish(&settings, store, &planned, &ended)
 }
 
 /// Does somebody write to our standard input, or does it lead to a file with more in it?

@@ -2,13 +2,14 @@
 
 use std::io::IsTerminal;
 
+use mesh_store::Store;
+
 use super::{print_line, size};
 use crate::args::JsonArgs;
 use crate::error::CliError;
-use crate::{exit, home, stderr};
+use crate::{exit, stderr};
 
-pub(crate) fn verify(args: &JsonArgs) -> Result<(), CliError> {
-    let store = home::open_store()?;
+pub(crate) fn verify(store: &Store, args: &JsonArgs) -> Result<(), CliError> {
     let live = std::io::stderr().is_terminal();
     let report = store.verify(&mut |progress| {
         if live && (progress.checked % 256 == 0 || progress.checked == progress.total) {
@@ -43,8 +44,7 @@ pub(crate) fn verify(args: &JsonArgs) -> Result<(), CliError> {
     }
 }
 
-pub(crate) fn stats(args: &JsonArgs) -> Result<(), CliError> {
-    let store = home::open_store()?;
+pub(crate) fn stats(store: &Store, args: &JsonArgs) -> Result<(), CliError> {
     let stats = store.stats()?;
     if args.json {
         return print_line(serde_json::json!({

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use mesh_protocol::limits;
 use mesh_protocol::thunk::Thunk;
+use mesh_store::Store;
 
 use super::print_line;
 use crate::args::{ThunkCreateArgs, ThunkShowArgs};
@@ -23,9 +24,7 @@ pub(crate) fn create(args: &ThunkCreateArgs) -> Result<(), CliError> {
     match &args.output {
         Some(path) => fs::write(path, &bytes).map_err(CliError::io(path))?,
         None => {
-            let store = home::open_store()?;
-            store.put_bytes(&bytes)?;
-            store.flush()?;
+            home::with_store(|store| Ok(store.put_bytes(&bytes)?))?;
         }
     }
     print_line(name)
@@ -42,9 +41,8 @@ fn read_text(path: &Path) -> Result<String, CliError> {
     Ok(text)
 }
 
-pub(crate) fn show(args: &ThunkShowArgs) -> Result<(), CliError> {
-    let store = home::open_store()?;
-    let thunk = resolve::thunk_anywhere(&store, args.name.parse()?)?;
+pub(crate) fn show(store: &Store, args: &ThunkShowArgs) -> Result<(), CliError> {
+    let thunk = resolve::thunk_anywhere(store, args.name.parse()?)?;
     let json = thunk.to_json(true).map_err(|error| CliError::new(exit::DATA, error))?;
     print_line(json)
 }
