@@ -8,13 +8,11 @@ use mesh_protocol::limits;
 use mesh_protocol::name::{ThunkName, ValueName};
 use mesh_protocol::peer::{PeerId, StreamId};
 use mesh_protocol::sched::audit::Verdict;
-use mesh_protocol::sched::force::{Failure, FailureClass, RunId};
-use mesh_protocol::sched::lease::{Effect, Event, Input};
+use mesh_protocol::sched::force::{Failure, RunId};
+use mesh_protocol::sched::lease::{Effect, Event, Input, Settle};
 use mesh_protocol::thunk::{Reduction, Thunk};
 use mesh_protocol::time::Time;
-use mesh_protocol::wire::claim::{
-    FromRequester, FromWorker, LeaseFailure, LeaseId, Receipt, SignedReduction, Timeline,
-};
+use mesh_protocol::wire::claim::{FromWorker, LeaseId, SignedReduction, Timeline};
 use tokio::task::AbortHandle;
 
 use super::check::{Check, Checked, Settled};
@@ -37,11 +35,8 @@ pub(super) struct Requester {
     pub(super) runs: Runs,
     workers: BTreeMap<StreamId, (PeerId, ToWorker)>,
     next_stream: u64,
-    granted: BTreeMap<LeaseId, Granted>,
-    /// Leases whose receipt is here, and whose outputs are on their way.
+    /// Where the time of those went that are being settled.
     settling: BTreeMap<LeaseId, Settling>,
-    /// Streams that ended while receipts of theirs are being settled: those still count.
-    ending: BTreeSet<StreamId>,
     own: BTreeMap<LeaseId, AbortHandle>,
     /// Streams whose queue was full.
     pub(super) broken: Vec<StreamId>,
@@ -61,15 +56,8 @@ struct Recording {
     runs: Vec<(RunId, Outputs)>,
 }
 
-struct Granted {
-    stream: StreamId,
-    name: ThunkName,
-    thunk: Arc<Thunk>,
-    at: Time,
-}
-
+#[derive(Clone, Copy)]
 struct Settling {
-    stream: StreamId,
     granted: Time,
     received: Time,
     /// What its worker says of its time.
@@ -80,17 +68,6 @@ impl Requester {
     /// Runs under way on this machine.
     pub(super) fn own_running(&self) -> u32 {
         u32::try_from(self.own.len()).unwrap_or(u32::MAX)
-    }
-
-    fn forget_stream(&mut self, stream: StreamId) {
-        self.workers.remove(&stream);
-        self.granted.retain(|_, granted| granted.stream != stream);
-        self.settling.retain(|_, settling| settling.stream != stream);
-        self.ending.remove(&stream);
-    }
-
-    fn is_settling(&self, stream: StreamId) -> bool {
-        self.settling.values().any(|settling| settling.stream == stream)
     }
 
     fn queue(&mut self, stream: StreamId, outgoing: Outgoing) {
@@ -117,96 +94,46 @@ impl Shell {
     }
 
     pub(super) fn on_served_closed(&mut self, stream: StreamId) {
-        if self.requester.is_settling(stream) {
-            self.requester.workers.remove(&stream);
-            self.requester.ending.insert(stream);
-            return;
-        }
-        self.requester.forget_stream(stream);
+        self.requester.workers.remove(&stream);
         self.lease(Input::Closed(stream));
     }
 
     pub(super) fn on_worker(&mut self, stream: StreamId, message: FromWorker) {
-        match message {
-            FromWorker::Receipt(receipt) => self.on_receipt(stream, *receipt),
-            FromWorker::Heartbeat(mut leases) => {
-                // The worker has done its part; what is missing is ours.
-                let settling = self.requester.settling.iter();
-                leases.extend(
-                    settling.filter(|(_, of)| of.stream == stream).map(|(lease, _)| *lease),
-                );
-                self.lease(Input::Received(stream, FromWorker::Heartbeat(leases)));
-            }
-            FromWorker::Started(lease) => {
-                if let Some(granted) = self.requester.granted.get(&lease)
-                    && granted.stream == stream
-                {
-                    self.requester.runs.begun(granted.name);
-                }
-                self.lease(Input::Received(stream, message));
-            }
-            FromWorker::HandBack(leases) => {
-                let granted = &mut self.requester.granted;
-                granted.retain(|lease, of| of.stream != stream || !leases.contains(lease));
-                self.lease(Input::Received(stream, FromWorker::HandBack(leases)));
-            }
-            other => self.lease(Input::Received(stream, other)),
+        if let FromWorker::Started(lease) = message
+            && let Some(name) = self.member.leases().and_then(|leases| leases.held(stream, lease))
+        {
+            self.requester.runs.begun(name);
         }
+        self.lease(Input::Received(stream, message));
     }
 
-    /// Brings the outputs first: what force hears of is here.
-    fn on_receipt(&mut self, stream: StreamId, receipt: Receipt) {
-        let granted = self.requester.granted.get(&receipt.lease);
-        let granted = match granted.filter(|granted| granted.stream == stream) {
-            Some(_) => self.requester.granted.remove(&receipt.lease),
-            None => None,
-        };
-        let (Some((peer, _)), Ok(signed), Some(granted)) =
-            (self.requester.workers.get(&stream), &receipt.end, granted)
-        else {
-            return self.lease(Input::Received(stream, FromWorker::Receipt(Box::new(receipt))));
-        };
-        let peer = *peer;
-        let (received, told) = (self.now(), receipt.timeline);
-        let settling = Settling { stream, granted: granted.at, received, told };
-        self.requester.settling.insert(receipt.lease, settling);
-        let settle = self.workshop.clone().settle(peer, signed.reduction.clone());
-        let check = self.audits.wants(peer).then(|| Check {
-            peer,
-            name: granted.name,
-            thunk: granted.thunk,
-            told: Arc::new(signed.reduction.outputs.clone()),
-            workshop: self.workshop.clone(),
-            turns: Arc::clone(&self.check_turns),
-        });
-        let failure = LeaseFailure { class: FailureClass::Machine, reason: job::BROKEN.to_owned() };
-        let end = Err(failure);
-        let timeline = Timeline::default();
-        let broken = Receipt { lease: receipt.lease, end, objects: Vec::new(), timeline };
-        let broken = Done::Settled(stream, Box::new(broken), Ok(None));
+    /// Brings the outputs, and checks them now and then: what force hears of is here.
+    fn bring(&mut self, settle: Settle) {
+        let Settle { lease, peer, thunk, reduction, granted, timeline } = settle;
+        let trip = Settling { granted, received: self.now(), told: timeline };
+        self.requester.settling.insert(lease, trip);
+        let (name, told) = (reduction.thunk, Arc::new(reduction.outputs.clone()));
+        let bring = self.workshop.clone().settle(peer, reduction);
+        let (workshop, turns) = (self.workshop.clone(), Arc::clone(&self.check_turns));
+        let is_checked = self.audits.wants(peer);
+        let check = is_checked.then(|| Check { peer, name, thunk, told, workshop, turns });
+        let broken = Done::Settled(lease, Err(job::BROKEN.to_owned()));
         self.tasks.spawn(broken, async move {
-            let settled = match (settle.await, check) {
+            let settled = match (bring.await, check) {
                 (Ok(()), Some(check)) => Ok(check.run().await),
                 (settled, _) => settled.map(|()| None),
             };
-            Done::Settled(stream, Box::new(receipt), settled)
+            Done::Settled(lease, settled)
         });
     }
 
-    pub(super) fn on_settled(&mut self, stream: StreamId, mut receipt: Receipt, settled: Settled) {
-        let lease = receipt.lease;
+    pub(super) fn on_settled(&mut self, lease: LeaseId, settled: Settled) {
         let settled = settled.and_then(|check| check.map_or(Ok(()), |it| self.on_checked(it)));
-        if let Err(reason) = settled {
-            receipt.end = Err(LeaseFailure {
-                class: FailureClass::Machine,
-                reason: reason.chars().take(limits::CLAIM_REASON_BYTES / 4).collect(),
-            });
-        }
-        self.lease(Input::Received(stream, FromWorker::Receipt(Box::new(receipt))));
+        let shortened =
+            |reason: String| reason.chars().take(limits::CLAIM_REASON_BYTES / 4).collect();
+        let settled = settled.map_err(shortened);
+        self.lease(Input::Settled(lease, settled));
         self.requester.settling.remove(&lease);
-        if self.requester.ending.contains(&stream) {
-            self.on_served_closed(stream);
-        }
     }
 
     fn on_checked(&mut self, Checked { peer, name, verdict }: Checked) -> Result<(), String> {
@@ -238,37 +165,31 @@ impl Shell {
         self.lease(Input::OwnEnded(lease, outputs));
     }
 
-    pub(super) fn lease_effects(&mut self, effects: Vec<Effect>) {
-        for effect in effects {
-            match effect {
-                Effect::Lease { stream, lease, name, thunk } => {
-                    self.grant(stream, lease, name, thunk);
-                }
-                Effect::Send(stream, message) => {
-                    if let FromRequester::Cancel(leases) = &message {
-                        self.requester.granted.retain(|lease, _| !leases.contains(lease));
-                    }
-                    self.requester.queue(stream, Outgoing::Say(message));
-                }
-                Effect::Close(stream) => self.requester.forget_stream(stream),
-                Effect::Run { lease, name, thunk, .. } => self.run_own(lease, name, thunk),
-                Effect::StopOwn(lease) => {
-                    if let Some(run) = self.requester.own.remove(&lease) {
-                        run.abort();
-                    }
-                }
-                Effect::Record(lease, signed) => self.record(lease, &signed),
-                Effect::Ended(run, end) => self.end_run(run, end),
-                Effect::Event(event) => self.on_event(event),
+    pub(super) fn lease_effect(&mut self, effect: Effect) {
+        match effect {
+            Effect::Lease { stream, lease, name, thunk } => {
+                self.grant(stream, lease, name, thunk);
             }
+            Effect::Send(stream, message) => {
+                self.requester.queue(stream, Outgoing::Say(message));
+            }
+            Effect::Close(stream) => drop(self.requester.workers.remove(&stream)),
+            Effect::Settle(settle) => self.bring(*settle),
+            Effect::Run { lease, name, thunk, .. } => self.run_own(lease, name, thunk),
+            Effect::StopOwn(lease) => {
+                if let Some(run) = self.requester.own.remove(&lease) {
+                    run.abort();
+                }
+            }
+            Effect::Record(lease, signed) => self.record(lease, &signed),
+            Effect::Ended(run, end) => self.end_run(run, end),
+            Effect::Event(event) => self.on_event(event),
         }
     }
 
     fn grant(&mut self, stream: StreamId, lease: LeaseId, name: ThunkName, thunk: Arc<Thunk>) {
         let Some((worker, _)) = self.requester.workers.get(&stream) else { return };
         let sources = self.sources(*worker, &thunk, lease);
-        let granted = Granted { stream, name, thunk: Arc::clone(&thunk), at: self.now() };
-        self.requester.granted.insert(lease, granted);
         let draft = LeaseDraft { lease, name, thunk, sources };
         self.requester.queue(stream, Outgoing::Lease(draft));
     }
@@ -279,7 +200,10 @@ impl Shell {
         let large = files.iter().filter(|name| name.digest().length > limits::LEASE_INLINE_BYTES);
         let heavy: Vec<&ValueName> =
             trees.iter().chain(large).take(limits::LOCALITY_INPUTS).collect();
-        let holders = heavy.into_iter().flat_map(|name| self.leases.holders(name));
+        let leases = self.member.leases();
+        let holders = leases
+            .into_iter()
+            .flat_map(|leases| heavy.iter().flat_map(|name| leases.holders(name)));
         let holders: BTreeSet<PeerId> = holders.filter(|peer| *peer != worker).collect();
         let mut sources: Vec<PeerId> = holders.into_iter().collect();
         if !sources.is_empty() {

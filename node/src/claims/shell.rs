@@ -8,9 +8,9 @@ use mesh_protocol::limits;
 use mesh_protocol::name::ValueName;
 use mesh_protocol::peer::PeerId;
 use mesh_protocol::sched::audit::Audits;
-use mesh_protocol::sched::claim::{self, Claims};
-use mesh_protocol::sched::lease::{self, Leases};
-use mesh_protocol::sched::offer::{self, Offerer};
+use mesh_protocol::sched::lease::Leases;
+use mesh_protocol::sched::member::{self, Effect, Member, Settings, Share};
+use mesh_protocol::sched::{claim, lease};
 use mesh_protocol::time::Time;
 use mesh_protocol::wire::offer::Offer;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
@@ -33,9 +33,7 @@ pub(super) struct Shell {
     pub(super) workshop: Workshop,
     pub(super) lines: Lines,
     pub(super) watcher: Box<dyn FnMut(lease::Event) + Send>,
-    pub(super) leases: Leases,
-    offerer: Offerer,
-    pub(super) claims: Claims,
+    pub(super) member: Member,
     /// Whose results are checked here, and who was found out to lie.
     pub(super) audits: Audits,
     pub(super) check_turns: Arc<Semaphore>,
@@ -46,9 +44,8 @@ pub(super) struct Shell {
     /// Cores that may be kept busy, and how many of them by others' work.
     slots: u32,
     given: u32,
-    /// What the machines were told of them.
-    set_own: u32,
-    set_claims: u32,
+    /// What the machine was told of them.
+    share: Share,
     members: BTreeSet<PeerId>,
     clients: BTreeMap<ClientId, (mpsc::Sender<FromMesh>, u32)>,
     load: watch::Sender<Load>,
@@ -68,6 +65,7 @@ impl Shell {
         // Higher than any number of an earlier run of this node.
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
         let first_offer = u64::try_from(since.as_micros()).unwrap_or(0);
+        let settings = Settings::of(parts.capabilities, parts.seed);
         Self {
             start: Instant::now(),
             lines: Lines {
@@ -79,9 +77,7 @@ impl Shell {
             },
             workshop: Workshop { store, engine, transfers, records, signer, own },
             watcher: parts.watcher,
-            leases: Leases::new(parts.policy, parts.capabilities),
-            offerer: Offerer::new(first_offer),
-            claims: Claims::new(parts.capabilities, parts.seed),
+            member: Member::new(&settings, parts.policy, first_offer),
             audits: Audits::new(parts.check_permille, parts.seed),
             check_turns: Arc::new(Semaphore::new(parts.slots.max(1) as usize)),
             liars: Vec::new(),
@@ -90,8 +86,7 @@ impl Shell {
             tasks: Tasks::default(),
             slots: parts.slots,
             given: parts.slots,
-            set_own: 0,
-            set_claims: 0,
+            share: Share::of(0),
             members: BTreeSet::new(),
             clients: BTreeMap::new(),
             load,
@@ -123,34 +118,14 @@ impl Shell {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        let deadlines = [
-            self.leases.next_deadline(),
-            self.offerer.next_deadline(),
-            self.claims.next_deadline(),
-        ];
-        let next = deadlines.into_iter().flatten().min()?;
+        let next = self.member.next_deadline()?;
         Some(self.start + Duration::from_micros(next.us()))
     }
 
     fn on_due(&mut self) {
-        let now = self.now();
-        let due = |deadline: Option<Time>| deadline.is_some_and(|deadline| deadline <= now);
-        if due(self.leases.next_deadline()) {
-            let mut effects = Vec::new();
-            self.leases.handle_timeout(now, &mut effects);
-            self.lease_effects(effects);
-            self.balance();
-        }
-        if due(self.claims.next_deadline()) {
-            let mut effects = Vec::new();
-            self.claims.handle_timeout(now, &mut effects);
-            self.claim_effects(effects);
-        }
-        if due(self.offerer.next_deadline()) {
-            let mut effects = Vec::new();
-            self.offerer.handle_timeout(now, &mut effects);
-            self.publish(effects);
-        }
+        let mut effects = Vec::new();
+        self.member.handle_timeout(self.now(), &mut effects);
+        self.carry_out(effects);
     }
 
     fn on_message(&mut self, message: Message) {
@@ -191,7 +166,7 @@ impl Shell {
             NetworkEvent::Connected(peer) => {
                 self.members.insert(peer);
                 self.lease(lease::Input::Others(true));
-                self.offer(offer::Input::Joined);
+                self.tell(member::Input::Joined);
             }
             NetworkEvent::Disconnected(peer) => {
                 self.members.remove(&peer);
@@ -288,73 +263,45 @@ impl Shell {
         while let Some(stream) = self.worker.broken.pop() {
             self.claim(claim::Input::Closed(stream));
         }
-        self.balance();
-        let (ready, trees) = self.leases.unplaced();
-        let wanted = ready.values().fold(0_u32, |sum, count| sum.saturating_add(*count));
-        self.offer(offer::Input::Unplaced(ready, trees));
+        let share = Share { slots: self.slots, given: self.given, own: self.own_slots() };
+        if std::mem::replace(&mut self.share, share) != share {
+            self.tell(member::Input::Share(share));
+        }
+        let mut effects = Vec::new();
+        let wanted = self.member.settle(self.now(), &mut effects);
+        self.carry_out(effects);
         let load = Load { running: self.requester.own_running(), wanted };
         self.load.send_if_modified(|known| std::mem::replace(known, load) != load);
     }
 
-    /// What one side keeps busy, the other may not start; own builds first, as far as they may.
-    fn balance(&mut self) {
-        loop {
-            let wanted =
-                self.clients.values().fold(0_u32, |sum, (_, own)| sum.saturating_add(*own));
-            let own = self.slots.saturating_sub(self.claims.running_cores()).min(wanted);
-            if own != self.set_own {
-                self.set_own = own;
-                self.lease(lease::Input::OwnSlots(own));
-                continue;
-            }
-            let others = self.others();
-            if others == self.set_claims {
-                return;
-            }
-            self.set_claims = others;
-            self.claim(claim::Input::Slots(others));
-        }
-    }
-
-    fn others(&self) -> u32 {
-        self.slots.saturating_sub(self.leases.own_cores()).min(self.given)
+    /// What builds here may keep busy in all.
+    fn own_slots(&self) -> u32 {
+        self.clients.values().fold(0, |sum, (_, own)| sum.saturating_add(*own))
     }
 
     pub(super) fn lease(&mut self, input: lease::Input) {
-        let mut effects = Vec::new();
-        self.leases.handle(self.now(), input, &mut effects);
-        self.lease_effects(effects);
-        // Before the other side may start anything.
-        let others = self.others();
-        if others < self.set_claims {
-            self.set_claims = others;
-            self.claim(claim::Input::Slots(others));
-        }
+        self.tell(member::Input::Lease(input));
     }
 
     pub(super) fn claim(&mut self, input: claim::Input) {
-        let mut effects = Vec::new();
-        self.claims.handle(self.now(), input, &mut effects);
-        self.claim_effects(effects);
-        // Likewise: what began for others is taken from own builds.
-        let own = self.slots.saturating_sub(self.claims.running_cores());
-        if own < self.set_own {
-            self.set_own = own;
-            self.lease(lease::Input::OwnSlots(own));
-        }
+        self.tell(member::Input::Claim(input));
     }
 
-    fn offer(&mut self, input: offer::Input) {
+    fn tell(&mut self, input: member::Input) {
         let mut effects = Vec::new();
-        self.offerer.handle(self.now(), input, &mut effects);
-        self.publish(effects);
+        self.member.handle(self.now(), input, &mut effects);
+        self.carry_out(effects);
     }
 
-    fn publish(&self, effects: Vec<offer::Effect>) {
-        for offer::Effect::Publish(offer) in effects {
-            match offer.encode() {
-                Ok(message) => self.lines.network.publish(Topic::Offers, message),
-                Err(error) => tracing::warn!(%error, "an offer cannot be written"),
+    fn carry_out(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Lease(effect) => self.lease_effect(effect),
+                Effect::Claim(effect) => self.claim_effect(effect),
+                Effect::Publish(offer) => match offer.encode() {
+                    Ok(message) => self.lines.network.publish(Topic::Offers, message),
+                    Err(error) => tracing::warn!(%error, "an offer cannot be written"),
+                },
             }
         }
     }
@@ -375,19 +322,24 @@ impl Shell {
     }
 
     fn status(&self) -> Status {
+        let (leases, claims) = (self.member.leases(), self.member.claims());
         Status {
             recalls: self.recalls.counts(),
-            counts: self.leases.counts(),
-            leases: self.leases.load(),
-            jobs: self.claims.load(),
+            counts: leases.map(Leases::counts).unwrap_or_default(),
+            leases: leases.map(Leases::load).unwrap_or_default(),
+            jobs: claims.load(),
             oldest_job: self.worker.oldest_job(),
-            cores: (self.leases.own_cores(), self.claims.running_cores()),
+            cores: self.member.busy(),
             slots: (self.slots, self.given),
             builds: self.clients.len(),
-            serving: self.claims.serving().collect(),
-            workers: self.leases.claimants().collect(),
+            serving: claims.serving().collect(),
+            workers: leases.into_iter().flat_map(Leases::claimants).collect(),
             ended: self.worker.counts,
-            scores: self.leases.scores().iter().map(|(peer, score)| (*peer, *score)).collect(),
+            scores: leases
+                .into_iter()
+                .flat_map(|leases| leases.scores().iter())
+                .map(|(peer, score)| (*peer, *score))
+                .collect(),
         }
     }
 }

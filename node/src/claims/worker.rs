@@ -10,7 +10,7 @@ use mesh_protocol::peer::{PeerId, StreamId};
 use mesh_protocol::sched::claim::{Effect, Input, Job};
 use mesh_protocol::sched::force::Failure;
 use mesh_protocol::thunk::{Reduction, Thunk};
-use mesh_protocol::wire::claim::{FromWorker, Lease, LeaseId, Receipt};
+use mesh_protocol::wire::claim::{FromWorker, Lease, LeaseId};
 use mesh_protocol::wire::offer::Offer;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
@@ -53,7 +53,7 @@ pub(super) enum Done {
     Fetched(Job, Result<Arc<Thunk>, String>),
     Ran(Job, Box<JobEnd>),
     Own(LeaseId, ThunkName, Box<OwnEnd>),
-    Settled(StreamId, Box<Receipt>, Settled),
+    Settled(LeaseId, Settled),
     /// Reductions that came from workers were written down, or could not be.
     Recorded(Vec<(ThunkName, Result<(), Failure>)>),
     /// What others know of a thunk that a build needs.
@@ -141,7 +141,7 @@ impl Shell {
             Done::Own(lease, name, end) => self.on_own_ended(lease, name, *end),
             Done::Recorded(all) => self.on_recorded(all),
             Done::Recalled(client, name, known) => self.on_recalled(client, name, known),
-            Done::Settled(stream, receipt, settled) => self.on_settled(stream, *receipt, settled),
+            Done::Settled(lease, settled) => self.on_settled(lease, settled),
         }
     }
 
@@ -171,42 +171,40 @@ impl Shell {
         }
     }
 
-    pub(super) fn claim_effects(&mut self, effects: Vec<Effect>) {
-        for effect in effects {
-            match effect {
-                Effect::Open(stream, peer, open) => {
-                    let queue = self.lines.claim(stream, peer, open);
-                    self.worker.requesters.insert(stream, (peer, queue));
-                }
-                Effect::Send(stream, message) => self.say(stream, message),
-                Effect::Close(stream) => {
-                    self.worker.requesters.remove(&stream);
-                    self.worker.held_since.retain(|job, _| job.stream != stream);
-                }
-                Effect::Fetch(job, lease) => self.fetch(job, lease),
-                Effect::Prepare(job, name, thunk) => {
-                    let (sender, turn) = Turn::new();
-                    self.worker.turns.insert(job, sender);
-                    self.run(job, name, thunk, Some(turn));
-                }
-                Effect::Run { job, name, thunk, .. } => {
-                    self.worker.begun(job, name, &thunk);
-                    let turn = self.worker.turns.remove(&job);
-                    // What was not prepared, or broke by that, begins here.
-                    if turn.is_none_or(|turn| turn.send(()).is_err()) {
-                        self.run(job, name, thunk, None);
-                    }
-                }
-                Effect::Stop(job) => {
-                    self.worker.turns.remove(&job);
-                    self.worker.held_since.remove(&job);
-                    if let Some(task) = self.worker.jobs.remove(&job) {
-                        task.abort();
-                    }
-                    self.worker.withdrawn(job);
-                }
-                Effect::Drained => self.on_drained(),
+    pub(super) fn claim_effect(&mut self, effect: Effect) {
+        match effect {
+            Effect::Open(stream, peer, open) => {
+                let queue = self.lines.claim(stream, peer, open);
+                self.worker.requesters.insert(stream, (peer, queue));
             }
+            Effect::Send(stream, message) => self.say(stream, message),
+            Effect::Close(stream) => {
+                self.worker.requesters.remove(&stream);
+                self.worker.held_since.retain(|job, _| job.stream != stream);
+            }
+            Effect::Fetch(job, lease) => self.fetch(job, lease),
+            Effect::Prepare(job, name, thunk) => {
+                let (sender, turn) = Turn::new();
+                self.worker.turns.insert(job, sender);
+                self.run(job, name, thunk, Some(turn));
+            }
+            Effect::Run { job, name, thunk, .. } => {
+                self.worker.begun(job, name, &thunk);
+                let turn = self.worker.turns.remove(&job);
+                // What was not prepared, or broke by that, begins here.
+                if turn.is_none_or(|turn| turn.send(()).is_err()) {
+                    self.run(job, name, thunk, None);
+                }
+            }
+            Effect::Stop(job) => {
+                self.worker.turns.remove(&job);
+                self.worker.held_since.remove(&job);
+                if let Some(task) = self.worker.jobs.remove(&job) {
+                    task.abort();
+                }
+                self.worker.withdrawn(job);
+            }
+            Effect::Drained => self.on_drained(),
         }
     }
 

@@ -11,9 +11,8 @@
 //!    `---- Ended -----' `-------- Lease, Cancel, Dry -----------> ' `- run, fetch
 //! ```
 //!
-//! A node is both ends at once. It splits its cores between its own lease machine
-//! ([`lease::Input::OwnSlots`]) and its claim machine ([`claim::Input::Slots`]): what one keeps busy
-//! is taken from the other before it may start more, and the node's own work goes first.
+//! A node is both ends at once: [`member`] is the machine of which it consists, and splits its cores between
+//! its own work and others'.
 
 pub mod audit;
 pub mod claim;
@@ -21,6 +20,7 @@ pub mod force;
 pub mod kinds;
 pub mod lease;
 pub mod level;
+pub mod member;
 pub mod named;
 pub mod offer;
 pub mod policy;

@@ -8,12 +8,12 @@ use mesh_protocol::limits;
 use mesh_protocol::name::{OutputRef, ThunkName, ValueName};
 use mesh_protocol::peer::{PeerId, StreamId};
 use mesh_protocol::random::Random;
-use mesh_protocol::sched::claim::{self, Claims, Job};
+use mesh_protocol::sched::claim::{self, Job};
 use mesh_protocol::sched::force::{
     self, DemandId, Failure, FailureClass, Force, ForceError, ForcePolicy, RunId,
 };
-use mesh_protocol::sched::lease::{self, LeasePolicy, Leases};
-use mesh_protocol::sched::offer::{self, Offerer};
+use mesh_protocol::sched::lease::{self, LeasePolicy, Leases, Settle};
+use mesh_protocol::sched::member::{self, Member, Settings, Share};
 use mesh_protocol::sched::policy::{BLevel, CriticalPath, Fifo, Lifo, Placement, Shuffled};
 use mesh_protocol::sched::speculation::{Speculation, SpeculationName};
 use mesh_protocol::thunk::{OutputObject, Platform, Reduction, Thunk, Usage};
@@ -38,6 +38,7 @@ pub(crate) enum Input {
     /// Of a stream that it opened.
     ClaimClosed(StreamId),
     Fetched(Job, Result<Arc<Thunk>, String>),
+    Settled(LeaseId, Result<(), String>),
     Ran(Run),
     Slots(u32),
     Drain,
@@ -68,13 +69,11 @@ pub(crate) struct Node {
     pub(crate) slots: u32,
     slowness_permille: u64,
     broken_permille: u64,
+    unsettled_permille: u64,
     random: Random,
     force: Force,
-    pub(crate) leases: Leases,
-    offerer: Offerer,
-    pub(crate) claims: Claims,
-    set_own: u32,
-    set_claims: u32,
+    pub(crate) member: Member,
+    settling: BTreeSet<LeaseId>,
     trees: BTreeSet<ValueName>,
     /// Programs that really run, and what they will come to.
     pub(crate) running: BTreeMap<Run, (ThunkName, Arc<Thunk>, u32)>,
@@ -135,13 +134,11 @@ impl Node {
             slots: machine.slots,
             slowness_permille: machine.slowness_permille,
             broken_permille: machine.broken_permille,
+            unsettled_permille: machine.unsettled_permille,
             random: Random::new(seed),
             force: Force::new(policy),
-            leases: Leases::new(leases, me),
-            offerer: Offerer::new(now.us()),
-            claims: Claims::new(me, seed),
-            set_own: 0,
-            set_claims: 0,
+            member: Member::new(&Settings::of(me, seed), leases, now.us()),
+            settling: BTreeSet::new(),
             trees: BTreeSet::new(),
             running: BTreeMap::new(),
             prepared: BTreeSet::new(),
@@ -154,23 +151,20 @@ impl Node {
         }
     }
 
-    pub(crate) fn next_deadline(&self) -> Option<Time> {
-        let all = [
-            self.leases.next_deadline(),
-            self.offerer.next_deadline(),
-            self.claims.next_deadline(),
-        ];
-        all.into_iter().flatten().min()
+    /// Its own work.
+    pub(crate) fn leases(&self) -> &Leases {
+        self.member.leases().expect("every node of the cluster has some")
     }
 
     pub(crate) fn demand(&mut self, now: Time, disk: &mut Disk, world: &mut Vec<Output>) {
+        self.tell(now, member::Input::Share(Share::of(self.slots)), disk, world);
         self.lease(now, lease::Input::Others(true), disk, world);
         self.force_input(now, force::Input::Slots(limits::LEASE_POOL_CORES), disk, world);
         for (i, thunk) in disk.demands.clone().into_iter().enumerate() {
             let output = OutputRef { thunk, tag: out() };
             self.force_input(now, force::Input::Demand(DemandId(i as u64), output), disk, world);
         }
-        self.after(now, disk, world);
+        self.settle(now, disk, world);
     }
 
     pub(crate) fn handle(
@@ -181,8 +175,10 @@ impl Node {
         world: &mut Vec<Output>,
     ) {
         match input {
-            Input::Gossip(peer, offer) => self.claim(now, claim::Input::Offer(peer, offer), world),
-            Input::Joined => self.offer(now, offer::Input::Joined, world),
+            Input::Gossip(peer, offer) => {
+                self.claim(now, claim::Input::Offer(peer, offer), disk, world);
+            }
+            Input::Joined => self.tell(now, member::Input::Joined, disk, world),
             Input::Opened(stream, peer, open) => {
                 self.lease(now, lease::Input::Opened(stream, peer, open), disk, world);
             }
@@ -190,89 +186,70 @@ impl Node {
                 self.lease(now, lease::Input::Received(stream, message), disk, world);
             }
             Input::FromRequester(stream, message) => {
-                self.claim(now, claim::Input::Received(stream, message), world);
+                self.claim(now, claim::Input::Received(stream, message), disk, world);
             }
             Input::ServedClosed(stream) => {
                 self.lease(now, lease::Input::Closed(stream), disk, world);
             }
-            Input::ClaimClosed(stream) => self.claim(now, claim::Input::Closed(stream), world),
+            Input::ClaimClosed(stream) => {
+                self.claim(now, claim::Input::Closed(stream), disk, world);
+            }
             Input::Fetched(job, thunk) => {
-                self.claim(now, claim::Input::Fetched(job, thunk), world);
+                self.claim(now, claim::Input::Fetched(job, thunk), disk, world);
+            }
+            Input::Settled(lease, settled) => {
+                self.settling.remove(&lease);
+                self.lease(now, lease::Input::Settled(lease, settled), disk, world);
             }
             Input::Ran(run) => self.ran(now, run, disk, world),
-            Input::Slots(slots) => self.slots = slots,
-            Input::Drain => self.claim(now, claim::Input::Drain, world),
-            Input::Timer => self.timer(now, disk, world),
-        }
-        self.after(now, disk, world);
-    }
-
-    fn timer(&mut self, now: Time, disk: &mut Disk, world: &mut Vec<Output>) {
-        let due = |deadline: Option<Time>| deadline.is_some_and(|deadline| deadline <= now);
-        if due(self.leases.next_deadline()) {
-            let mut effects = Vec::new();
-            self.leases.handle_timeout(now, &mut effects);
-            self.lease_effects(now, effects, disk, world);
-            self.balance(now, disk, world);
-        }
-        if due(self.claims.next_deadline()) {
-            let mut effects = Vec::new();
-            self.claims.handle_timeout(now, &mut effects);
-            self.claim_effects(effects, world);
-        }
-        if due(self.offerer.next_deadline()) {
-            let mut effects = Vec::new();
-            self.offerer.handle_timeout(now, &mut effects);
-            publish(effects, world);
-        }
-    }
-
-    fn after(&mut self, now: Time, disk: &mut Disk, world: &mut Vec<Output>) {
-        self.balance(now, disk, world);
-        let (ready, trees) = self.leases.unplaced();
-        self.offer(now, offer::Input::Unplaced(ready, trees), world);
-    }
-
-    /// What one side keeps busy, the other may not start; its own work first.
-    fn balance(&mut self, now: Time, disk: &mut Disk, world: &mut Vec<Output>) {
-        loop {
-            let own = self.slots.saturating_sub(self.claims.running_cores());
-            if own != self.set_own {
-                self.set_own = own;
-                self.lease(now, lease::Input::OwnSlots(own), disk, world);
-                continue;
+            Input::Slots(slots) => {
+                self.slots = slots;
+                self.tell(now, member::Input::Share(Share::of(slots)), disk, world);
             }
-            let others = self.slots.saturating_sub(self.leases.own_cores());
-            if others == self.set_claims {
-                return;
+            Input::Drain => self.claim(now, claim::Input::Drain, disk, world),
+            Input::Timer => {
+                let mut effects = Vec::new();
+                self.member.handle_timeout(now, &mut effects);
+                self.effects(now, effects, disk, world);
             }
-            self.set_claims = others;
-            self.claim(now, claim::Input::Slots(others), world);
         }
+        self.settle(now, disk, world);
+    }
+
+    fn settle(&mut self, now: Time, disk: &mut Disk, world: &mut Vec<Output>) {
+        let mut effects = Vec::new();
+        self.member.settle(now, &mut effects);
+        self.effects(now, effects, disk, world);
+    }
+
+    fn tell(&mut self, now: Time, input: member::Input, disk: &mut Disk, world: &mut Vec<Output>) {
+        let mut effects = Vec::new();
+        self.member.handle(now, input, &mut effects);
+        self.effects(now, effects, disk, world);
     }
 
     fn lease(&mut self, now: Time, input: lease::Input, disk: &mut Disk, world: &mut Vec<Output>) {
-        let mut effects = Vec::new();
-        self.leases.handle(now, input, &mut effects);
-        self.lease_effects(now, effects, disk, world);
-        // Before the other side may start anything.
-        let others = self.slots.saturating_sub(self.leases.own_cores());
-        if others < self.set_claims {
-            self.set_claims = others;
-            self.claim(now, claim::Input::Slots(others), world);
+        self.tell(now, member::Input::Lease(input), disk, world);
+    }
+
+    fn claim(&mut self, now: Time, input: claim::Input, disk: &mut Disk, world: &mut Vec<Output>) {
+        self.tell(now, member::Input::Claim(input), disk, world);
+    }
+
+    fn effects(
+        &mut self,
+        now: Time,
+        effects: Vec<member::Effect>,
+        disk: &mut Disk,
+        world: &mut Vec<Output>,
+    ) {
+        for effect in effects {
+            match effect {
+                member::Effect::Lease(effect) => self.lease_effect(now, effect, disk, world),
+                member::Effect::Claim(effect) => self.claim_effect(effect, world),
+                member::Effect::Publish(offer) => world.push(Output::Publish(offer)),
+            }
         }
-    }
-
-    fn claim(&mut self, now: Time, input: claim::Input, world: &mut Vec<Output>) {
-        let mut effects = Vec::new();
-        self.claims.handle(now, input, &mut effects);
-        self.claim_effects(effects, world);
-    }
-
-    fn offer(&mut self, now: Time, input: offer::Input, world: &mut Vec<Output>) {
-        let mut effects = Vec::new();
-        self.offerer.handle(now, input, &mut effects);
-        publish(effects, world);
     }
 
     fn force_input(
@@ -320,87 +297,98 @@ impl Node {
         }
     }
 
-    fn lease_effects(
+    fn lease_effect(
         &mut self,
         now: Time,
-        effects: Vec<lease::Effect>,
+        effect: lease::Effect,
         disk: &mut Disk,
         world: &mut Vec<Output>,
     ) {
-        for effect in effects {
-            match effect {
-                lease::Effect::Lease { stream, lease, name, thunk } => {
-                    let (_, bytes) = thunk.encode().expect("it was encoded before");
-                    let (sources, objects) = (Vec::new(), Vec::new());
-                    let lease = Lease { lease, thunk: name, bytes: Some(bytes), sources, objects };
-                    world.push(Output::ToWorker(stream, FromRequester::Lease(lease)));
-                }
-                lease::Effect::Send(stream, message) => {
-                    world.push(Output::ToWorker(stream, message));
-                }
-                lease::Effect::Close(stream) => world.push(Output::CloseServed(stream)),
-                lease::Effect::Run { lease, name, thunk, cores } => {
-                    self.own_runs += 1;
-                    self.run(Run::Own(lease), (name, thunk, cores), world);
-                }
-                lease::Effect::StopOwn(lease) => {
-                    self.running.remove(&Run::Own(lease));
-                }
-                lease::Effect::Record(_, signed) => {
-                    let Reduction { thunk, outputs, .. } = signed.reduction;
-                    assert!(self.recorded.insert(thunk), "a thunk is reduced once");
-                    disk.memo.insert(thunk, Arc::new(outputs));
-                    // Whoever ran it may say anything.
-                    let says = self.random.bits();
-                    self.force_input(now, force::Input::Took(thunk, says), disk, world);
-                }
-                lease::Effect::Ended(run, end) => {
-                    assert!(self.ended.insert(run), "a run is answered once");
-                    self.force_input(now, force::Input::Ended(run, end), disk, world);
-                }
-                lease::Effect::Event(_) => {}
+        match effect {
+            lease::Effect::Lease { stream, lease, name, thunk } => {
+                let (_, bytes) = thunk.encode().expect("it was encoded before");
+                let (sources, objects) = (Vec::new(), Vec::new());
+                let lease = Lease { lease, thunk: name, bytes: Some(bytes), sources, objects };
+                world.push(Output::ToWorker(stream, FromRequester::Lease(lease)));
             }
+            lease::Effect::Send(stream, message) => {
+                world.push(Output::ToWorker(stream, message));
+            }
+            lease::Effect::Close(stream) => world.push(Output::CloseServed(stream)),
+            lease::Effect::Run { lease, name, thunk, cores } => {
+                self.own_runs += 1;
+                self.run(Run::Own(lease), (name, thunk, cores), world);
+            }
+            lease::Effect::StopOwn(lease) => {
+                self.running.remove(&Run::Own(lease));
+            }
+            lease::Effect::Record(_, signed) => {
+                let Reduction { thunk, outputs, .. } = signed.reduction;
+                assert!(self.recorded.insert(thunk), "a thunk is reduced once");
+                disk.memo.insert(thunk, Arc::new(outputs));
+                // Whoever ran it may say anything.
+                let says = self.random.bits();
+                self.force_input(now, force::Input::Took(thunk, says), disk, world);
+            }
+            lease::Effect::Ended(run, end) => {
+                assert!(self.ended.insert(run), "a run is answered once");
+                self.force_input(now, force::Input::Ended(run, end), disk, world);
+            }
+            lease::Effect::Settle(settle) => self.bring(&settle, world),
+            lease::Effect::Event(_) => {}
         }
     }
 
-    fn claim_effects(&mut self, effects: Vec<claim::Effect>, world: &mut Vec<Output>) {
-        for effect in effects {
-            match effect {
-                claim::Effect::Open(stream, peer, open) => {
-                    world.push(Output::Open(stream, peer, open));
-                }
-                claim::Effect::Send(stream, message) => {
-                    world.push(Output::ToRequester(stream, message));
-                }
-                claim::Effect::Close(stream) => world.push(Output::CloseClaim(stream)),
-                claim::Effect::Fetch(job, lease) => {
-                    let bytes = lease.bytes.expect("the simulated requester sends them");
-                    let thunk = Thunk::decode(&bytes).expect("canonical");
-                    let is_new = thunk.values().into_iter().any(|name| self.trees.insert(name));
-                    let took = self.random.below(if is_new { 400_000 } else { 2_000 });
-                    let fetched = match self.random.permille(self.broken_permille / 10) {
-                        true => Err("an input is on nobody's disk".to_owned()),
-                        false => Ok(Arc::new(thunk)),
-                    };
-                    world.push(Output::After(took, Input::Fetched(job, fetched)));
-                }
-                claim::Effect::Prepare(job, ..) => {
-                    assert!(self.prepared.insert(job), "a lease is prepared once");
-                    assert!(!self.running.contains_key(&Run::Job(job)), "and before it runs");
-                }
-                claim::Effect::Run { job, name, thunk, cores } => {
-                    self.prepared.remove(&job);
-                    self.remote_runs += 1;
-                    self.run(Run::Job(job), (name, thunk, cores), world);
-                }
-                claim::Effect::Stop(job) => {
-                    self.prepared.remove(&job);
-                    self.running.remove(&Run::Job(job));
-                }
-                claim::Effect::Drained => {
-                    assert!(self.prepared.is_empty(), "what is prepared runs or is stopped");
-                    self.drained = true;
-                }
+    /// Fetches what a worker says came of a lease, from whoever has it.
+    fn bring(&mut self, settle: &Settle, world: &mut Vec<Output>) {
+        let lease = settle.lease;
+        assert!(self.settling.insert(lease), "a lease settles once");
+        // Some take longer than whoever ran it is waited for, and some of those in vain.
+        let is_slow = self.random.permille(self.unsettled_permille);
+        let took = self.random.below(if is_slow { 3 * limits::SILENCE_US } else { 2_000 });
+        let settled = match is_slow && self.random.permille(300) {
+            true => Err("an output is on nobody's disk".to_owned()),
+            false => Ok(()),
+        };
+        world.push(Output::After(took, Input::Settled(lease, settled)));
+    }
+
+    fn claim_effect(&mut self, effect: claim::Effect, world: &mut Vec<Output>) {
+        match effect {
+            claim::Effect::Open(stream, peer, open) => {
+                world.push(Output::Open(stream, peer, open));
+            }
+            claim::Effect::Send(stream, message) => {
+                world.push(Output::ToRequester(stream, message));
+            }
+            claim::Effect::Close(stream) => world.push(Output::CloseClaim(stream)),
+            claim::Effect::Fetch(job, lease) => {
+                let bytes = lease.bytes.expect("the simulated requester sends them");
+                let thunk = Thunk::decode(&bytes).expect("canonical");
+                let is_new = thunk.values().into_iter().any(|name| self.trees.insert(name));
+                let took = self.random.below(if is_new { 400_000 } else { 2_000 });
+                let fetched = match self.random.permille(self.broken_permille / 10) {
+                    true => Err("an input is on nobody's disk".to_owned()),
+                    false => Ok(Arc::new(thunk)),
+                };
+                world.push(Output::After(took, Input::Fetched(job, fetched)));
+            }
+            claim::Effect::Prepare(job, ..) => {
+                assert!(self.prepared.insert(job), "a lease is prepared once");
+                assert!(!self.running.contains_key(&Run::Job(job)), "and before it runs");
+            }
+            claim::Effect::Run { job, name, thunk, cores } => {
+                self.prepared.remove(&job);
+                self.remote_runs += 1;
+                self.run(Run::Job(job), (name, thunk, cores), world);
+            }
+            claim::Effect::Stop(job) => {
+                self.prepared.remove(&job);
+                self.running.remove(&Run::Job(job));
+            }
+            claim::Effect::Drained => {
+                assert!(self.prepared.is_empty(), "what is prepared runs or is stopped");
+                self.drained = true;
             }
         }
     }
@@ -445,14 +433,8 @@ impl Node {
                     signature: [[0; 32]; 2],
                     remembered: false,
                 });
-                self.claim(now, claim::Input::Ended(job, end, Vec::new()), world);
+                self.claim(now, claim::Input::Ended(job, end, Vec::new()), disk, world);
             }
         }
-    }
-}
-
-fn publish(effects: Vec<offer::Effect>, world: &mut Vec<Output>) {
-    for offer::Effect::Publish(offer) in effects {
-        world.push(Output::Publish(offer));
     }
 }

@@ -29,6 +29,8 @@ pub(crate) struct Machine {
     pub(crate) slowness_permille: u64,
     /// So many of a thousand runs fail at once, by the machine's fault.
     pub(crate) broken_permille: u64,
+    /// So many of a thousand answers take long to settle, or do not.
+    pub(crate) unsettled_permille: u64,
     pub(crate) graph: Option<Work>,
 }
 
@@ -172,6 +174,7 @@ impl Plan {
                     700 + random.below(600)
                 },
                 broken_permille: if random.permille(100) { 200 + random.below(801) } else { 0 },
+                unsettled_permille: [0, 10, 100][random.below(3) as usize],
                 graph: (node < requesters).then(|| work(&mut random, node, fails)),
             })
             .collect();
@@ -211,6 +214,7 @@ impl Plan {
             memory_mib: 1024,
             slowness_permille: 1000,
             broken_permille: 0,
+            unsettled_permille: 0,
             graph,
         };
         let requester = machine(0, Some(Work { thunks: made, demands }));

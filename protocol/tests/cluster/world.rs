@@ -259,7 +259,7 @@ impl World {
         let Some(running) = &mut slot.node else { return };
         let mut outputs = Vec::new();
         act(running, Time::from_us(self.now), &mut slot.disk, &mut outputs);
-        let (jobs, streams) = running.claims.load();
+        let (jobs, streams) = running.member.claims().load();
         assert!(streams <= limits::CLAIM_STREAMS && jobs <= limits::CLAIM_LEASES);
         // Shares are given anew only as leases end: at most each requester's whole window at once.
         assert!(jobs <= limits::CLAIM_STREAMS * 12, "{jobs} leases in one worker");
@@ -267,7 +267,7 @@ impl World {
             self.perform(node, output);
         }
         let slot = &mut self.slots[node];
-        let deadline = slot.node.as_ref().and_then(|node| node.next_deadline());
+        let deadline = slot.node.as_ref().and_then(|node| node.member.next_deadline());
         if let Some(deadline) = deadline.map(|deadline| deadline.us().max(self.now))
             && slot.timer.is_none_or(|timer| timer > deadline || timer < self.now)
         {
@@ -508,7 +508,7 @@ impl World {
     /// Adds up what a process did before it is gone.
     fn account(&mut self, node: usize) {
         let Some(node) = &self.slots[node].node else { return };
-        let counts = node.leases.counts();
+        let counts = node.leases().counts();
         self.summary.put_back += counts.put_back;
         self.summary.speculated += counts.speculated;
         self.summary.moved += counts.moved;
@@ -545,8 +545,8 @@ impl World {
         for number in 0..self.slots.len() {
             self.account(number);
             let Some(node) = &self.slots[number].node else { continue };
-            let (jobs, streams) = node.claims.load();
-            let left = (jobs, streams, node.leases.load(), node.running.len());
+            let (jobs, streams) = node.member.claims().load();
+            let left = (jobs, streams, node.leases().load(), node.running.len());
             if left != (0, 0, (0, 0), 0) {
                 return Err(format!("node {number} still holds {left:?}: {}", self.state()));
             }
@@ -562,9 +562,9 @@ impl World {
                 node.slots,
                 node.answers.len(),
                 slot.disk.demands.len(),
-                node.leases.load(),
-                node.leases.unplaced().0.values().collect::<Vec<_>>(),
-                node.claims.load(),
+                node.leases().load(),
+                node.leases().unplaced().0.values().collect::<Vec<_>>(),
+                node.member.claims().load(),
                 node.drained,
             ),
         };

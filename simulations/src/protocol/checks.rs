@@ -8,24 +8,25 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use mesh_protocol::graph::Outputs;
-use mesh_protocol::peer::StreamId;
 use mesh_protocol::sched::audit::{Audits, Verdict, compare};
-use mesh_protocol::sched::force::FailureClass;
 use mesh_protocol::sched::lease;
-use mesh_protocol::wire::claim::{LeaseFailure, Receipt};
+use mesh_protocol::wire::claim::LeaseId;
 
 use super::books;
 use super::node::peer;
 use super::world::{Event, World};
 use crate::kernel::{Draws, Purpose, Span};
 use crate::platform::HostId;
+use crate::workload::TaskId;
 
 /// What a worker answered, on its way to the requester's books.
 pub(super) struct Answer {
     pub(super) home: HostId,
-    pub(super) stream: StreamId,
-    pub(super) worker: HostId,
-    pub(super) receipt: Box<Receipt>,
+    /// And the worker's life.
+    pub(super) worker: (HostId, u32),
+    pub(super) lease: LeaseId,
+    pub(super) task: TaskId,
+    pub(super) outputs: Outputs,
     /// Is it to be checked when its outputs are here?
     pub(super) is_checked: bool,
 }
@@ -84,8 +85,7 @@ impl World<'_> {
     }
 
     fn run_again(&mut self, mut check: Box<Check>) {
-        let Ok(signed) = &check.answer.receipt.end else { return };
-        let task = books::task_of(signed.reduction.thunk);
+        let task = check.answer.task;
         self.executions[task.index()] += 1;
         let execution = self.executions[task.index()];
         check.took = self.setup.duration(&self.hosts, task, check.answer.home, execution);
@@ -96,36 +96,34 @@ impl World<'_> {
     pub(super) fn on_checked(&mut self, mut check: Box<Check>) {
         self.totals.busy += check.took.seconds();
         self.totals.checked += check.took.seconds();
-        let Ok(signed) = &check.answer.receipt.end else { return };
-        let (told, here) = (&signed.reduction.outputs, books::outputs(false));
-        let (told, here) = (Arc::new(told.clone()), Arc::new(here));
+        let (told, here) = (&check.answer.outputs, Arc::new(books::outputs(false)));
         let verdict = match &check.first {
-            None => compare(&told, Some(&here), None),
-            Some(first) => compare(&told, Some(first), Some(Some(&here))),
+            None => compare(told, Some(&here), None),
+            Some(first) => compare(told, Some(first), Some(Some(&here))),
         };
         let Some(verdict) = verdict else {
             check.first = Some(here);
             return self.run_again(check);
         };
         self.totals.checks += 1;
-        let Check { mut answer, .. } = *check;
-        let Answer { home, worker, .. } = answer;
+        let Check { answer, .. } = *check;
+        let Answer { home, worker: (worker, _), .. } = answer;
         let Some(checker) = self.checks.checkers.get_mut(&home) else { return };
         checker.audits.record(peer(worker), verdict);
         match checker.waiting.pop_front() {
             Some(next) => self.run_again(next),
             None => checker.turns += 1,
         }
-        if verdict == Verdict::Lied {
-            self.found_out(home, worker);
-            let reason = "its outputs are not those that come of the thunk here".to_owned();
-            answer.receipt.end = Err(LeaseFailure { class: FailureClass::Machine, reason });
+        if verdict != Verdict::Lied {
+            return self.conclude(answer, Ok(()));
         }
-        self.conclude(answer);
-        if verdict == Verdict::Lied {
-            let input = lease::Input::Lied(peer(worker));
-            self.drive(home, |node, now, wishes| node.lease(now, input, wishes));
-        }
+        self.found_out(home, worker);
+        self.conclude(
+            answer,
+            Err("its outputs are not those that come of the thunk here".to_owned()),
+        );
+        let input = lease::Input::Lied(peer(worker));
+        self.drive(home, |node, now, wishes| node.lease(now, input, wishes));
     }
 
     fn found_out(&mut self, home: HostId, worker: HostId) {

@@ -8,9 +8,8 @@
 
 use std::collections::BTreeMap;
 
+use mesh_protocol::graph::Outputs;
 use mesh_protocol::limits;
-use mesh_protocol::sched::force::FailureClass;
-use mesh_protocol::wire::claim::{LeaseFailure, Receipt};
 
 use super::books;
 use crate::kernel::{Draws, Purpose, SimTime, Span};
@@ -72,23 +71,20 @@ impl Liars {
         self.caught.entry((home, worker)).or_insert(until);
     }
 
-    /// What is left of a receipt once its outputs have been asked for; says whether it was a lie that
-    /// was found out.
+    /// Are outputs that were asked for those that were named?
     pub(super) fn fetched(
         &mut self,
         now: SimTime,
         home: HostId,
         worker: HostId,
-        receipt: &mut Receipt,
-    ) -> bool {
+        outputs: &Outputs,
+    ) -> Result<(), String> {
         let lies_about_bytes = self.lies[worker.index()].is_some_and(|it| it.lie == Lie::Bytes);
-        if !(lies_about_bytes && is_lie(receipt)) {
-            return false;
+        if !(lies_about_bytes && is_lie(outputs)) {
+            return Ok(());
         }
         self.catch(now, home, worker);
-        let reason = "the bytes it sent are others".to_owned();
-        receipt.end = Err(LeaseFailure { class: FailureClass::Machine, reason });
-        true
+        Err("the bytes it sent are others".to_owned())
     }
 
     /// This is the answer that is looked at now.
@@ -111,7 +107,6 @@ impl Liars {
 }
 
 /// Does it say something else than what the program comes to?
-pub(super) fn is_lie(receipt: &Receipt) -> bool {
-    let honest = books::outputs(false);
-    receipt.end.as_ref().is_ok_and(|signed| signed.reduction.outputs != honest)
+pub(super) fn is_lie(outputs: &Outputs) -> bool {
+    **outputs != books::outputs(false)
 }

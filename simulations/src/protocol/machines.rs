@@ -84,7 +84,7 @@ impl World<'_> {
                     false => costs.message,
                 })
             }
-            Event::Settled(_, answer) => {
+            Event::Brought(_, answer) => {
                 by(answer.home, Some(Thread::Node), &|costs| half(costs.lease))
             }
             Event::Ready(task) => by(home(*task), Some(Thread::User), &|costs| half(costs.submit)),

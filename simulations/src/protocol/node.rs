@@ -1,17 +1,17 @@
-//! One host: its machines, and what carries out their effects.
+//! One host: its machine, and what it wants of the world.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use mesh_protocol::name::ThunkName;
 use mesh_protocol::peer::{PeerId, StreamId};
-use mesh_protocol::sched::claim::{self, Claims, Job};
-use mesh_protocol::sched::lease::{self, Leases};
-use mesh_protocol::sched::offer::{self, Offerer};
+use mesh_protocol::sched::claim::{self, Job};
+use mesh_protocol::sched::lease::{self, Settle};
+use mesh_protocol::sched::member::{self, Member, Settings, Share};
 use mesh_protocol::thunk::Thunk;
 use mesh_protocol::time::Time;
 use mesh_protocol::wire::claim::{Capabilities, FromRequester, FromWorker, Lease, LeaseId, Open};
-use mesh_protocol::wire::offer::{Offer, ResourceClass};
+use mesh_protocol::wire::offer::Offer;
 
 use super::Policies;
 use crate::kernel::{Draws, EventId, Purpose, SimTime};
@@ -28,6 +28,7 @@ pub(super) enum Wish {
     CloseClaim(StreamId),
     CloseServed(StreamId),
     Fetch(Job, Lease),
+    Settle(Box<Settle>),
     Run(Run, ThunkName),
     Stop(Run),
     /// The requester's run has its answer.
@@ -53,31 +54,16 @@ pub(super) struct Running {
     pub(super) is_lie: bool,
 }
 
-/// The requester's side.
-struct Requester {
-    leases: Leases,
-    offerer: Offerer,
-    /// Of what will be ready at once, although it is not yet.
-    expected: Option<ResourceClass>,
-}
-
 /// A host.
 pub(super) struct Node {
     slots: u32,
-    /// Of those, what others may have.
-    given: u32,
-    requester: Option<Box<Requester>>,
-    claims: Claims,
-    set_own: u32,
-    set_claims: u32,
+    member: Member,
     pub(super) timer: Option<(SimTime, EventId)>,
     pub(super) running: BTreeMap<Run, Running>,
     /// Streams to others, and of others, by link.
     pub(super) claimed: BTreeMap<StreamId, u32>,
     pub(super) served: BTreeMap<StreamId, u32>,
     pub(super) next_served: u64,
-    /// Leases whose outputs are on their way.
-    pub(super) settling: BTreeMap<StreamId, BTreeSet<LeaseId>>,
 }
 
 /// Hosts are peers by number.
@@ -101,166 +87,97 @@ impl Node {
         (seed, slots): (u64, u32),
     ) -> Self {
         let (pace, spread_us) = policies.claims.waits();
-        let requester = is_home.then(|| {
-            let policy = policies.names.make(Draws::new(seed, Purpose::Policy, 0).next_u64());
-            let offerer = Offerer::new(now.us()).with_pace(pace);
-            Box::new(Requester { leases: Leases::new(policy, me), offerer, expected: None })
-        });
+        let settings = Settings { me, seed, pace, spread_us };
+        let member = match is_home {
+            true => {
+                let seed = Draws::new(seed, Purpose::Policy, 0).next_u64();
+                Member::new(&settings, policies.names.make(seed), now.us())
+            }
+            false => Member::worker(&settings),
+        };
         Self {
             slots,
-            given: slots,
-            requester,
-            claims: Claims::new(me, seed).with_spread(spread_us),
-            set_own: 0,
-            set_claims: 0,
+            member,
             timer: None,
             running: BTreeMap::new(),
             claimed: BTreeMap::new(),
             served: BTreeMap::new(),
             next_served: 0,
-            settling: BTreeMap::new(),
         }
     }
 
     /// Others may have all of it, or nothing while its owner uses it.
-    pub(super) fn give(&mut self, in_use: bool) {
-        self.given = if in_use { 0 } else { self.slots };
+    pub(super) fn give(&mut self, now: Time, in_use: bool, wishes: &mut Vec<Wish>) {
+        let given = if in_use { 0 } else { self.slots };
+        let share = Share { given, ..Share::of(self.slots) };
+        self.tell(now, member::Input::Share(share), wishes);
     }
 
     pub(super) fn next_deadline(&self) -> Option<Time> {
-        let own = self
-            .requester
-            .as_ref()
-            .map(|requester| [requester.leases.next_deadline(), requester.offerer.next_deadline()]);
-        own.into_iter().flatten().chain([self.claims.next_deadline()]).flatten().min()
+        self.member.next_deadline()
+    }
+
+    pub(super) fn tell(&mut self, now: Time, input: member::Input, wishes: &mut Vec<Wish>) {
+        let mut effects = Vec::new();
+        self.member.handle(now, input, &mut effects);
+        wish(effects, wishes);
     }
 
     pub(super) fn lease(&mut self, now: Time, input: lease::Input, wishes: &mut Vec<Wish>) {
-        let Some(requester) = &mut self.requester else { return };
-        let mut effects = Vec::new();
-        requester.leases.handle(now, input, &mut effects);
-        wish_of_leases(effects, wishes);
-        // Before the other side may start anything.
-        let others = self.slots.saturating_sub(requester.leases.own_cores()).min(self.given);
-        if others < self.set_claims {
-            self.set_claims = others;
-            self.claim(now, claim::Input::Slots(others), wishes);
-        }
+        self.tell(now, member::Input::Lease(input), wishes);
     }
 
     pub(super) fn claim(&mut self, now: Time, input: claim::Input, wishes: &mut Vec<Wish>) {
-        let mut effects = Vec::new();
-        self.claims.handle(now, input, &mut effects);
-        wish_of_claims(effects, wishes);
-    }
-
-    /// Offers a thunk of that class before it is ready, until [`Node::ready`].
-    pub(super) fn expect(&mut self, class: ResourceClass) {
-        if let Some(requester) = &mut self.requester {
-            requester.expected = Some(class);
-        }
-    }
-
-    /// It is.
-    pub(super) fn ready(&mut self, now: Time, input: lease::Input, wishes: &mut Vec<Wish>) {
-        if let Some(requester) = &mut self.requester {
-            requester.expected = None;
-        }
-        self.lease(now, input, wishes);
-    }
-
-    pub(super) fn joined(&mut self, now: Time, wishes: &mut Vec<Wish>) {
-        self.offer(now, offer::Input::Joined, wishes);
-    }
-
-    fn offer(&mut self, now: Time, input: offer::Input, wishes: &mut Vec<Wish>) {
-        let Some(requester) = &mut self.requester else { return };
-        let mut effects = Vec::new();
-        requester.offerer.handle(now, input, &mut effects);
-        wish_of_offers(effects, wishes);
+        self.tell(now, member::Input::Claim(input), wishes);
     }
 
     pub(super) fn on_timer(&mut self, now: Time, wishes: &mut Vec<Wish>) {
-        let due = |deadline: Option<Time>| deadline.is_some_and(|deadline| deadline <= now);
-        if let Some(requester) = &mut self.requester {
-            if due(requester.leases.next_deadline()) {
-                let mut effects = Vec::new();
-                requester.leases.handle_timeout(now, &mut effects);
-                wish_of_leases(effects, wishes);
-            }
-            if due(requester.offerer.next_deadline()) {
-                let mut effects = Vec::new();
-                requester.offerer.handle_timeout(now, &mut effects);
-                wish_of_offers(effects, wishes);
-            }
-        }
-        if due(self.claims.next_deadline()) {
-            let mut effects = Vec::new();
-            self.claims.handle_timeout(now, &mut effects);
-            wish_of_claims(effects, wishes);
-        }
+        let mut effects = Vec::new();
+        self.member.handle_timeout(now, &mut effects);
+        wish(effects, wishes);
     }
 
-    /// After anything happened: what one side keeps busy, the other may not start; own work first.
     pub(super) fn settle(&mut self, now: Time, wishes: &mut Vec<Wish>) {
-        loop {
-            let own = self.slots.saturating_sub(self.claims.running_cores());
-            if self.requester.is_some() && own != self.set_own {
-                self.set_own = own;
-                self.lease(now, lease::Input::OwnSlots(own), wishes);
-                continue;
-            }
-            let busy = self.requester.as_ref().map_or(0, |requester| requester.leases.own_cores());
-            let others = self.slots.saturating_sub(busy).min(self.given);
-            if others == self.set_claims {
-                break;
-            }
-            self.set_claims = others;
-            self.claim(now, claim::Input::Slots(others), wishes);
-        }
-        if let Some(requester) = &self.requester {
-            let (mut ready, trees) = requester.leases.unplaced();
-            if let Some(class) = requester.expected {
-                ready.entry(class).or_insert(1);
-            }
-            self.offer(now, offer::Input::Unplaced(ready, trees), wishes);
-        }
+        let mut effects = Vec::new();
+        self.member.settle(now, &mut effects);
+        wish(effects, wishes);
     }
 }
 
-fn wish_of_leases(effects: Vec<lease::Effect>, wishes: &mut Vec<Wish>) {
-    wishes.extend(effects.into_iter().filter_map(|effect| {
-        Some(match effect {
-            lease::Effect::Lease { stream, lease, name, .. } => Wish::Lease(stream, lease, name),
-            lease::Effect::Send(stream, message) => Wish::ToWorker(stream, message),
-            lease::Effect::Close(stream) => Wish::CloseServed(stream),
-            lease::Effect::Run { lease, name, .. } => Wish::Run(Run::Own(lease), name),
-            lease::Effect::StopOwn(lease) => Wish::Stop(Run::Own(lease)),
-            lease::Effect::Ended(run, end) => Wish::Ended(run.0, end.is_ok()),
-            lease::Effect::Event(lease::Event::Wasted(_, us)) => Wish::Wasted(us),
-            lease::Effect::Event(lease::Event::Speculated(..)) => Wish::Speculated,
-            lease::Effect::Record(..) | lease::Effect::Event(_) => return None,
-        })
+fn wish(effects: Vec<member::Effect>, wishes: &mut Vec<Wish>) {
+    wishes.extend(effects.into_iter().filter_map(|effect| match effect {
+        member::Effect::Lease(effect) => wish_of_lease(effect),
+        member::Effect::Claim(effect) => wish_of_claim(effect),
+        member::Effect::Publish(offer) => Some(Wish::Publish(offer)),
     }));
 }
 
-fn wish_of_claims(effects: Vec<claim::Effect>, wishes: &mut Vec<Wish>) {
-    wishes.extend(effects.into_iter().filter_map(|effect| {
-        Some(match effect {
-            claim::Effect::Open(stream, peer, open) => Wish::Open(stream, peer, open),
-            claim::Effect::Send(stream, message) => Wish::ToRequester(stream, message),
-            claim::Effect::Close(stream) => Wish::CloseClaim(stream),
-            claim::Effect::Fetch(job, lease) => Wish::Fetch(job, lease),
-            claim::Effect::Run { job, name, .. } => Wish::Run(Run::Job(job), name),
-            claim::Effect::Stop(job) => Wish::Stop(Run::Job(job)),
-            // What a host does ahead costs no virtual time.
-            claim::Effect::Prepare(..) | claim::Effect::Drained => return None,
-        })
-    }));
+fn wish_of_lease(effect: lease::Effect) -> Option<Wish> {
+    Some(match effect {
+        lease::Effect::Lease { stream, lease, name, .. } => Wish::Lease(stream, lease, name),
+        lease::Effect::Send(stream, message) => Wish::ToWorker(stream, message),
+        lease::Effect::Close(stream) => Wish::CloseServed(stream),
+        lease::Effect::Settle(settle) => Wish::Settle(settle),
+        lease::Effect::Run { lease, name, .. } => Wish::Run(Run::Own(lease), name),
+        lease::Effect::StopOwn(lease) => Wish::Stop(Run::Own(lease)),
+        lease::Effect::Ended(run, end) => Wish::Ended(run.0, end.is_ok()),
+        lease::Effect::Event(lease::Event::Wasted(_, us)) => Wish::Wasted(us),
+        lease::Effect::Event(lease::Event::Speculated(..)) => Wish::Speculated,
+        lease::Effect::Record(..) | lease::Effect::Event(_) => return None,
+    })
 }
 
-fn wish_of_offers(effects: Vec<offer::Effect>, wishes: &mut Vec<Wish>) {
-    wishes.extend(effects.into_iter().map(|offer::Effect::Publish(offer)| Wish::Publish(offer)));
+fn wish_of_claim(effect: claim::Effect) -> Option<Wish> {
+    Some(match effect {
+        claim::Effect::Open(stream, peer, open) => Wish::Open(stream, peer, open),
+        claim::Effect::Send(stream, message) => Wish::ToRequester(stream, message),
+        claim::Effect::Close(stream) => Wish::CloseClaim(stream),
+        claim::Effect::Fetch(job, lease) => Wish::Fetch(job, lease),
+        claim::Effect::Run { job, name, .. } => Wish::Run(Run::Job(job), name),
+        claim::Effect::Stop(job) => Wish::Stop(Run::Job(job)),
+        // What a host does ahead costs no virtual time.
+        claim::Effect::Prepare(..) | claim::Effect::Drained => return None,
+    })
 }
 
 /// What a worker was given to read.

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use mesh_protocol::name::ValueName;
-use mesh_protocol::peer::StreamId;
+use mesh_protocol::sched::lease::Settle;
 use mesh_protocol::sched::{claim, lease};
 use mesh_protocol::thunk::{Reduction, Usage};
 use mesh_protocol::time::Time;
-use mesh_protocol::wire::claim::{FromWorker, Lease, Receipt, SignedReduction};
+use mesh_protocol::wire::claim::{Lease, SignedReduction};
 
 use super::checks::Answer;
-use super::node::{Run, Running, peer};
+use super::node::{Run, Running, host_of, peer};
 use super::world::{Event, World};
 use super::{books, liars};
 use crate::kernel::Span;
@@ -18,48 +18,52 @@ use crate::platform::{Cache, HostId};
 use crate::workload::{ObjectId, ObjectOrigin, TaskId};
 
 impl World<'_> {
-    /// Fetches a receipt's outputs from whoever ran it.
-    pub(super) fn settle(&mut self, home: HostId, stream: StreamId, receipt: Box<Receipt>) {
-        let link = self.node(home).and_then(|node| node.served.get(&stream).copied());
-        let (Some(link), Ok(signed)) = (link, &receipt.end) else { return };
-        let worker = self.links[link as usize].worker.0;
-        let task = books::task_of(signed.reduction.thunk);
+    /// Fetches what a worker says came of a lease, from whoever ran it.
+    pub(super) fn fetch_outputs(&mut self, home: HostId, settle: Settle) {
+        let worker = host_of(settle.peer);
+        let task = books::task_of(settle.reduction.thunk);
         let outputs = self.setup.graph.outputs(task);
         let bytes = outputs.map(|object| self.setup.graph.object(object).bytes).sum::<u64>();
         let is_caught = self.liars.is_caught(self.queue.now(), home, worker);
         let took = self.move_bytes(worker, home, if is_caught { 0 } else { bytes });
-        if let Some(node) = self.node(home) {
-            node.settling.entry(stream).or_default().insert(receipt.lease);
-        }
         let life = self.lives[home.index()];
         let cores = self.hosts.group(self.setup.platform, home).cores;
         let is_checked = self.checks.wants(home, cores, worker);
-        let answer = Answer { home, stream, worker, receipt, is_checked };
-        self.queue.schedule(self.queue.now() + took, Event::Settled(life, answer));
+        let Settle { lease, reduction, .. } = settle;
+        let (outputs, worker) = (Arc::new(reduction.outputs), (worker, self.lives[worker.index()]));
+        let answer = Answer { home, worker, lease, task, outputs, is_checked };
+        self.queue.schedule(self.queue.now() + took, Event::Brought(life, answer));
     }
 
-    pub(super) fn on_settled(&mut self, mut answer: Answer) {
-        let (home, stream, worker) = (answer.home, answer.stream, answer.worker);
-        let is_there = self.node(home).is_some_and(|node| node.served.contains_key(&stream));
-        let now = self.queue.now();
-        let is_lie = is_there && self.liars.fetched(now, home, worker, &mut answer.receipt);
-        self.totals.lies_found += u64::from(is_lie);
-        if answer.is_checked && !is_lie { self.check(answer) } else { self.conclude(answer) }
-    }
-
-    /// Lets an answer count.
-    pub(super) fn conclude(&mut self, answer: Answer) {
-        let Answer { home, stream, receipt, .. } = answer;
-        if let Ok(signed) = &receipt.end {
-            let task = books::task_of(signed.reduction.thunk);
-            self.liars.answered(task, liars::is_lie(&receipt));
+    pub(super) fn on_brought(&mut self, answer: Answer) {
+        let (home, (worker, life)) = (answer.home, answer.worker);
+        let (now, noticed) = (self.queue.now(), self.noticed[worker.index()]);
+        if self.lives[worker.index()] != life {
+            if now < noticed {
+                let life = self.lives[home.index()];
+                self.queue.schedule(noticed, Event::Brought(life, answer));
+                return;
+            }
+            return self.conclude(answer, Err("its worker is gone".to_owned()));
         }
-        self.drive(home, |node, now, wishes| {
-            let Some(leases) = node.settling.get_mut(&stream) else { return };
-            leases.remove(&receipt.lease);
-            let message = FromWorker::Receipt(receipt);
-            node.lease(now, lease::Input::Received(stream, message), wishes);
-        });
+        match self.liars.fetched(now, home, worker, &answer.outputs) {
+            Err(reason) => {
+                self.totals.lies_found += 1;
+                self.conclude(answer, Err(reason));
+            }
+            Ok(()) if answer.is_checked => self.check(answer),
+            Ok(()) => self.conclude(answer, Ok(())),
+        }
+    }
+
+    /// Lets an answer count, or not.
+    pub(super) fn conclude(&mut self, answer: Answer, settled: Result<(), String>) {
+        let Answer { home, lease, task, outputs, .. } = answer;
+        if settled.is_ok() {
+            self.liars.answered(task, liars::is_lie(&outputs));
+        }
+        let input = lease::Input::Settled(lease, settled);
+        self.drive(home, |node, now, wishes| node.lease(now, input, wishes));
     }
 
     /// Counts a transfer; how long it takes.

@@ -149,17 +149,6 @@ impl World<'_> {
                 let input = lease::Input::Opened(stream, peer, open);
                 self.drive(host, |node, now, wishes| node.lease(now, input, wishes));
             }
-            Message::FromWorker(FromWorker::Receipt(receipt)) if receipt.end.is_ok() => {
-                self.settle(host, stream, receipt);
-            }
-            Message::FromWorker(FromWorker::Heartbeat(mut leases)) => {
-                self.drive(host, |node, now, wishes| {
-                    // The worker has done its part with these.
-                    leases.extend(node.settling.get(&stream).into_iter().flatten());
-                    let message = FromWorker::Heartbeat(leases);
-                    node.lease(now, lease::Input::Received(stream, message), wishes);
-                });
-            }
             Message::FromWorker(message) => {
                 let input = lease::Input::Received(stream, message);
                 self.drive(host, |node, now, wishes| node.lease(now, input, wishes));
@@ -176,7 +165,6 @@ impl World<'_> {
             }
             Message::Closed => self.drive(host, |node, now, wishes| {
                 node.served.remove(&stream);
-                node.settling.remove(&stream);
                 node.lease(now, lease::Input::Closed(stream), wishes);
             }),
         }

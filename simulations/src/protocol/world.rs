@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use mesh_protocol::peer::PeerId;
 use mesh_protocol::sched::force::RunId;
-use mesh_protocol::sched::{claim, lease};
+use mesh_protocol::sched::{claim, lease, member};
 use mesh_protocol::thunk::Thunk;
 use mesh_protocol::time::Time;
 use mesh_protocol::wire::claim::{Capabilities, FromRequester, Lease};
@@ -46,8 +46,8 @@ pub(super) enum Event {
     Answered(HostId, TaskId),
     /// A machine has had the time for something.
     Spent(usize),
-    /// An answer's outputs are here.
-    Settled(u32, Answer),
+    /// An answer's outputs are here, or will not be.
+    Brought(u32, Answer),
     /// A run of a check ended.
     Checked(Box<Check>),
     Gone(HostId),
@@ -65,6 +65,8 @@ pub(super) struct World<'a> {
     pub(super) nodes: Vec<Option<Box<Node>>>,
     /// How often a host began; what is for an earlier time finds nobody.
     pub(super) lives: Vec<u32>,
+    /// When others notice that it is gone, for the last time that it went.
+    pub(super) noticed: Vec<SimTime>,
     pub(super) is_home: Vec<bool>,
     /// The same as a list, in the order of their numbers.
     homes: Vec<HostId>,
@@ -105,6 +107,7 @@ impl<'a> World<'a> {
             queue: EventQueue::default(),
             nodes: (0..hosts.len()).map(|_| None).collect(),
             lives: vec![0; hosts.len()],
+            noticed: vec![SimTime::ZERO; hosts.len()],
             is_home,
             homes: Vec::new(),
             machines: Machines::new(setup.platform),
@@ -212,9 +215,9 @@ impl<'a> World<'a> {
                     self.on_ran(host, run);
                 }
             }
-            Event::Settled(life, answer) => {
+            Event::Brought(life, answer) => {
                 if self.lives[answer.home.index()] == life {
-                    self.on_settled(answer);
+                    self.on_brought(answer);
                 }
             }
             Event::Checked(check) => self.on_checked(check),
@@ -295,13 +298,11 @@ impl<'a> World<'a> {
                 self.close(link, End::Worker);
             }
             Wish::CloseServed(stream) => {
-                let link = self.node(host).and_then(|node| {
-                    node.settling.remove(&stream);
-                    node.served.remove(&stream)
-                });
+                let link = self.node(host).and_then(|node| node.served.remove(&stream));
                 self.close(link, End::Requester);
             }
             Wish::Fetch(job, lease) => self.fetch(host, job, &lease),
+            Wish::Settle(settle) => self.fetch_outputs(host, *settle),
             Wish::Run(run, name) => self.execute(host, run, books::task_of(name)),
             Wish::Stop(run) => self.stop(host, run),
             Wish::Ended(run, succeeded) => self.on_ended(host, TaskId(run as u32), succeeded),
@@ -326,16 +327,19 @@ impl<'a> World<'a> {
         let policies = (self.policies, self.is_home[host.index()]);
         let seed = Draws::new(self.setup.seed, Purpose::Policy, u64::from(host.0)).next_u64();
         let now = self.time();
-        let mut node = Node::new(now, me, policies, (seed, group.cores));
-        node.give(self.in_use[host.index()]);
+        let node = Node::new(now, me, policies, (seed, group.cores));
+        let in_use = self.in_use[host.index()];
         self.nodes[host.index()] = Some(Box::new(node));
         self.drive(host, |node, now, wishes| {
+            node.give(now, in_use, wishes);
             node.lease(now, lease::Input::Others(true), wishes);
         });
         if self.queue.fired() > 0 {
             // Whoever has work says so to the newcomer.
             for at in 0..self.homes.len() {
-                self.drive(self.homes[at], |node, now, wishes| node.joined(now, wishes));
+                self.drive(self.homes[at], |node, now, wishes| {
+                    node.tell(now, member::Input::Joined, wishes);
+                });
             }
         }
     }
@@ -356,7 +360,7 @@ impl<'a> World<'a> {
 
     fn on_used(&mut self, host: HostId, in_use: bool) {
         self.in_use[host.index()] = in_use;
-        self.drive(host, |node, _, _| node.give(in_use));
+        self.drive(host, |node, now, wishes| node.give(now, in_use, wishes));
         if !in_use {
             self.next_use(host);
         }
@@ -382,6 +386,7 @@ impl<'a> World<'a> {
             self.totals.aborted += 1;
         }
         let noticed = self.queue.now() + self.setup.platform.detection;
+        self.noticed[host.index()] = noticed;
         for link in node.claimed.into_values() {
             self.links[link as usize].break_off();
             self.queue.schedule(noticed, Event::On(link, End::Requester));
@@ -417,9 +422,13 @@ impl<'a> World<'a> {
         let class = ResourceClass::of(&thunk.spec().limits);
         let input = lease::Input::Ready { run, name, thunk, level: self.books.level(task) };
         if self.policies.claims == ClaimProtocol::Central {
-            self.drive(home, |node, _, _| node.expect(class));
+            let expect = member::Input::Expect(Some(class));
+            self.drive(home, |node, now, wishes| node.tell(now, expect, wishes));
         }
-        self.drive(home, |node, now, wishes| node.ready(now, input, wishes));
+        self.drive(home, |node, now, wishes| {
+            node.tell(now, member::Input::Expect(None), wishes);
+            node.lease(now, input, wishes);
+        });
     }
 
     fn on_ended(&mut self, home: HostId, task: TaskId, succeeded: bool) {

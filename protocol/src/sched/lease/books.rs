@@ -15,11 +15,13 @@ impl Leases {
         }
     }
 
-    /// Each lease stands with its claimant and with its work, and those have no others.
+    /// Each lease stands with its claimant, if it does not outlive it, and with its work; those have no
+    /// others.
     fn check_leases(&self) {
         for (lease, granted) in &self.granted {
-            let claimant = self.seats.get(&granted.seat);
-            debug_assert!(claimant.is_some_and(|claimant| claimant.leases.contains(lease)));
+            let holds = |claimant: &Claimant| claimant.leases.contains(lease);
+            let outlives = granted.settling.is_some();
+            debug_assert!(self.seats.get(&granted.seat).map_or(outlives, holds));
             let work = self.works.get(&granted.run);
             debug_assert!(work.is_some_and(|work| work.leases.contains(lease)));
         }
@@ -79,6 +81,7 @@ impl Leases {
         let seat = self.granted.get(&lease)?.seat;
         let granted = self.take(seat, lease)?;
         match seat {
+            Seat::Stream(_) if granted.settling.is_some() => {}
             Seat::Own => effects.push(Effect::StopOwn(lease)),
             Seat::Stream(_) => {
                 let cancel = FromRequester::Cancel(BTreeSet::from([lease]));
@@ -109,14 +112,14 @@ impl Leases {
         &mut self,
         now: Time,
         run: RunId,
-        seat: Seat,
+        peer: Option<PeerId>,
         reason: &str,
         effects: &mut Vec<Effect>,
     ) {
         let Some(work) = self.works.get_mut(&run) else { return };
         work.losses += 1;
         if work.losses < limits::LEASE_LOSSES || !work.leases.is_empty() {
-            return self.put_back(run, seat, reason, effects);
+            return self.put_back(run, peer, reason, effects);
         }
         let reason =
             format!("{} machines were lost with it, the last one because {reason}", work.losses);
@@ -127,7 +130,7 @@ impl Leases {
     pub(super) fn put_back(
         &mut self,
         run: RunId,
-        seat: Seat,
+        peer: Option<PeerId>,
         reason: &str,
         effects: &mut Vec<Effect>,
     ) {
@@ -136,20 +139,21 @@ impl Leases {
             self.pool.insert(work.class, work.place);
         }
         self.counts.put_back += 1;
-        let peer = self.seats.get(&seat).and_then(|claimant| claimant.peer);
         effects.push(Effect::Event(Event::PutBack(work.name, peer, reason.into())));
     }
 
-    /// A claimant is gone, and what it held goes to others.
+    /// A claimant is gone, and what it held goes to others. What it has answered settles without it.
     pub(super) fn lose(&mut self, now: Time, seat: Seat, reason: &str, effects: &mut Vec<Effect>) {
         let Some(claimant) = self.seats.get(&seat) else { return };
-        let leases = claimant.leases.clone();
+        let (peer, leases) = (claimant.peer, claimant.leases.iter());
+        let leases: Vec<LeaseId> =
+            leases.copied().filter(|lease| !self.is_settling(*lease)).collect();
         if !leases.is_empty() {
-            self.scores.failed(now, claimant.peer);
+            self.scores.failed(now, peer);
         }
         for lease in leases {
             if let Some(granted) = self.take(seat, lease) {
-                self.lost(now, granted.run, seat, reason, effects);
+                self.lost(now, granted.run, peer, reason, effects);
             }
         }
         self.seats.remove(seat);
@@ -181,8 +185,23 @@ impl Leases {
         self.scores.bar(now, peer);
         let what = "other outputs come of its thunks here";
         effects.push(Effect::Event(Event::Misbehaved(peer, what)));
+        let reason = "it gave false results";
+        let is_theirs = |granted: &Granted| {
+            granted.settling.as_ref().is_some_and(|(answered_by, _)| *answered_by == peer)
+        };
+        let answered: Vec<(LeaseId, Seat)> = self
+            .granted
+            .iter()
+            .filter(|(_, granted)| is_theirs(granted))
+            .map(|(lease, granted)| (*lease, granted.seat))
+            .collect();
+        for (lease, seat) in answered {
+            if let Some(granted) = self.take(seat, lease) {
+                self.lost(now, granted.run, Some(peer), reason, effects);
+            }
+        }
         if let Some(seat) = self.seats.of_peer(peer) {
-            self.evict(now, seat, "it gave false results", effects);
+            self.evict(now, seat, reason, effects);
         }
     }
 

@@ -59,19 +59,34 @@ impl Leases {
             }
             FromWorker::Heartbeat(leases) => self.on_heartbeat(now, seat, &leases, effects),
             FromWorker::Receipt(receipt) => self.on_receipt(now, seat, *receipt, effects),
-            FromWorker::HandBack(leases) => {
-                // Several may come for one window: what was on its way is handed back one by one.
-                let had_asked = std::mem::take(&mut claimant.window) != Window::default();
-                let peer = claimant.peer;
-                let taken = leases.into_iter().filter_map(|lease| self.take(seat, lease));
-                let taken: Vec<Granted> = taken.collect();
-                if had_asked && !taken.is_empty() {
-                    self.scores.handed_back(now, peer);
-                }
-                for granted in taken {
-                    self.put_back(granted.run, seat, "it was handed back", effects);
-                }
-            }
+            FromWorker::HandBack(leases) => self.on_hand_back(now, seat, &leases, effects),
+        }
+    }
+
+    fn on_hand_back(
+        &mut self,
+        now: Time,
+        seat: Seat,
+        leases: &BTreeSet<LeaseId>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let is_settling = |claimant: &Claimant| {
+            leases.iter().any(|lease| claimant.leases.contains(lease) && self.is_settling(*lease))
+        };
+        if self.seats.get(&seat).is_some_and(is_settling) {
+            return self.misbehaved(now, seat, "it handed back what it had answered", effects);
+        }
+        let Some(claimant) = self.seats.get_mut(&seat) else { return };
+        // Several may come for one window: what was on its way is handed back one by one.
+        let had_asked = std::mem::take(&mut claimant.window) != Window::default();
+        let peer = claimant.peer;
+        let taken: Vec<Granted> =
+            leases.iter().filter_map(|lease| self.take(seat, *lease)).collect();
+        if had_asked && !taken.is_empty() {
+            self.scores.handed_back(now, peer);
+        }
+        for granted in taken {
+            self.put_back(granted.run, peer, "it was handed back", effects);
         }
     }
 
@@ -84,10 +99,11 @@ impl Leases {
         effects: &mut Vec<Effect>,
     ) {
         let Some(claimant) = self.seats.get(&seat) else { return };
-        let mut expired = BTreeSet::new();
+        let (peer, mut expired) = (claimant.peer, BTreeSet::new());
         for lease in &claimant.leases {
             let Some(granted) = self.granted.get_mut(lease) else { continue };
-            if named.contains(lease) {
+            // Of what settles it has done its part.
+            if named.contains(lease) || granted.settling.is_some() {
                 granted.named = now;
             } else if granted.named + limits::SILENCE_US <= now {
                 expired.insert(*lease);
@@ -99,7 +115,7 @@ impl Leases {
         self.tell(now, seat, FromRequester::Cancel(expired.clone()), effects);
         for lease in expired {
             if let Some(granted) = self.take(seat, lease) {
-                self.lost(now, granted.run, seat, "its lease expired", effects);
+                self.lost(now, granted.run, peer, "its lease expired", effects);
             }
         }
     }
@@ -111,25 +127,87 @@ impl Leases {
         receipt: Receipt,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(granted) = self.take(seat, receipt.lease) else {
-            return self.stray(receipt.lease, effects);
-        };
-        let Some(work) = self.works.get(&granted.run) else { return };
-        let Some(peer) = self.seats.get(&seat).and_then(|claimant| claimant.peer) else { return };
+        let lease = receipt.lease;
+        if self.granted.get(&lease).is_none_or(|granted| granted.seat != seat) {
+            return self.stray(lease, effects);
+        }
+        if self.is_settling(lease) {
+            return self.misbehaved(now, seat, "it answered a lease twice", effects);
+        }
         match receipt.end {
-            Ok(signed) if is_answer(work, &signed) => {
-                self.on_reduced(now, peer, (receipt.lease, granted), signed, effects);
+            Ok(signed) => self.settle(now, lease, signed, receipt.timeline, effects),
+            Err(failure) => {
+                let peer = self.seats.get(&seat).and_then(|claimant| claimant.peer);
+                self.fail(now, peer, lease, failure, effects);
             }
-            Ok(_) => {
-                effects.push(Effect::Event(Event::Misbehaved(
-                    peer,
-                    "its receipt is for another thunk",
-                )));
-                let reason = "its receipt does not fit the thunk".to_owned();
+        }
+    }
+
+    pub(super) fn is_settling(&self, lease: LeaseId) -> bool {
+        self.granted.get(&lease).is_some_and(|granted| granted.settling.is_some())
+    }
+
+    /// Nothing counts before it is here.
+    fn settle(
+        &mut self,
+        now: Time,
+        lease: LeaseId,
+        signed: SignedReduction,
+        timeline: Timeline,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(granted) = self.granted.get_mut(&lease) else { return };
+        let Some(work) = self.works.get(&granted.run) else { return };
+        let claimant = self.seats.get(&granted.seat);
+        let Some(peer) = claimant.and_then(|claimant| claimant.peer) else { return };
+        if !is_answer(work, &signed) {
+            let what = "its receipt is for another thunk";
+            effects.push(Effect::Event(Event::Misbehaved(peer, what)));
+            let reason = "its receipt does not fit the thunk".to_owned();
+            let failure = LeaseFailure { class: FailureClass::Machine, reason };
+            return self.fail(now, Some(peer), lease, failure, effects);
+        }
+        let (thunk, reduction) = (Arc::clone(&work.thunk), signed.reduction.clone());
+        let settle = Settle { lease, peer, thunk, reduction, granted: granted.at, timeline };
+        granted.settling = Some((peer, signed));
+        effects.push(Effect::Settle(Box::new(settle)));
+    }
+
+    /// A lease that is not wanted any more may settle still; nothing comes of it.
+    pub(super) fn on_settled(
+        &mut self,
+        now: Time,
+        lease: LeaseId,
+        settled: Result<(), String>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(granted) = self.granted.get_mut(&lease) else { return };
+        let Some((peer, signed)) = granted.settling.take() else { return };
+        let seat = granted.seat;
+        match settled {
+            Ok(()) => {
+                let Some(granted) = self.take(seat, lease) else { return };
+                self.on_reduced(now, peer, (lease, granted), signed, effects);
+            }
+            Err(reason) => {
                 let failure = LeaseFailure { class: FailureClass::Machine, reason };
-                self.on_failed(now, Some(peer), granted, failure, effects);
+                self.fail(now, Some(peer), lease, failure, effects);
             }
-            Err(failure) => self.on_failed(now, Some(peer), granted, failure, effects),
+        }
+    }
+
+    /// Takes a lease off the books that came to nothing.
+    pub(super) fn fail(
+        &mut self,
+        now: Time,
+        peer: Option<PeerId>,
+        lease: LeaseId,
+        failure: LeaseFailure,
+        effects: &mut Vec<Effect>,
+    ) {
+        let seat = self.granted.get(&lease).map(|granted| granted.seat);
+        if let Some(granted) = seat.and_then(|seat| self.take(seat, lease)) {
+            self.on_failed(now, peer, granted, failure, effects);
         }
     }
 
@@ -196,7 +274,7 @@ impl Leases {
                 self.scores.failed(now, peer);
             }
             if has_copy || (again && elsewhere) {
-                return self.put_back(granted.run, granted.seat, &reason, effects);
+                return self.put_back(granted.run, peer, &reason, effects);
             }
         }
         let failure = Failure { class, reason: reason.into() };

@@ -38,7 +38,10 @@ impl Leases {
 
     pub(super) fn solo(&self, now: Time, granted: &Granted) -> Option<Solo> {
         let work = self.works.get(&granted.run)?;
-        let peer = self.seats.get(&granted.seat)?.peer;
+        let peer = match &granted.settling {
+            Some((peer, _)) => Some(*peer),
+            None => self.seats.get(&granted.seat)?.peer,
+        };
         Some(Solo {
             ran_us: granted.started.map(|started| now - started),
             kind: self.kinds.get(&work.thunk.spec().function.executable),

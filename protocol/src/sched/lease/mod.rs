@@ -10,14 +10,18 @@
 //! One thunk:
 //!
 //! ```text
-//!          Ready                lease                    receipt
-//!  (force) -----> in the pool ---------> leased, once --------------------> Ended (force)
-//!                   ^                    |   ^     \  late for its kind      ^
-//!                   |   stream broken,   |   |      `------> leased twice ---' the first receipt wins,
-//!                   '-- silent, handed --'   '-- one copy        |             the other is cancelled
+//!          Ready                lease                receipt              Settled
+//!  (force) -----> in the pool ---------> leased, once -------> settling ---------> Ended (force)
+//!                   ^                    |   ^     \  late for its kind               ^
+//!                   |   stream broken,   |   |      `------> leased twice ------------' what settles first wins,
+//!                   '-- silent, handed --'   '-- one copy        |                      the other is cancelled
 //!                       back, the machine's      lost -----------'
 //!                       failure
 //! ```
+//!
+//! A lease *settles* while what its receipt names is fetched, and checked if that is the policy: its worker has
+//! done its part, and may leave or fall silent; the lease takes its place among that worker's until then, so
+//! that nobody is given more than can be fetched.
 //!
 //! A claimant: `Opened` -> leases within its window -> `Closed`, silent for
 //! [`limits::SILENCE_US`], replaced by a newer stream of its peer, or breaking a rule.
@@ -50,11 +54,11 @@ use crate::sched::level::Level;
 use crate::sched::policy::{CriticalPath, Placement};
 use crate::sched::score::{Scores, Trust};
 use crate::sched::speculation::{Speculation, Stragglers};
-use crate::thunk::{OutputObject, Thunk};
+use crate::thunk::{OutputObject, Reduction, Thunk};
 use crate::time::Time;
 use crate::wire::claim::{
     Capabilities, FromRequester, FromWorker, LeaseFailure, LeaseId, Open, Receipt, SignedReduction,
-    Window,
+    Timeline, Window,
 };
 use crate::wire::offer::ResourceClass;
 
@@ -88,6 +92,8 @@ pub enum Input {
     Received(StreamId, FromWorker),
     /// A claim stream is no more.
     Closed(StreamId),
+    /// The values that a receipt names are here, or why they are not: answers [`Effect::Settle`].
+    Settled(LeaseId, Result<(), String>),
     /// A peer was found out to give false results: it gets nothing any more.
     Lied(PeerId),
 }
@@ -111,6 +117,9 @@ pub enum Effect {
     Send(StreamId, FromRequester),
     /// Close the stream; [`Input::Closed`] is not awaited.
     Close(StreamId),
+    /// Fetch what this reduction names, and check it if that is the policy; answer with [`Input::Settled`],
+    /// in bounded time.
+    Settle(Box<Settle>),
     /// Run this here; answer with [`Input::OwnEnded`].
     Run {
         /// The lease.
@@ -130,6 +139,23 @@ pub enum Effect {
     Ended(RunId, Result<Outputs, Failure>),
     /// Something a person may want to see.
     Event(Event),
+}
+
+/// A lease that settles.
+#[derive(Debug, PartialEq)]
+pub struct Settle {
+    /// Which one.
+    pub lease: LeaseId,
+    /// Who had it.
+    pub peer: PeerId,
+    /// What it was given.
+    pub thunk: Arc<Thunk>,
+    /// What it says came of it: of that thunk, with all outputs that it must leave and no other.
+    pub reduction: Reduction,
+    /// When it was given.
+    pub granted: Time,
+    /// What it says of its time.
+    pub timeline: Timeline,
 }
 
 /// What happened to a lease.
@@ -192,6 +218,8 @@ struct Granted {
     started: Option<Time>,
     /// When its holder last named it.
     named: Time,
+    /// What its holder said came of it, while that is fetched.
+    settling: Option<(PeerId, SignedReduction)>,
 }
 
 /// The policies of a requester.
@@ -270,6 +298,13 @@ impl Leases {
         (counts, trees.take(limits::OFFER_TREES).collect())
     }
 
+    /// The thunk of a lease that a worker holds.
+    pub fn held(&self, stream: StreamId, lease: LeaseId) -> Option<ThunkName> {
+        let granted = self.granted.get(&lease)?;
+        let is_theirs = granted.seat == Seat::Stream(stream) && granted.settling.is_none();
+        is_theirs.then(|| self.works.get(&granted.run).map(|work| work.name))?
+    }
+
     /// Claimants that have a value, as far as is known: sources for a lease.
     pub fn holders(&self, name: &ValueName) -> impl Iterator<Item = PeerId> {
         let holding = self.seats.values().filter(|claimant| claimant.holds.contains(name));
@@ -331,6 +366,7 @@ impl Leases {
                     return self.seats.settle_due();
                 }
             }
+            Input::Settled(lease, settled) => self.on_settled(now, lease, settled, effects),
             Input::Lied(peer) => self.on_liar(now, peer, effects),
             Input::Closed(stream) => {
                 self.lose(now, Seat::Stream(stream), "its stream broke", effects);

@@ -156,7 +156,8 @@ impl Leases {
         work.leases.push(lease);
         self.pool.remove(work.class, work.place);
         let started = (seat == Seat::Own).then_some(now);
-        self.granted.insert(lease, Granted { run, seat, cores, at: now, started, named: now });
+        let granted = Granted { run, seat, cores, at: now, started, named: now, settling: None };
+        self.granted.insert(lease, granted);
         let (name, thunk) = (work.name, work.thunk.clone());
         effects.push(Effect::Event(Event::Leased(lease, name, seat)));
         effects.push(match seat {
@@ -257,7 +258,8 @@ impl Leases {
             for lease in &holder.leases {
                 let Some(granted) = self.granted.get(lease) else { continue };
                 let is_old = granted.at + limits::LEASE_STALE_US <= now;
-                if granted.started.is_none() && (is_old || is_busy) && self.is_alone(granted) {
+                let is_waiting = granted.started.is_none() && granted.settling.is_none();
+                if is_waiting && (is_old || is_busy) && self.is_alone(granted) {
                     stuck.push((granted.at, granted.run, *lease));
                 }
             }

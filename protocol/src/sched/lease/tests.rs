@@ -119,22 +119,36 @@ impl Bench {
         self.tell(Input::Received(StreamId(stream), message))
     }
 
-    fn receipt(
+    /// What a worker says came of a lease. It settles later.
+    fn answer(
         &mut self,
         stream: u64,
         lease: LeaseId,
         end: Result<SignedReduction, FailureClass>,
     ) -> &mut Self {
         let end = end.map_err(|class| LeaseFailure { class, reason: "it broke".to_owned() });
-        self.hear(
-            stream,
-            FromWorker::Receipt(Box::new(Receipt {
-                lease,
-                end,
-                objects: vec![],
-                timeline: Timeline::default(),
-            })),
-        )
+        let (objects, timeline) = (vec![], Timeline::default());
+        let receipt = Receipt { lease, end, objects, timeline };
+        self.hear(stream, FromWorker::Receipt(Box::new(receipt)))
+    }
+
+    /// The same, with what it names here at once.
+    fn receipt(
+        &mut self,
+        stream: u64,
+        lease: LeaseId,
+        end: Result<SignedReduction, FailureClass>,
+    ) -> &mut Self {
+        let before = self.settling();
+        self.answer(stream, lease, end);
+        if self.settling() > before {
+            self.tell(Input::Settled(lease, Ok(())));
+        }
+        self
+    }
+
+    fn settling(&self) -> usize {
+        self.leases.granted.values().filter(|granted| granted.settling.is_some()).count()
     }
 
     /// Time goes by, with everything done when it is due.
@@ -244,6 +258,88 @@ fn a_broken_stream_puts_back_and_its_late_receipt_counts_for_nothing() {
     assert_eq!(bench.ended(), [(run, true)]);
     assert_eq!(bench.leases.counts().stray, 2, "from another claimant, and a double one");
     assert_eq!(bench.leases.load(), (0, 0));
+}
+
+/// What may become of a worker whose answer settles.
+#[test]
+fn what_settles_outlives_its_worker() {
+    let leaves: [fn(&mut Bench) -> &mut Bench; 4] = [
+        |bench| bench.tell(Input::Closed(StreamId(1))),
+        |bench| bench.pass(2 * limits::SILENCE_US),
+        |bench| {
+            let window = Window { slots: 1, prefetch: 0 };
+            let open = Open { capabilities: MACHINE, window, holds: BTreeSet::new() };
+            bench.tell(Input::Opened(StreamId(7), peer(1), open))
+        },
+        |bench| bench.hear(1, FromWorker::Heartbeat(BTreeSet::new())),
+    ];
+    for leave in leaves {
+        let mut bench = Bench::new();
+        let run = bench.open(1, 2, 0).ready("a");
+        let (lease, name) = bench.one();
+        bench.answer(1, lease, Ok(reduced(name)));
+        leave(&mut bench);
+        assert_eq!((bench.ended(), bench.settling()), (vec![], 1));
+        assert_eq!(bench.leases.unplaced().0, BTreeMap::new(), "nobody else is asked");
+        bench.tell(Input::Settled(lease, Ok(())));
+        assert_eq!(bench.ended(), [(run, true)]);
+        assert_eq!((bench.leases.load(), bench.leases.counts().put_back), ((0, 0), 0));
+    }
+}
+
+#[test]
+fn what_does_not_settle_goes_to_others() {
+    let mut bench = Bench::new();
+    let run = bench.open(1, 1, 0).ready("a");
+    let (lease, name) = bench.one();
+    bench.answer(1, lease, Ok(reduced(name))).tell(Input::Closed(StreamId(1)));
+    bench.open(2, 1, 0).tell(Input::Settled(lease, Err("nobody has it".to_owned())));
+    let reason = Event::PutBack(name, Some(peer(1)), "nobody has it".into());
+    assert!(bench.effects.contains(&Effect::Event(reason)));
+    let (again, _) = bench.one();
+    // Nothing comes of the first one any more.
+    bench.tell(Input::Settled(lease, Ok(())));
+    assert_eq!(bench.ended(), []);
+    bench.receipt(2, again, Ok(reduced(name)));
+    assert_eq!(bench.ended(), [(run, true)]);
+}
+
+#[test]
+fn whoever_answers_twice_is_let_go_and_what_it_said_first_counts() {
+    type Second = fn(&mut Bench, LeaseId, ThunkName) -> &mut Bench;
+    let seconds: [Second; 3] = [
+        |bench, lease, name| bench.answer(1, lease, Ok(reduced(name))),
+        |bench, lease, _| bench.answer(1, lease, Err(FailureClass::Program)),
+        |bench, lease, _| bench.hear(1, FromWorker::HandBack(BTreeSet::from([lease]))),
+    ];
+    for second in seconds {
+        let mut bench = Bench::new();
+        let run = bench.open(1, 1, 0).ready("a");
+        let (lease, name) = bench.one();
+        bench.answer(1, lease, Ok(reduced(name)));
+        second(&mut bench, lease, name);
+        assert!(bench.effects.contains(&Effect::Close(StreamId(1))));
+        bench.tell(Input::Settled(lease, Ok(())));
+        assert_eq!(bench.ended(), [(run, true)]);
+    }
+}
+
+#[test]
+fn nothing_comes_of_what_settles_when_it_is_not_wanted_or_its_worker_lies() {
+    let mut bench = Bench::new();
+    let run = bench.open(1, 2, 0).ready("a");
+    let (lease, name) = bench.one();
+    bench.answer(1, lease, Ok(reduced(name))).tell(Input::Closed(StreamId(1)));
+    bench.tell(Input::Lied(peer(1)));
+    assert_eq!(bench.leases.unplaced().0.values().sum::<u32>(), 1);
+    bench.tell(Input::Stop(run)).tell(Input::Settled(lease, Ok(())));
+    let run = bench.open(2, 1, 0).ready("b");
+    let (lease, name) = bench.one();
+    bench.answer(2, lease, Ok(reduced(name))).tell(Input::Stop(run));
+    bench.tell(Input::Settled(lease, Ok(())));
+    assert_eq!((bench.ended(), bench.leases.load()), (vec![], (0, 0)));
+    let cancels = |effect: &Effect| matches!(effect, Effect::Send(_, FromRequester::Cancel(_)));
+    assert!(!bench.effects.iter().any(cancels), "its worker has nothing to cancel");
 }
 
 #[test]
