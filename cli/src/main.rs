@@ -26,6 +26,7 @@ use home::with_store;
 fn main() -> std::process::ExitCode {
     // The sandbox engine starts this binary again as its launcher.
     mesh_node::exec::run_launcher_if_asked();
+    build::outlive_file_limit();
     if let Some(code) = build::guardian::run_if_asked() {
         return code;
     }

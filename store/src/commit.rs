@@ -26,6 +26,7 @@ use crate::fault::{self, At};
 use crate::layout::Layout;
 use crate::memo::Memo;
 use crate::notice::{Notice, Notices};
+use crate::sync;
 
 /// What a power cut may cost at most, in finished work, on a disk that keeps up.
 const INTERVAL_MIN: Duration = Duration::from_millis(250);
@@ -157,7 +158,7 @@ impl Committer {
         let blobs = self.layout.path("blobs");
         let directory = File::open(&blobs).at("open", &blobs)?;
         fault::at(At::Commit).at("write", &blobs)?;
-        rustix::fs::syncfs(&directory).at("write", &blobs)?;
+        sync::sync_file_system(&directory).at("write", &blobs)?;
         self.memo.sync()?;
         let _lock = self.mark.lock()?;
         self.mark.write(begun, &self.boot_id)

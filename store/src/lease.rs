@@ -1,4 +1,5 @@
-//! Who has a file open for writing? Read leases tell (fcntl(2), "Leases").
+//! Who has a file open? Leases tell (fcntl(2), "Leases"): one for reading is refused while somebody writes, one
+//! for writing while anybody has it open.
 //!
 //! A program that is open for writing anywhere cannot be executed (`ETXTBSY`). Whoever wrote it has
 //! closed it, but a child that another thread forked meanwhile holds a copy of the descriptor until it
@@ -35,9 +36,21 @@ fn wait(path: &Path, mut pause: impl FnMut()) -> io::Result<()> {
     Ok(())
 }
 
+/// Does anybody have the file open, for whatever? False too if that cannot be told: the file system has no
+/// leases, or the file is somebody else's.
+pub fn is_open_elsewhere(path: &Path) -> bool {
+    let is_open = File::open(path).and_then(|file| refuses(&file, libc::F_WRLCK));
+    is_open.unwrap_or(false)
+}
+
 /// False too if the file system has no leases.
 fn has_writers(file: &File) -> io::Result<bool> {
-    match set(file, libc::F_RDLCK) {
+    refuses(file, libc::F_RDLCK)
+}
+
+/// Is a lease refused because of what others do with the file?
+fn refuses(file: &File, lease: libc::c_int) -> io::Result<bool> {
+    match set(file, lease) {
         Ok(()) => {
             // Given back at once: a lease that is broken by an opener would bring a signal.
             set(file, libc::F_UNLCK)?;
@@ -76,6 +89,19 @@ mod tests {
         let reader = File::open(&path).unwrap();
         wait(&path, || panic!("readers do not count")).unwrap();
         drop(reader);
+    }
+
+    #[test]
+    fn whoever_has_it_open_shows() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        assert!(!is_open_elsewhere(&path), "it is not there");
+        let writer = File::create(&path).unwrap();
+        assert!(is_open_elsewhere(&path));
+        drop(writer);
+        assert!(!is_open_elsewhere(&path));
+        let _reader = File::open(&path).unwrap();
+        assert!(is_open_elsewhere(&path));
     }
 
     #[test]

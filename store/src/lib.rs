@@ -57,6 +57,7 @@ mod recovery;
 mod session;
 mod sound;
 mod stat_cache;
+mod sync;
 mod sys;
 mod tree;
 pub mod verify;
@@ -73,10 +74,12 @@ use mesh_protocol::thunk::Reduction;
 
 pub use error::StoreError;
 pub use incoming::{Arrival, Incoming};
+pub use lease::is_open_elsewhere;
 pub use notice::{Notice, RebuildReason};
 pub use options::{ExportOptions, StoreOptions};
 pub use reader::ObjectReader;
 pub use stat_cache::NamedFile;
+pub use sync::SYNC_NAME;
 pub use sys::OBJECT_MTIME_S;
 pub use verify::StoreStats;
 
@@ -349,5 +352,12 @@ impl Store {
         self.collect_in_the_end();
         self.0.memo.close();
         flushed
+    }
+
+    /// As [`Store::close`] for a process that somebody wants to end at once: nothing is waited for that may
+    /// take long. After a power cut within moments, some of what it stored may be missing.
+    pub fn leave(&self) {
+        self.0.session.end();
+        self.0.memo.close();
     }
 }

@@ -3,6 +3,7 @@
 
 mod absolute;
 mod alike;
+mod beginning;
 mod bench;
 mod chaos;
 mod clock;

@@ -20,7 +20,7 @@ use super::pass::{Mode, Pass, failed_reason, file_of};
 use super::slots::Pid;
 use super::speculation::Speculation;
 use super::step::{CallKey, End, Step};
-use super::streams::{Destination, Diagnostics};
+use super::streams::{Destination, Diagnostics, Manner};
 use super::undo::CannotUndo;
 use super::undo::journal::StepNumber;
 use super::wire::{Done, Request, Streams};
@@ -185,7 +185,10 @@ impl Pass {
             Err(error) => {
                 // The store or the disk: the real tool may still do it, and says so if not.
                 self.site.console.local(&call.arguments, &error.to_string());
-                self.site.trouble(&error);
+                // That words cannot be given as they came is nothing that somebody could mend.
+                if error.code() != crate::exit::DATA {
+                    self.site.trouble(&error);
+                }
                 Reply::Local(text(&call.program))
             }
         }
@@ -197,11 +200,12 @@ impl Pass {
             planned.thunk.encode().map_err(|error| CliError::new(crate::exit::INTERNAL, error))?;
         self.site.console.planned(name, &planned.description);
         let diagnostics = Diagnostics::of(&streams, &self.words);
-        let strip = planned.strip_colour_unless_tty && !wants_colour(call, &diagnostics);
+        let strip_colour = planned.strip_colour_unless_tty && !wants_colour(call, &diagnostics);
+        let manner = Manner { strip_colour, is_one: diagnostics.is_one };
         if self.mode != Mode::OnUse
             && let Some(reduction) = self.site.store.recall(name)?
         {
-            match self.result(&planned.outputs, &reduction, umask, strip) {
+            match self.result(&planned.outputs, &reduction, umask, manner) {
                 Ok(result) => {
                     self.site.console.reused(name);
                     return self.give(result, pid);
@@ -221,7 +225,7 @@ impl Pass {
             Mode::OnUse => Destination::OWN,
             _ => diagnostics.words,
         };
-        let mut step = Step::new(name, key, description, outputs, strip, words);
+        let mut step = Step::new(name, key, description, outputs, manner, words);
         step.printer = thunk.primary_output().map(|tag| step.output(tag));
         let step = Arc::new(step);
         self.state().names.insert(name);
@@ -314,7 +318,7 @@ impl Pass {
         match reduced {
             Ok(_) => {
                 let reduction = self.reduction(step)?;
-                self.give(self.result(&step.outputs, &reduction, umask, step.strip_colour)?, pid)
+                self.give(self.result(&step.outputs, &reduction, umask, step.manner)?, pid)
             }
             Err(_) if self.speculation.as_ref().is_some_and(|it| it.has_failed()) => Ok(DOOMED),
             Err(error) => {
@@ -340,7 +344,7 @@ impl Pass {
         outputs: &[PlannedOutput],
         reduction: &Reduction,
         umask: u32,
-        strip: bool,
+        manner: Manner,
     ) -> Result<StepResult, CliError> {
         let mut files = Vec::new();
         for output in outputs {
@@ -356,7 +360,7 @@ impl Pass {
                 bytes,
             });
         }
-        let (stdout, stderr) = self.words_of(reduction, strip)?;
+        let (stdout, stderr) = self.words_of(reduction, manner)?;
         Ok(StepResult { files, done: Done { stdout, stderr, status: 0 } })
     }
 
@@ -416,7 +420,7 @@ impl Pass {
     pub(super) fn words_of(
         &self,
         reduction: &Reduction,
-        strip: bool,
+        manner: Manner,
     ) -> Result<(Vec<u8>, Vec<u8>), CliError> {
         let read = |name: ValueName| match name.digest().length {
             0 => Ok(Vec::new()),
@@ -427,7 +431,11 @@ impl Pass {
             _ => Ok(self.site.store.read(name.digest(), limits::STREAM_BYTES)?),
         };
         let (stdout, stderr) = (read(reduction.stdout)?, read(reduction.stderr)?);
-        Ok((stdout, if strip { without_colour(&stderr) } else { stderr }))
+        if manner.is_one && !stdout.is_empty() && !stderr.is_empty() {
+            let text = "it writes on both streams, and in which order is not kept";
+            return Err(CliError::new(crate::exit::DATA, text));
+        }
+        Ok((stdout, if manner.strip_colour { without_colour(&stderr) } else { stderr }))
     }
 }
 

@@ -58,7 +58,8 @@ fn overwrite(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io
 }
 
 /// Is an output written into a file that a placeholder cannot stand for? It has other names, belongs
-/// to somebody else, has extended attributes, or execute bits that say nothing about its content.
+/// to somebody else, has extended attributes, or execute bits that say nothing about its content; or
+/// somebody has it open, who reads or writes on in it.
 pub(crate) fn keeps_file(output: &PlannedOutput) -> bool {
     written_into(&output.path, output.writing).is_some_and(|existing| {
         existing.nlink() > 1
@@ -66,6 +67,7 @@ pub(crate) fn keeps_file(output: &PlannedOutput) -> bool {
             || Some(existing.gid()) != group_of_new(&output.path)
             || has_odd_execute_bits(&existing, output.executable)
             || has_attributes(&output.path)
+            || mesh_store::is_open_elsewhere(&output.path)
     })
 }
 

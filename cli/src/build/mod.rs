@@ -43,7 +43,7 @@ pub(crate) mod words;
 
 pub(crate) use binding::is_possible as can_bind;
 pub(crate) use pass::Mode;
-pub(crate) use signal::end_by;
-pub(crate) use supervisor::{BuildOptions, run, run_plain};
+pub(crate) use signal::{end_by, outlive_file_limit};
+pub(crate) use supervisor::{BuildOptions, check_limits, run, run_plain};
 pub(crate) use watch::can_listen as can_watch_opens;
 pub(crate) use watch::usher;

@@ -299,7 +299,7 @@ impl Pass {
             }
         }
         let reduction = self.reduction(step)?;
-        let (stdout, stderr) = self.words_of(&reduction, step.strip_colour)?;
+        let (stdout, stderr) = self.words_of(&reduction, step.manner)?;
         let words = step.words.address(stdout, stderr);
         match step.number.get().filter(|_| self.mode == Mode::Lazy) {
             Some(number) => self.words.finished(*number, words),

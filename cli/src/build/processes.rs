@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use mesh_store::SYNC_NAME;
 use rustix::process::{
     Pid as ProcessId, Signal, WaitOptions, getpgid, getpgrp, kill_process, waitpid,
 };
@@ -55,7 +56,8 @@ impl Processes {
         while let Some(parent) = next.pop() {
             for pid in children.get(&parent).into_iter().flatten() {
                 let is_plain = || self.are_watched && filters(&pid.to_string()) <= own_filters;
-                let is_ours = parent == this && (self.own.contains(pid) || is_plain());
+                let is_ours =
+                    parent == this && (self.own.contains(pid) || is_plain() || is_of_store(*pid));
                 if !is_ours {
                     found.push(*pid);
                     next.push(*pid);
@@ -105,6 +107,11 @@ impl Processes {
             std::thread::sleep(LOOK_EVERY);
         }
     }
+}
+
+/// Does it bring the store to the disk?
+fn is_of_store(pid: Pid) -> bool {
+    status_of(&pid.to_string(), "Name").is_some_and(|name| name.as_bytes() == SYNC_NAME.to_bytes())
 }
 
 /// How many system call filters a process has (proc_pid_status(5), Linux 5.9).

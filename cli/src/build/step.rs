@@ -6,7 +6,7 @@ use mesh_cli::frontend::{Inode, PlannedOutput};
 use mesh_protocol::name::{OutputRef, Tag, ThunkName};
 use tokio::sync::watch;
 
-use super::streams::Destination;
+use super::streams::{Destination, Manner};
 use super::undo::journal::StepNumber;
 
 /// How a step ended.
@@ -34,8 +34,8 @@ pub(crate) struct Step {
     pub(crate) outputs: Vec<PlannedOutput>,
     /// What to ask for if there are none.
     pub(crate) printer: Option<OutputRef>,
-    /// Colours that nobody asked for are to be taken out of what it writes.
-    pub(crate) strip_colour: bool,
+    /// What becomes of what it writes.
+    pub(crate) manner: Manner,
     /// Where its words go.
     pub(crate) words: Destination,
     /// Its number, once it was answered early.
@@ -51,7 +51,7 @@ impl Step {
         call: CallKey,
         description: String,
         outputs: Vec<PlannedOutput>,
-        strip_colour: bool,
+        manner: Manner,
         words: Destination,
     ) -> Self {
         Self {
@@ -60,7 +60,7 @@ impl Step {
             description,
             outputs,
             printer: None,
-            strip_colour,
+            manner,
             words,
             number: OnceLock::new(),
             placeholders: Mutex::default(),

@@ -13,10 +13,22 @@ pub(crate) struct Destination {
     stderr: Option<Stream>,
 }
 
+/// What becomes of what a tool has written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Manner {
+    /// Colours that nobody asked for are taken out.
+    pub(crate) strip_colour: bool,
+    /// Standard output and error lead to one place. What was written when does not show afterwards,
+    /// so that a tool that writes on both runs here.
+    pub(crate) is_one: bool,
+}
+
 /// A caller's standard output and error.
 #[derive(Debug)]
 pub(crate) struct Diagnostics {
     pub(crate) words: Destination,
+    /// Do both lead to one place, where somebody may read them?
+    pub(crate) is_one: bool,
     /// Do colours make sense there?
     pub(crate) is_terminal: bool,
     /// Somebody reads them who may wait for their end: they have to be there when the call returns.
@@ -46,12 +58,14 @@ impl Diagnostics {
             Err(_) => Kind::Null,
         };
         let (out, err) = (kind(stdout), kind(stderr));
+        let inode = |stream| metadata_of(stream).ok().map(|found| (found.dev(), found.ino()));
         let own = |kind| match kind {
             Kind::Own(stream) => Some(stream),
             _ => None,
         };
         Self {
             words: Destination { stdout: own(out), stderr: own(err) },
+            is_one: out != Kind::Null && inode(stdout) == inode(stderr),
             is_terminal: stderr.is_terminal(),
             // Errors that are thrown away belong to a question: what counts is the exit status.
             must_wait: out == Kind::Other || !matches!(err, Kind::Own(_)),

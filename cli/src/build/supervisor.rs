@@ -135,6 +135,21 @@ pub(crate) fn run_plain(
     threads::start()?.block_on(plain(options, console, reason))
 }
 
+/// Fewer open files than this do not carry a build: its placeholders, its calls, and its processes.
+const OPEN_FILES_MIN: u64 = 256;
+
+/// Why a build cannot be helped in this process.
+pub(crate) fn check_limits() -> Result<(), CliError> {
+    let limit = getrlimit(Resource::Nofile).maximum;
+    match limit {
+        Some(limit) if limit < OPEN_FILES_MIN => {
+            let text = format!("{limit} files may be open here, and mesh needs {OPEN_FILES_MIN}");
+            Err(CliError::new(exit::UNAVAILABLE, text))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Placeholders are held open; a large build has thousands. Gives the limit as it was, for the
 /// build command: some programs take a large one ill.
 fn raise_open_files() -> Rlimit {
@@ -174,9 +189,17 @@ fn plain_command(words: &[OsString]) -> Result<Command, CliError> {
     Ok(command)
 }
 
+/// As a shell would say it.
 fn not_started(words: &[OsString]) -> impl FnOnce(std::io::Error) -> CliError {
-    let program = words.first().cloned().unwrap_or_default();
-    CliError::io(PathBuf::from(program))
+    let program = PathBuf::from(words.first().cloned().unwrap_or_default());
+    move |error| {
+        let code = match error.raw_os_error() {
+            Some(libc::ENOENT) => exit::NO_COMMAND,
+            Some(libc::EACCES | libc::ENOEXEC | libc::EISDIR) => exit::NOT_EXECUTABLE,
+            _ => return CliError::io(program)(error),
+        };
+        CliError::new(code, format_args!("{}: {error}", program.display()))
+    }
 }
 
 struct Build<'a> {

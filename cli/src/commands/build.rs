@@ -12,15 +12,31 @@ use crate::build::{self, BuildOptions, Mode};
 use crate::config::{BuildFlags, BuildSettings, Config};
 use crate::error::CliError;
 use crate::forcing::Where;
-use crate::home;
 use crate::ui::report::{Ahead, Peer, Report};
 use crate::ui::{Console, Summary, Verbosity};
+use crate::{exit, home};
 
 /// Files that tell about the build.
 #[derive(Clone, Copy, Default)]
 struct Records<'a> {
     report: Option<&'a Path>,
     trace: Option<&'a Path>,
+}
+
+impl Records<'_> {
+    /// A build may take hours: what it is to leave behind must have a place from the beginning.
+    fn check(&self) -> Result<(), CliError> {
+        for path in self.report.iter().chain(&self.trace) {
+            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+            let directory = parent.unwrap_or(Path::new("."));
+            let found = std::fs::metadata(directory).map_err(CliError::io(directory))?;
+            if !found.is_dir() || path.is_dir() {
+                let text = format!("{} cannot be written", path.display());
+                return Err(CliError::new(exit::USAGE, text).hint("name a file in a directory"));
+            }
+        }
+        Ok(())
+    }
 }
 
 pub(crate) fn make(args: &MakeArgs) -> Result<u8, CliError> {
@@ -62,13 +78,14 @@ fn options(command: Vec<OsString>, settings: &BuildSettings) -> BuildOptions {
 }
 
 fn run(options: &BuildOptions, records: Records<'_>, verbosity: Verbosity) -> Result<u8, CliError> {
+    records.check()?;
     let console = Console::new(verbosity);
     if records.trace.is_some() {
         console.record(options.at.slots);
     }
     let before = records.report.map(|_| standing(options));
     // A build that worked works without a store as well.
-    let store = home::open_store();
+    let store = build::check_limits().and_then(|()| home::open_store());
     let ended = match &store {
         Ok(store) => build::run(options, &home::directory()?, store, &console),
         Err(error) => build::run_plain(options, &console, error),
@@ -76,7 +93,15 @@ fn run(options: &BuildOptions, records: Records<'_>, verbosity: Verbosity) -> Re
     let summary = console.finish();
     let trace = console.take_trace(store.as_ref().ok());
     // Threads of the build may be about still, on their way out.
-    let closed = store.map_or(Ok(()), |store| store.close());
+    let is_interrupted = ended.as_ref().is_ok_and(|ended| ended.signal.is_some());
+    let closed = match &store {
+        Ok(store) if is_interrupted => {
+            store.leave();
+            Ok(())
+        }
+        Ok(store) => store.close(),
+        Err(_) => Ok(()),
+    };
     let ended = ended?;
     console.note(&summary);
     if let (Some(path), Some(before)) = (records.report, before) {

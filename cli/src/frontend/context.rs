@@ -10,6 +10,7 @@ use mesh_protocol::name::{Tag, ValueName};
 use mesh_protocol::path::AbsPath;
 use mesh_protocol::thunk::{Function, Limits, Output, Platform, Source, Thunk, ThunkSpec};
 
+use super::askers::{self, Uses};
 use super::closure::{Closure, Closures, Roots};
 use super::dirs::{DirectoryCache, Kind};
 use super::layout::{self, TreeStore, abs};
@@ -41,6 +42,7 @@ pub(crate) struct Caches {
     pub(crate) trees: TreeStore,
     directives: ByContent<Directives>,
     macros: ByContent<Macros>,
+    uses: ByContent<Uses>,
     pub(crate) dependency_runs: AtomicU64,
     files_scanned: AtomicU64,
 }
@@ -281,6 +283,11 @@ impl<'a> Context<'a> {
     /// The macros that a file defines, by its content.
     pub(crate) fn macros(&self, real: &str, file: &FileSource) -> Step<Arc<Macros>> {
         self.by_content(&self.caches.macros, real, file, Text::C, macros::macros)
+    }
+
+    /// What the directives of a file say about macros, by its content.
+    pub(crate) fn uses(&self, real: &str, file: &FileSource) -> Step<Arc<Uses>> {
+        self.by_content(&self.caches.uses, real, file, Text::C, askers::uses)
     }
 
     fn by_content<T>(

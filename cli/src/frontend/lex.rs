@@ -45,6 +45,10 @@ pub(crate) enum AsmFile {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Directives {
     pub(crate) includes: Vec<(Directive, Operand)>,
+    /// Files that definitions ask for, from wherever they are used.
+    pub(crate) asked: Vec<Operand>,
+    /// Macros that ask for what they are given.
+    pub(crate) askers: Vec<Box<str>>,
     pub(crate) assembler: Vec<AsmFile>,
     /// `__DATE__` or `__TIME__` stands somewhere outside comments and strings.
     pub(crate) clock: Option<&'static str>,
@@ -331,7 +335,8 @@ impl Lexer<'_> {
             }
             b"include_next" => Directive::IncludeNext,
             b"embed" => Directive::Embed,
-            b"if" | b"elif" | b"define" => return self.conditional(),
+            b"if" | b"elif" => return self.conditional(None),
+            b"define" => return self.definition(),
             b"pragma" => return self.pragma(),
             // What follows is free text: an apostrophe there opens nothing.
             b"error" | b"warning" | b"ident" | b"line" => return self.rest_of_line(),
@@ -423,21 +428,34 @@ impl Lexer<'_> {
             .map_or(Operand::Opaque, |name| Operand::Macro(name.into()))
     }
 
-    /// The rest of an `#if` or `#define`: looks for `__has_include` and the clock.
-    fn conditional(&mut self) {
+    fn definition(&mut self) {
+        self.blanks();
+        let name = String::from_utf8_lossy(self.word()).into_owned();
+        let start = self.at;
+        if self.bytes.get(self.at) == Some(&b'(') {
+            while !matches!(self.bytes.get(self.at), None | Some(b')' | b'\n')) {
+                self.at += 1;
+            }
+        }
+        let parameters = String::from_utf8_lossy(&self.bytes[start..self.at]).into_owned();
+        self.conditional(Some(&Defined { name, parameters }));
+    }
+
+    /// The rest of an `#if`, or of a definition: looks for `__has_include` and the clock.
+    fn conditional(&mut self, defined: Option<&Defined>) {
         while let Some(&byte) = self.bytes.get(self.at) {
             match byte {
                 b'\n' => return,
                 b'\\' if self.continuation() > 0 => self.at += self.continuation(),
                 b'/' if self.comment() => {}
-                b'_' => self.has_operator(),
+                b'_' => self.has_operator(defined),
                 _ if byte.is_ascii_whitespace() => self.at += 1,
                 _ => self.token(byte),
             }
         }
     }
 
-    fn has_operator(&mut self) {
+    fn has_operator(&mut self, defined: Option<&Defined>) {
         let start = self.at;
         self.word();
         let is_has = matches!(
@@ -449,12 +467,57 @@ impl Lexer<'_> {
             return self.identifier();
         }
         self.blanks();
-        if self.bytes.get(self.at) == Some(&b'(') {
-            self.at += 1;
-            let operand = self.operand();
-            self.found.includes.push((Directive::Has, operand));
+        let is_called = self.bytes.get(self.at) == Some(&b'(');
+        match defined {
+            Some(defined) if is_called => {
+                self.at += 1;
+                let operand = self.operand();
+                self.asked_by(defined, operand);
+            }
+            Some(defined) => self.found.askers.push(defined.name.as_str().into()),
+            None if is_called => {
+                self.at += 1;
+                let operand = self.operand();
+                self.found.includes.push((Directive::Has, operand));
+            }
+            None => {}
         }
     }
+
+    /// In a definition, a name between `<` and `>` is words like others, which may be macros.
+    fn asked_by(&mut self, defined: &Defined, operand: Operand) {
+        let stands_for_itself = |word: &str| {
+            let is_macro = word.contains(|c: char| c.is_ascii_uppercase());
+            !is_macro && !defined.has_parameter(word)
+        };
+        let words = |name: &str| name.split(|c: char| !is_word_char(c)).all(stands_for_itself);
+        match &operand {
+            Operand::Macro(_) => self.found.askers.push(defined.name.as_str().into()),
+            Operand::Angle(name) if !words(name) => {
+                return self.found.includes.push((Directive::Has, Operand::Opaque));
+            }
+            Operand::Opaque => return self.found.includes.push((Directive::Has, operand)),
+            Operand::Angle(_) | Operand::Quote(_) => {}
+        }
+        self.found.asked.push(operand);
+    }
+}
+
+/// A macro whose definition is read.
+struct Defined {
+    name: String,
+    /// As they stand there, the opening parenthesis included; nothing if it takes none.
+    parameters: String,
+}
+
+impl Defined {
+    fn has_parameter(&self, word: &str) -> bool {
+        !word.is_empty() && self.parameters.split(|c: char| !is_word_char(c)).any(|it| it == word)
+    }
+}
+
+fn is_word_char(c: char) -> bool {
+    c.is_alphanumeric() || c == '_' || c == '$'
 }
 
 fn is_word_byte(byte: u8) -> bool {

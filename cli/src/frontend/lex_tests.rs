@@ -87,9 +87,31 @@ fn has_include_is_an_include() {
         [has(Operand::Angle("a.h".into())), has(Operand::Quote("b.h".into()))]
     );
     assert_eq!(includes("#ifdef __has_include\n#if defined(__has_include)\n"), []);
-    assert_eq!(includes("#define HAVE __has_include(<a.h>)"), [has(Operand::Angle("a.h".into()))]);
     assert_eq!(includes("#if __has_include(X)\n"), [has(Operand::Macro("X".into()))]);
     assert_eq!(includes("#elif __has_embed(<a>)\n"), [has(Operand::Angle("a".into()))]);
+}
+
+#[test]
+fn definitions_ask_from_wherever_they_are_used() {
+    let found = |source: &str| {
+        let found = directives(source.as_bytes(), Text::C);
+        let askers: Vec<String> = found.askers.iter().map(ToString::to_string).collect();
+        (found.asked, askers, found.includes)
+    };
+    let angle = Operand::Angle("a.h".into());
+    assert_eq!(found("#define HAVE __has_include(<a.h>)"), (vec![angle], vec![], vec![]));
+    let asks = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let parameter = Operand::Macro("x".into());
+    let asker = (vec![parameter], asks(&["HAVE"]), vec![]);
+    assert_eq!(found("#define HAVE(x) 1 && __has_include(x)"), asker);
+    assert_eq!(found("#define HAVE __has_include\n"), (vec![], asks(&["HAVE"]), vec![]));
+    let opaque = (vec![], vec![], vec![(Directive::Has, Operand::Opaque)]);
+    for unclear in
+        ["HAVE(x) __has_include(#x)", "HAVE(x) __has_include(<x/a.h>)", "H __has_embed(<DIR/a>)"]
+    {
+        assert_eq!(found(&format!("#define {unclear}\n")), opaque, "{unclear}");
+    }
+    assert_eq!(found("#define __has_include(x) 0\n"), (vec![], vec![], vec![]));
 }
 
 #[test]

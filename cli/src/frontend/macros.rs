@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use super::lex::Operand;
 
-/// The definitions of one file, or of the command line, by macro.
+/// The definitions of one text by macro.
 pub(crate) type Macros = HashMap<Box<str>, Vec<Operand>>;
 
 /// How many macros may stand for each other until one names a header.
@@ -28,7 +28,7 @@ pub(crate) fn macros(bytes: &[u8]) -> Macros {
 }
 
 /// Takes a definition as it stands behind `#define`.
-pub(crate) fn define(found: &mut Macros, definition: &str) {
+fn define(found: &mut Macros, definition: &str) {
     let is_word = |c: char| c.is_alphanumeric() || c == '_' || c == '$';
     let end = definition.find(|c| !is_word(c)).unwrap_or(definition.len());
     let (name, body) = definition.split_at(end);
@@ -36,11 +36,11 @@ pub(crate) fn define(found: &mut Macros, definition: &str) {
     found.entry(name.into()).or_default().push(operand);
 }
 
-/// Takes the argument of `-D`.
-pub(crate) fn define_option(found: &mut Macros, argument: &str) {
+/// The argument of `-D` as the directive that it stands for.
+pub(crate) fn directive_of_option(argument: &str) -> String {
     match argument.split_once('=') {
-        Some((name, body)) => define(found, &format!("{name} {body}")),
-        None => define(found, &format!("{argument} 1")),
+        Some((name, body)) => format!("#define {name} {}\n", body.replace('\n', " ")),
+        None => format!("#define {argument} 1\n"),
     }
 }
 
@@ -129,9 +129,8 @@ mod tests {
     fn all_definitions_are_candidates() {
         let source =
             b"#define A \"a.h\"\n# define B A /* why */\n#define A <b/c.h>\n#define C(x) x\n";
-        let mut given = Macros::new();
-        define_option(&mut given, "D=\"d.h\"");
-        define_option(&mut given, "E");
+        let given = ["D=\"d.h\"", "E"].map(directive_of_option).concat();
+        let given = macros(given.as_bytes());
         let found = macros(source);
         let all = [&found, &given];
         let angle = Operand::Angle("b/c.h".into());

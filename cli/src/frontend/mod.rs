@@ -20,6 +20,7 @@
 //! scan takes both sides of every `#if`; what is missing can only make the tool fail in its
 //! sandbox, after which the caller runs it locally.
 
+mod askers;
 mod closure;
 mod command;
 mod context;

@@ -4,7 +4,9 @@
 //! path of the compiler, and shows what it finds. So it reaches more than the preprocessor will
 //! read, never less - with two exceptions, both handled: an include whose name is computed by
 //! macros (all definitions seen are candidates; if that does not settle it, the compiler's own
-//! `-M` answers), and `__has_include` of such a name (the call runs locally).
+//! `-M` answers), and `__has_include` of such a name (the call runs locally). What a definition asks
+//! for is looked up from everywhere, and so is what macros are called with that ask (see
+//! [`askers`]).
 
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
@@ -14,12 +16,13 @@ use std::sync::atomic::Ordering;
 use mesh_protocol::name::ValueName;
 use mesh_protocol::thunk::Source;
 
+use super::askers::{self, Uses};
 use super::context::Context;
 use super::identity::Stamp;
-use super::lex::{AsmFile, Directive, Operand, Text};
+use super::lex::{self, AsmFile, Directive, Directives, Operand, Text};
 use super::macros::{self, Macros, Meaning};
 use super::plan::FileSource;
-use super::reason::{LocalReason, Step};
+use super::reason::{LocalReason, Step, Stop};
 use super::view::{DirId, Place, View};
 
 /// Where headers are looked for, directories that exist only, each once.
@@ -39,13 +42,16 @@ pub(crate) struct SearchPath {
 pub(crate) struct Scan<'s, 'a> {
     context: &'s mut Context<'a>,
     search: &'s SearchPath,
-    /// The definitions of the command line.
-    given: &'s Macros,
+    /// The definitions of the command line, as they would stand in a file.
+    given: &'s str,
     waiting: Vec<(DirId, Rc<str>, FileSource, Text)>,
     reached: HashSet<(DirId, Rc<str>)>,
     /// Includes that were looked up already: from where, which directive, what.
     asked: HashSet<(Option<DirId>, Directive, Operand)>,
     computed: Vec<(DirId, Directive, Operand)>,
+    /// What definitions ask for, and macros that ask for what they are given.
+    asked_anywhere: HashSet<Operand>,
+    askers: HashSet<Box<str>>,
     files: Vec<(Rc<str>, FileSource)>,
     clock_allowed: bool,
     /// Contents of which two files may count as one.
@@ -87,7 +93,7 @@ impl<'s, 'a> Scan<'s, 'a> {
     pub(crate) fn new(
         context: &'s mut Context<'a>,
         search: &'s SearchPath,
-        given: &'s Macros,
+        given: &'s str,
     ) -> Self {
         let clock_allowed = context.variable("SOURCE_DATE_EPOCH").is_some();
         Self {
@@ -98,6 +104,8 @@ impl<'s, 'a> Scan<'s, 'a> {
             reached: HashSet::new(),
             asked: HashSet::new(),
             computed: Vec::new(),
+            asked_anywhere: HashSet::new(),
+            askers: HashSet::new(),
             files: Vec::new(),
             clock_allowed,
             merged: Merged::None,
@@ -134,10 +142,17 @@ impl<'s, 'a> Scan<'s, 'a> {
         mut self,
         ask_compiler: impl Fn(&Context<'a>) -> Step<Vec<String>>,
     ) -> Step<()> {
+        let given = lex::directives(self.given.as_bytes(), Text::C);
+        let cwd = self.context.cwd;
+        self.obey(cwd, "the command line", &given)?;
         loop {
             while let Some((directory, real, file, text)) = self.waiting.pop() {
                 self.follow(directory, &real, &file, text)?;
                 self.files.push((real, file));
+            }
+            self.look_for_asked()?;
+            if !self.waiting.is_empty() {
+                continue;
             }
             if self.computed.is_empty() {
                 return self.check_twins();
@@ -179,20 +194,27 @@ impl<'s, 'a> Scan<'s, 'a> {
 
     fn follow(&mut self, at: DirId, real: &Rc<str>, file: &FileSource, text: Text) -> Step<()> {
         let directives = self.context.directives(real, file, text)?;
-        if directives.timestamp {
-            return Err(LocalReason::Timestamp(real.to_string()).into());
-        }
-        if let Some(macro_name) = directives.clock.filter(|_| !self.clock_allowed) {
-            return Err(LocalReason::Clock { macro_name, file: real.to_string() }.into());
-        }
-        if directives.once_elsewhere {
-            self.merged = Merged::All;
-        }
         if let Source::Value(content) = file.source
             && directives.once
         {
             self.merged.add(content);
         }
+        self.obey(at, real, &directives)
+    }
+
+    /// Follows what stands in a text that is read at `at`.
+    fn obey(&mut self, at: DirId, real: &str, directives: &Directives) -> Step<()> {
+        if directives.timestamp {
+            return Err(LocalReason::Timestamp(real.to_owned()).into());
+        }
+        if let Some(macro_name) = directives.clock.filter(|_| !self.clock_allowed) {
+            return Err(LocalReason::Clock { macro_name, file: real.to_owned() }.into());
+        }
+        if directives.once_elsewhere {
+            self.merged = Merged::All;
+        }
+        self.asked_anywhere.extend(directives.asked.iter().cloned());
+        self.askers.extend(directives.askers.iter().cloned());
         for (directive, operand) in &directives.includes {
             match operand {
                 Operand::Macro(_) | Operand::Opaque => {
@@ -205,6 +227,69 @@ impl<'s, 'a> Scan<'s, 'a> {
             self.assembler_file(real, file)?;
         }
         Ok(())
+    }
+
+    /// Looks up what macros ask for, from each directory of which a file is read.
+    fn look_for_asked(&mut self) -> Step<()> {
+        let mut asked: Vec<Operand> = self.asked_anywhere.iter().cloned().collect();
+        if !self.askers.is_empty() {
+            let mut uses = vec![Arc::new(askers::uses(self.given.as_bytes()))];
+            for (real, file) in &self.files {
+                uses.push(self.context.uses(real, file)?);
+            }
+            let uses: Vec<&Uses> = uses.iter().map(Arc::as_ref).collect();
+            match askers::asked(&uses, &self.askers) {
+                Some(more) => asked.extend(more),
+                None => return Err(self.computed_at(self.context.cwd)),
+            }
+        }
+        if asked.is_empty() {
+            return Ok(());
+        }
+        let directories: HashSet<DirId> = self.reached.iter().map(|(at, _)| *at).collect();
+        for operand in self.named(&asked)? {
+            for at in &directories {
+                self.include(*at, Directive::Has, &operand)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The files that these stand for. A parameter is no macro; what it is given is asked for, too.
+    fn named(&self, asked: &[Operand]) -> Step<Vec<Operand>> {
+        let is_literal =
+            |operand: &Operand| matches!(operand, Operand::Quote(_) | Operand::Angle(_));
+        if asked.iter().all(is_literal) {
+            return Ok(asked.to_vec());
+        }
+        let tables = self.tables()?;
+        let all: Vec<&Macros> = tables.iter().map(Arc::as_ref).collect();
+        let mut named = Vec::new();
+        for operand in asked {
+            match operand {
+                Operand::Quote(_) | Operand::Angle(_) => named.push(operand.clone()),
+                Operand::Opaque => return Err(self.computed_at(self.context.cwd)),
+                Operand::Macro(name) => match macros::meaning(&all, name) {
+                    Meaning::Headers(headers) => named.extend(headers),
+                    Meaning::Undefined => {}
+                    Meaning::Unclear => return Err(self.computed_at(self.context.cwd)),
+                },
+            }
+        }
+        Ok(named)
+    }
+
+    fn computed_at(&self, at: DirId) -> Stop {
+        LocalReason::ComputedInclude(self.context.view.path_of(at).to_string()).into()
+    }
+
+    /// All definitions that have been seen.
+    fn tables(&self) -> Step<Vec<Arc<Macros>>> {
+        let mut tables = vec![Arc::new(macros::macros(self.given.as_bytes()))];
+        for (real, file) in &self.files {
+            tables.push(self.context.macros(real, file)?);
+        }
+        Ok(tables)
     }
 
     fn include(&mut self, at: DirId, directive: Directive, operand: &Operand) -> Step<()> {
@@ -282,11 +367,8 @@ impl<'s, 'a> Scan<'s, 'a> {
 
     /// Looks up the computed includes that macros settle. False if one is left.
     fn resolve_computed(&mut self) -> Step<bool> {
-        let mut tables: Vec<Arc<Macros>> = Vec::new();
-        for (real, file) in &self.files {
-            tables.push(self.context.macros(real, file)?);
-        }
-        let all: Vec<&Macros> = tables.iter().map(Arc::as_ref).chain([self.given]).collect();
+        let tables = self.tables()?;
+        let all: Vec<&Macros> = tables.iter().map(Arc::as_ref).collect();
         let mut settled = true;
         let mut undefined = Vec::new();
         for (at, directive, operand) in std::mem::take(&mut self.computed) {
@@ -302,8 +384,7 @@ impl<'s, 'a> Scan<'s, 'a> {
                 }
                 Meaning::Undefined => undefined.push((at, directive, operand)),
                 Meaning::Unclear if matches!(directive, Directive::Has | Directive::Embed) => {
-                    let place = self.context.view.path_of(at).to_string();
-                    return Err(LocalReason::ComputedInclude(place).into());
+                    return Err(self.computed_at(at));
                 }
                 Meaning::Unclear => settled = false,
             }

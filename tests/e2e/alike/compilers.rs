@@ -58,6 +58,22 @@ fn clang(recipe: &str) -> Trial {
 trials! {
     cpath: surroundings(&[
         "env CPATH=p1 make", "env CPATH=p2 make", "env CPATH=p1:p2 make", "env CPATH=:p1 make"]);
+    asking_macros: Trial::recipe(
+        "gcc -c q.c; gcc '-DCOND=__has_include(\"x.h\")' -c c.c; gcc '-DQ(x)=__has_include(x)' -c d.c
+        gcc -include q.h -c e.c; gcc -imacros i/r.h -c f.c; g++ -std=c++20 -c q.cc; gcc -c g.c
+        nm *.o")
+        .file("q.h", "#define HAVE(x) __has_include(x)\n#define ALSO HAVE\n#define X \"x.h\"\n")
+        .file("i/r.h", "#define ASK __has_include(\"x.h\")\n")
+        .file("q.c", "#include \"q.h\"\n#if HAVE(<sys/quota.h>) && ALSO ( X )\nint y;\n#endif\nint n;\n")
+        .file("c.c", "#if COND\nint y;\n#endif\nint n;\n")
+        .file("d.c", "#if Q(\"x.h\")\nint y;\n#endif\nint n;\n")
+        .file("e.c", "#if HAVE(X)\nint y;\n#endif\nint n;\n")
+        .file("f.c", "#if ASK\nint y;\n#endif\nint n;\n")
+        .file("g.c", "#include \"i/r.h\"\n#define H(d) __has_include(<d/r.h>)\n#if H(i) || ASK\nint y;\n#endif\nint n;\n")
+        .file("q.cc", "#include \"q.h\"\n#if HAVE(<sys/quota.h>) && HAVE(\"x.h\")\nint y;\n#endif\nint n;\n")
+        .file("x.h", "\n")
+        .builds(&["make -i", "make -i"])
+        .fix("rm -f x.h *.o");
     cpath_missing: surroundings(&["make", "env CPATH=nowhere make", "env CPATH=p1 make"]);
     cpath_of_mesh: surroundings(&["make"]).set("CPATH", "p1");
     include_paths: surroundings(&["env C_INCLUDE_PATH=p2 CPLUS_INCLUDE_PATH=p1 make"]);
@@ -94,6 +110,9 @@ trials! {
     over_executable: files("gcc -c f.c -o exe.o; chmod 755 exe.o; gcc -O2 -c f.c -o exe.o");
     to_pipe: files("rm -f ff; mkfifo ff; (cat ff > fifo.out & gcc -S f.c -o ff; wait)");
     through_parent: files("mkdir -p dd; gcc -c f.c -o dd/../dd/./n.o");
+    over_open_for_appending: files("echo old > a.i; exec 4>>a.i; gcc -E f.c -o a.i; echo app >&4");
+    over_open_for_reading: files("echo old > a.s; exec 3<a.s;  gcc -S f.c -o a.s; cat <&3 > read");
+    dependencies_over_open: files("exec 6<>d.d; gcc -MMD -MF d.d -c f.c; cat <&6; echo x >&6; cat d.d");
     no_such_directory: files("gcc -c f.c -o nowhere/n.o || echo NOT > out");
     directory_in_the_way: files("mkdir -p way.o; gcc -c f.c -o way.o || echo NOT > out");
     archive_over_linked: files(

@@ -5,6 +5,10 @@ use mesh_tests::Trial;
 use super::trials;
 
 trials! {
+    words_on_both_streams: Trial::recipe(
+        "gcc -c ok.c; rm -f l.a; ar rv l.a ok.o > out 2>&1; cat out
+        rm -f m.a; ar rv m.a ok.o 2>&1 | cat
+        rm -f n.a; echo `ar rv n.a ok.o 2>&1`").fix("rm out; touch ok.c bad.c");
     to_file: Trial::recipe("gcc -c bad.c > log 2>&1\ntouch out");
     to_file_ignored: Trial::recipe("-gcc -c bad.c > log 2>&1\ntouch out");
     to_two_files: Trial::recipe("gcc -c bad.c > out.log 2> err.log; echo $$? > out");

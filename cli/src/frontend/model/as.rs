@@ -2,7 +2,6 @@
 
 use super::super::context::{Context, OutputKind};
 use super::super::lex::Text;
-use super::super::macros::Macros;
 use super::super::plan::PlannedThunk;
 use super::super::reason::{LocalReason, Step};
 use super::super::scan::{Scan, SearchPath};
@@ -119,8 +118,7 @@ pub(super) fn plan(mut context: Context<'_>, words: Vec<String>) -> Step<Planned
     for directory in &arguments.directories {
         search.assembler.extend(context.directory(directory));
     }
-    let macros = Macros::new();
-    let mut scan = Scan::new(&mut context, &search, &macros);
+    let mut scan = Scan::new(&mut context, &search, "");
     for source in &arguments.sources {
         scan.source(source, Text::Assembler)?;
     }

@@ -11,7 +11,7 @@ use rustix::fs::Access;
 use super::super::context::{Context, Draft, OutputKind};
 use super::super::environment::{For, environment};
 use super::super::lex::Text;
-use super::super::macros::{self, Macros};
+use super::super::macros;
 use super::super::native;
 use super::super::options::{self, Invocation, Language, Mode};
 use super::super::outputs::{self, Expected};
@@ -195,10 +195,10 @@ fn headers(
     call: &Invocation,
     words: &[String],
 ) -> Step<()> {
-    let mut given = Macros::new();
+    let mut given = String::new();
     for definition in &call.defines {
         check_clock(context, definition)?;
-        macros::define_option(&mut given, definition);
+        given.push_str(&macros::directive_of_option(definition));
     }
     let mut searches: Vec<(SearchLanguage, SearchPath)> = Vec::new();
     for source in &call.sources {
