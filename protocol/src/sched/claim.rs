@@ -181,6 +181,24 @@ impl Claims {
             }
         }
         self.settle(now, effects);
+        self.check_books();
+    }
+
+    /// What holds after each event, in builds with assertions: each lease stands with its stream, and cores are
+    /// those of what runs.
+    fn check_books(&self) {
+        let cores = |state: &JobState| match state.stage {
+            Stage::Running { cores, .. } => cores,
+            Stage::Fetching | Stage::Queued { .. } => 0,
+        };
+        debug_assert!(self.jobs.len() <= limits::CLAIM_LEASES);
+        debug_assert_eq!(self.jobs.values().map(cores).sum::<u32>(), self.running_cores);
+        let leases = self.streams.iter().flat_map(|(id, stream)| {
+            stream.leases.iter().map(|lease| Job { stream: *id, lease: *lease })
+        });
+        debug_assert!(self.jobs.keys().copied().eq(leases), "in the same order");
+        let streams = self.streams.values().map(|stream| stream.running_cores);
+        debug_assert_eq!(streams.sum::<u32>(), self.running_cores);
     }
 
     /// When [`Claims::handle_timeout`] must be called at the latest.
@@ -209,6 +227,7 @@ impl Claims {
             self.claim(now, effects);
         }
         self.settle(now, effects);
+        self.check_books();
     }
 
     fn on_stream_due(&mut self, now: Time, id: StreamId, effects: &mut Vec<Effect>) {

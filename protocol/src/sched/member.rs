@@ -58,7 +58,7 @@ pub enum Input {
     Claim(claim::Input),
     /// Somebody came within reach, who has heard nothing yet.
     Joined,
-    /// From the next [`Member::settle`] on, cores are shared out like this.
+    /// From now on, cores are shared out like this.
     Share(Share),
     /// A thunk of that class will be ready in a moment, or none any more: it is offered already.
     Expect(Option<ResourceClass>),
@@ -153,7 +153,10 @@ impl Member {
             Input::Lease(input) => self.lease(now, input, effects),
             Input::Claim(input) => self.claim(now, input, effects),
             Input::Joined => self.offer(now, offer::Input::Joined, effects),
-            Input::Share(share) => self.share = share,
+            Input::Share(share) => {
+                self.share = share;
+                self.balance(now, effects);
+            }
             Input::Expect(class) => {
                 if let Some(requester) = &mut self.requester {
                     requester.expected = class;
