@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::graph::{Cause, Failed, Graph, NodeId, Outputs, Progress, Resolution, Waiter};
+use crate::graph::{Cause, Failed, Graph, Node, NodeId, Outputs, Progress, Resolution, Waiter};
 use crate::limits;
 use crate::name::{OutputRef, ThunkName};
 use crate::sched::kinds::Estimates;
@@ -270,6 +270,32 @@ impl Force {
         self.settle(effects);
         self.start_ready(effects);
         self.break_stall(effects);
+        self.check_books();
+    }
+
+    /// What holds after each event; in builds with assertions, and while the graph is small enough to be gone
+    /// through each time.
+    fn check_books(&self) {
+        const CHECKED_MAX: usize = 64;
+        if !cfg!(debug_assertions) || self.graph.len() > CHECKED_MAX {
+            return;
+        }
+        let count = |is: fn(&Progress) -> bool| {
+            self.graph.nodes().filter(|(_, node)| is(&node.progress)).count()
+        };
+        let asked = count(|it| matches!(it, Progress::Recalling | Progress::Fetching));
+        debug_assert_eq!(asked as u64, self.asked, "each answer is still to come");
+        let running = count(|it| matches!(it, Progress::Running));
+        debug_assert_eq!((running, running), (self.runs.len(), self.running.len()));
+        let is_known = |(lease, run): (&RunId, &Run)| self.running.get(&run.node) == Some(lease);
+        debug_assert!(self.runs.iter().all(is_known));
+        debug_assert_eq!(self.runs.values().map(|run| run.cores).sum::<u32>(), self.busy);
+        let waits = |(id, node): (NodeId, &Node)| {
+            !matches!(node.progress, Progress::Ready) || self.ready.contains(&id)
+        };
+        debug_assert!(self.graph.nodes().all(waits), "what is ready is not forgotten");
+        let is_stuck = self.runs.is_empty() && self.asked == 0 && self.ready.is_empty();
+        debug_assert!(self.demands.is_empty() || !is_stuck, "somebody works on what is demanded");
     }
 
     fn on_thunk(&mut self, name: ThunkName, thunk: Arc<Thunk>, effects: &mut Vec<Effect>) {
