@@ -138,7 +138,7 @@ impl Pass {
                 Plan::Thunk(planned) => {
                     self.site.planned(&planned.thunk, started.elapsed());
                     // What is written into must not be filled at the same time.
-                    for output in planned.outputs.iter().filter(|it| materialise::keeps_file(it)) {
+                    for output in planned.outputs.iter().filter(|it| self.keeps_file(it)) {
                         self.make_real(&output.path, pid)?;
                     }
                     return Ok(*planned);
@@ -236,7 +236,7 @@ impl Pass {
                 Mode::OnUse => true,
                 Mode::Lazy => !diagnostics.must_wait && self.has_little_to_lose(),
             }
-            && !step.outputs.iter().any(materialise::keeps_file);
+            && !step.outputs.iter().any(|output| self.keeps_file(output));
         if may_be_early && self.answer_early(&step, umask, pid)? {
             return Ok(Reply::Done(Done { stdout: vec![], stderr: vec![], status: 0 }));
         }
@@ -406,15 +406,29 @@ impl Pass {
     /// to fill it. As long as changes are saved, a file is replaced where nobody sees the difference,
     /// because to keep it then costs no copy.
     fn writing_of(&self, output: &PlannedOutput) -> Writing {
-        let existing = std::fs::symlink_metadata(&output.path);
-        let is_placeholder = existing.is_ok_and(|metadata| {
-            self.files.output_at(&output.path, &metadata).is_ok_and(|found| found.is_some())
-        });
         let is_saving = self.speculation.as_ref().is_some_and(Speculation::is_saving);
-        match is_placeholder || is_saving && !materialise::keeps_file(output) {
+        match self.is_placeholder(&output.path) || is_saving && !self.keeps_file(output) {
             true => Writing::Replace,
             false => output.writing,
         }
+    }
+
+    /// Is an output written into a file that a placeholder cannot stand for? Also because somebody has it
+    /// open, and reads or writes on in it.
+    fn keeps_file(&self, output: &PlannedOutput) -> bool {
+        let is_open = || {
+            materialise::is_written_into(&output.path, output.writing)
+                && !self.is_placeholder(&output.path)
+                && mesh_store::is_open_elsewhere(&output.path)
+        };
+        materialise::keeps_file(output) || is_open()
+    }
+
+    fn is_placeholder(&self, path: &Path) -> bool {
+        let existing = std::fs::symlink_metadata(path);
+        existing.is_ok_and(|metadata| {
+            self.files.output_at(path, &metadata).is_ok_and(|found| found.is_some())
+        })
     }
 
     pub(super) fn words_of(

@@ -58,8 +58,7 @@ fn overwrite(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io
 }
 
 /// Is an output written into a file that a placeholder cannot stand for? It has other names, belongs
-/// to somebody else, has extended attributes, or execute bits that say nothing about its content; or
-/// somebody has it open, who reads or writes on in it.
+/// to somebody else, has extended attributes, or execute bits that say nothing about its content.
 pub(crate) fn keeps_file(output: &PlannedOutput) -> bool {
     written_into(&output.path, output.writing).is_some_and(|existing| {
         existing.nlink() > 1
@@ -67,7 +66,6 @@ pub(crate) fn keeps_file(output: &PlannedOutput) -> bool {
             || Some(existing.gid()) != group_of_new(&output.path)
             || has_odd_execute_bits(&existing, output.executable)
             || has_attributes(&output.path)
-            || mesh_store::is_open_elsewhere(&output.path)
     })
 }
 

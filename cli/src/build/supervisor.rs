@@ -350,7 +350,7 @@ impl Build<'_> {
     /// A journal of placeholders and a directory for a pass, and who removes both if this process
     /// is killed: he is there before them, so that no moment is left in which nobody would.
     fn guarded(&self) -> Result<(Arc<Journal>, Guardian, TempDir), CliError> {
-        let journal = Journal::create(self.builds).map_err(CliError::io(self.builds))?;
+        let journal = Journal::new_path(self.builds).map_err(CliError::io(self.builds))?;
         let mut random = [0; 8];
         rustix::rand::getrandom(&mut random, GetRandomFlags::empty())
             .map_err(|error| CliError::io("random bytes")(error.into()))?;
@@ -359,8 +359,9 @@ impl Build<'_> {
         // A compiler goes on without a usable TMPDIR, and so does its build.
         let usable = parents.iter().find(|parent| takes_sockets(parent, &name));
         let parent = usable.unwrap_or(&parents[0]);
-        let guardian = Guardian::start(journal.path(), &parent.join(&name));
+        let guardian = Guardian::start(&journal, &parent.join(&name));
         let guardian = guardian.map_err(CliError::io("starting mesh again"))?;
+        let journal = Journal::create(journal).map_err(CliError::io(self.builds))?;
         let place = tempfile::Builder::new().prefix(&name).rand_bytes(0).tempdir_in(parent);
         let place = place.map_err(CliError::io(parent))?;
         Ok((Arc::new(journal), guardian, place))

@@ -94,24 +94,26 @@ impl Attributes {
 }
 
 impl Journal {
-    /// A new journal in this directory, which is made if it is missing.
-    pub(crate) fn create(directory: &Path) -> io::Result<Self> {
+    /// A path for a new journal in this directory, which is made if it is missing: whoever is to clean up after
+    /// a build must know it before the journal is there.
+    pub(crate) fn new_path(directory: &Path) -> io::Result<PathBuf> {
         files::create_private_directory(directory)?;
         loop {
             // No name comes again: the guardian of an earlier pass may still look for its own.
             let number = NUMBER.fetch_add(1, Ordering::Relaxed);
             let path = directory.join(format!("{}.{number}", std::process::id()));
-            let mut options = OpenOptions::new();
-            options.append(true).create_new(true).mode(0o600);
-            match options.open(&path) {
-                Ok(file) => {
-                    flock(&file, FlockOperation::LockExclusive)?;
-                    return Ok(Self { file, path });
-                }
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(error),
+            if !fs::exists(&path)? {
+                return Ok(path);
             }
         }
+    }
+
+    /// A new journal at this path.
+    pub(crate) fn create(path: PathBuf) -> io::Result<Self> {
+        let mut options = OpenOptions::new();
+        let file = options.append(true).create_new(true).mode(0o600).open(&path)?;
+        flock(&file, FlockOperation::LockExclusive)?;
+        Ok(Self { file, path })
     }
 
     /// Where it is.

@@ -159,7 +159,8 @@ fn start(place: &Path) -> Build {
     }
     fs::hard_link(root.join("a"), root.join("c")).unwrap();
     symlink("b", root.join("link")).unwrap();
-    let journal = Arc::new(Journal::create(&place.join("builds")).unwrap());
+    let journal =
+        Arc::new(Journal::create(Journal::new_path(&place.join("builds")).unwrap()).unwrap());
     Build {
         root,
         undo: UndoLog::new(journal, Vec::new()),
@@ -273,7 +274,7 @@ fn large_files_and_directories_cannot_be_undone() {
 fn what_is_left_without_a_journal_is_removed_and_the_rest_is_left_alone() {
     let place = tempfile::tempdir().unwrap();
     let builds = place.path().join("builds");
-    let living = Journal::create(&builds).unwrap();
+    let living = Journal::create(Journal::new_path(&builds).unwrap()).unwrap();
     let name = living.path().file_name().unwrap().to_str().unwrap().to_owned();
     let kept = [format!("{name}.undo"), "mesh-build-1".to_owned(), name];
     fs::create_dir(builds.join(&kept[0])).unwrap();
