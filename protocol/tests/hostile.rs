@@ -25,7 +25,7 @@ use mesh_protocol::wire::claim::{
 };
 use mesh_protocol::wire::offer::{Offer, ResourceClass};
 
-const SEEDS: u64 = 100;
+const SEEDS: u64 = 60;
 const STEPS: u64 = 400;
 
 const ME: Capabilities = Capabilities {
@@ -302,7 +302,7 @@ fn a_build_is_right_whatever_workers_say() {
         }
         assert_eq!(requester.wanted, BTreeMap::new(), "seed {seed}");
     }
-    assert!(settled[0] > 50 && settled[1] > 300, "{settled:?}");
+    assert!(settled[0] > 30 && settled[1] > 200, "{settled:?}");
 }
 
 /// A worker among hostile requesters, and one that is not.
