@@ -83,6 +83,17 @@ fn says(thunk: ThunkName, outputs: BTreeMap<Tag, OutputObject>) -> SignedReducti
     SignedReduction { reduction, signature: [[0; 32]; 2], remembered: false }
 }
 
+/// Tells a member something, or that time has passed.
+fn handled(member: &mut Member, now: Time, input: Option<Input>) -> Vec<Effect> {
+    let mut effects = Vec::new();
+    match input {
+        Some(input) => member.handle(now, input, &mut effects),
+        None => member.handle_timeout(now, &mut effects),
+    }
+    member.settle(now, &mut effects);
+    effects
+}
+
 fn any_number(random: &mut Random) -> u32 {
     [0, 1, 2, 7, u32::MAX][random.below(5) as usize]
 }
@@ -134,9 +145,7 @@ impl Requester {
     }
 
     fn tell(&mut self, input: Input) {
-        let mut effects = Vec::new();
-        self.member.handle(self.now, input, &mut effects);
-        self.member.settle(self.now, &mut effects);
+        let effects = handled(&mut self.member, self.now, Some(input));
         self.note(effects);
     }
 
@@ -255,9 +264,7 @@ impl Requester {
 
     fn pass(&mut self, us: u64) {
         self.now = self.now + us;
-        let mut effects = Vec::new();
-        self.member.handle_timeout(self.now, &mut effects);
-        self.member.settle(self.now, &mut effects);
+        let effects = handled(&mut self.member, self.now, None);
         self.note(effects);
     }
 
@@ -336,9 +343,7 @@ impl Worker {
     }
 
     fn tell(&mut self, input: Input) {
-        let mut effects = Vec::new();
-        self.member.handle(self.now, input, &mut effects);
-        self.member.settle(self.now, &mut effects);
+        let effects = handled(&mut self.member, self.now, Some(input));
         self.note(effects);
     }
 
@@ -439,9 +444,7 @@ impl Worker {
 
     fn pass(&mut self, us: u64) {
         self.now = self.now + us;
-        let mut effects = Vec::new();
-        self.member.handle_timeout(self.now, &mut effects);
-        self.member.settle(self.now, &mut effects);
+        let effects = handled(&mut self.member, self.now, None);
         self.note(effects);
     }
 }

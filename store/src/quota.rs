@@ -1,9 +1,9 @@
 //! Keeps the store to its quota, without anybody asking for it.
 //!
 //! Every process counts what it adds, and adds that to the number in `usage` now and then and when it
-//! ends. Whoever finds the number above the quota then collects, down to nine tenths of it, while it
-//! works in a thread of its own: what was used least recently goes first, and never what a live session uses or what is
-//! pinned (see [`crate::gc`]). One process at a time does it; the others go on.
+//! ends. If the number is above the quota then, it collects down to nine tenths of it, in a thread of its
+//! own as long as it works: what was used least recently goes first, and never what a live session uses or
+//! what is pinned (see [`crate::gc`]). One process at a time does it; the others go on.
 //!
 //! So a store is above its quota by what live sessions have used, and by what each process adds before
 //! it looks ([`Growth::step`]); once nobody has it open, by nothing but what is pinned.

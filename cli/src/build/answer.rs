@@ -413,8 +413,8 @@ impl Pass {
         }
     }
 
-    /// Is an output written into a file that a placeholder cannot stand for? Also because somebody has it
-    /// open, and reads or writes on in it.
+    /// Returns true if an output is written into a file that a placeholder cannot stand for, or that somebody
+    /// has open, who reads or writes on in it.
     fn keeps_file(&self, output: &PlannedOutput) -> bool {
         let is_open = || {
             materialise::is_written_into(&output.path, output.writing)

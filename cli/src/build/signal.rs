@@ -1,5 +1,5 @@
-//! What signals do to this process: ending by one, so that whoever started it sees the same as of a plain
-//! build, and not ending by one.
+//! Signals to this process: ending by one, so that whoever started it sees the same as of a plain build, and
+//! outliving one.
 #![allow(unsafe_code)] // signal(2): handlers that are installed can be taken away by no crate of ours.
 
 use rustix::process::{Resource, Rlimit, Signal, getpid, kill_process, setrlimit};

@@ -34,7 +34,7 @@ pub(crate) struct Step {
     pub(crate) outputs: Vec<PlannedOutput>,
     /// What to ask for if there are none.
     pub(crate) printer: Option<OutputRef>,
-    /// What becomes of what it writes.
+    /// How its words are handed on.
     pub(crate) manner: Manner,
     /// Where its words go.
     pub(crate) words: Destination,

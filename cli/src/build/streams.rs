@@ -13,13 +13,13 @@ pub(crate) struct Destination {
     stderr: Option<Stream>,
 }
 
-/// What becomes of what a tool has written.
+/// How a tool's words are handed on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Manner {
     /// Colours that nobody asked for are taken out.
     pub(crate) strip_colour: bool,
-    /// Standard output and error lead to one place. What was written when does not show afterwards,
-    /// so that a tool that writes on both runs here.
+    /// Standard output and error lead to one place. The order of what was written does not show
+    /// afterwards, so that a tool that writes on both runs here.
     pub(crate) is_one: bool,
 }
 
@@ -27,7 +27,7 @@ pub(crate) struct Manner {
 #[derive(Debug)]
 pub(crate) struct Diagnostics {
     pub(crate) words: Destination,
-    /// Do both lead to one place, where somebody may read them?
+    /// Both lead to one place, where somebody may read them.
     pub(crate) is_one: bool,
     /// Do colours make sense there?
     pub(crate) is_terminal: bool,

@@ -1,13 +1,14 @@
 //! Macros that ask whether a file is there: `#define HAVE(x) __has_include(x)`.
 //!
-//! What they are asked is where they are used, in any file. Read only when there is such a macro: each call
+//! Their questions stand where they are used, in any file. Read only when there is such a macro: each call
 //! in a directive, and which macros name which.
 
 use std::collections::{HashMap, HashSet};
 
-use super::lex::Operand;
+use super::lex::{Operand, is_word_char as is_word};
+use super::macros::for_each_directive;
 
-/// What the directives of one file say about macros.
+/// Macros in the directives of one file.
 #[derive(Debug, Default)]
 pub(crate) struct Uses {
     /// The first argument of each call, by macro.
@@ -21,20 +22,11 @@ pub(crate) struct Uses {
 /// Reads the directives of a file.
 pub(crate) fn uses(bytes: &[u8]) -> Uses {
     let mut uses = Uses::default();
-    let text = String::from_utf8_lossy(bytes).replace("\\\r\n", " ").replace("\\\n", " ");
-    for line in text.lines() {
-        let Some(line) = line.trim_start().strip_prefix('#') else { continue };
-        let line = line.trim_start();
-        if let Some(rest) = line.strip_prefix("define") {
-            uses.definition(&without_comments(rest));
-        } else if line.starts_with("if") || line.starts_with("elif") {
-            let condition = line.trim_start_matches(|c: char| c.is_ascii_alphabetic());
-            let is_name = line.starts_with("ifdef") || line.starts_with("ifndef");
-            if !is_name {
-                uses.words(&without_comments(condition), None);
-            }
-        }
-    }
+    for_each_directive(bytes, |word, rest| match word {
+        "define" => uses.definition(&without_comments(rest)),
+        "if" | "elif" => uses.words(&without_comments(rest), None),
+        _ => {}
+    });
     uses
 }
 
@@ -81,7 +73,8 @@ impl Uses {
     }
 }
 
-/// Everything that the macros `askers` may be asked, whoever calls them. None if that cannot be told.
+/// Returns everything that the macros `askers` may be asked, whoever calls them; none if that cannot be
+/// told.
 pub(crate) fn asked(all: &[&Uses], askers: &HashSet<Box<str>>) -> Option<Vec<Operand>> {
     let mut known: HashSet<&str> = HashSet::new();
     let mut next: Vec<&str> = askers.iter().map(AsRef::as_ref).collect();
@@ -105,7 +98,7 @@ pub(crate) fn asked(all: &[&Uses], askers: &HashSet<Box<str>>) -> Option<Vec<Ope
     Some(operands)
 }
 
-/// None: it can be no file.
+/// Reads a macro's argument; none if it can be no file.
 fn argument_operand(argument: &str) -> Option<Operand> {
     let argument = argument.trim_start();
     let quoted = |close: char, make: fn(Box<str>) -> Operand| {
@@ -133,10 +126,6 @@ fn without_comments(line: &str) -> String {
         text.replace_range(begin..end, " ");
     }
     text
-}
-
-fn is_word(c: char) -> bool {
-    c.is_alphanumeric() || c == '_' || c == '$'
 }
 
 #[cfg(test)]

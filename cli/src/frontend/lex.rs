@@ -467,20 +467,16 @@ impl Lexer<'_> {
             return self.identifier();
         }
         self.blanks();
-        let is_called = self.bytes.get(self.at) == Some(&b'(');
+        if self.bytes.get(self.at) != Some(&b'(') {
+            // Another name for it.
+            self.found.askers.extend(defined.map(|defined| defined.name.as_str().into()));
+            return;
+        }
+        self.at += 1;
+        let operand = self.operand();
         match defined {
-            Some(defined) if is_called => {
-                self.at += 1;
-                let operand = self.operand();
-                self.asked_by(defined, operand);
-            }
-            Some(defined) => self.found.askers.push(defined.name.as_str().into()),
-            None if is_called => {
-                self.at += 1;
-                let operand = self.operand();
-                self.found.includes.push((Directive::Has, operand));
-            }
-            None => {}
+            Some(defined) => self.asked_by(defined, operand),
+            None => self.found.includes.push((Directive::Has, operand)),
         }
     }
 
@@ -516,7 +512,8 @@ impl Defined {
     }
 }
 
-fn is_word_char(c: char) -> bool {
+/// Does it belong to an identifier or a number?
+pub(crate) fn is_word_char(c: char) -> bool {
     c.is_alphanumeric() || c == '_' || c == '$'
 }
 

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use super::lex::Operand;
+use super::lex::{Operand, is_word_char};
 
 /// The definitions of one text by macro.
 pub(crate) type Macros = HashMap<Box<str>, Vec<Operand>>;
@@ -16,21 +16,28 @@ const DEPTH_MAX: usize = 32;
 /// Every macro that `bytes` define.
 pub(crate) fn macros(bytes: &[u8]) -> Macros {
     let mut found = Macros::new();
-    let text = String::from_utf8_lossy(bytes).replace("\\\r\n", " ").replace("\\\n", " ");
-    for line in text.lines() {
-        let Some(rest) = line.trim_start().strip_prefix('#') else { continue };
-        let Some(rest) = rest.trim_start().strip_prefix("define") else { continue };
-        if rest.starts_with([' ', '\t']) {
+    for_each_directive(bytes, |word, rest| {
+        if word == "define" && rest.starts_with([' ', '\t']) {
             define(&mut found, rest.trim_start());
         }
-    }
+    });
     found
+}
+
+/// Calls `take` with the word of each directive and the rest of its line, continued lines put together.
+pub(crate) fn for_each_directive(bytes: &[u8], mut take: impl FnMut(&str, &str)) {
+    let text = String::from_utf8_lossy(bytes).replace("\\\r\n", " ").replace("\\\n", " ");
+    for line in text.lines() {
+        let Some(line) = line.trim_start().strip_prefix('#') else { continue };
+        let line = line.trim_start();
+        let (word, rest) = line.split_at(line.find(|c| !is_word_char(c)).unwrap_or(line.len()));
+        take(word, rest);
+    }
 }
 
 /// Takes a definition as it stands behind `#define`.
 fn define(found: &mut Macros, definition: &str) {
-    let is_word = |c: char| c.is_alphanumeric() || c == '_' || c == '$';
-    let end = definition.find(|c| !is_word(c)).unwrap_or(definition.len());
+    let end = definition.find(|c| !is_word_char(c)).unwrap_or(definition.len());
     let (name, body) = definition.split_at(end);
     let operand = if body.starts_with('(') { Operand::Opaque } else { body_operand(body) };
     found.entry(name.into()).or_default().push(operand);

@@ -94,8 +94,8 @@ impl Attributes {
 }
 
 impl Journal {
-    /// A path for a new journal in this directory, which is made if it is missing: whoever is to clean up after
-    /// a build must know it before the journal is there.
+    /// Gives a free path for a journal in this directory, which is made if it is missing. The guardian knows it
+    /// before the journal is there.
     pub(crate) fn new_path(directory: &Path) -> io::Result<PathBuf> {
         files::create_private_directory(directory)?;
         loop {
